@@ -1,0 +1,15 @@
+"""nnpipe: neural network potentials from QM9 to molecular dynamics."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .calculator import NeuralCalculator
+
+__version__ = "0.1.0"
+
+
+def load_calculator(path: str, dtype: str = "float32", device: str = "auto") -> "NeuralCalculator":
+    """The ASE calculator of a trained model; see nnpipe.calculator.load_calculator."""
+    from .calculator import load_calculator
+
+    return load_calculator(path, dtype, device)

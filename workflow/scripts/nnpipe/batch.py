@@ -1,0 +1,171 @@
+"""Molecules as the models read them: a data set held in memory and immutable batches of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import store
+from .errors import InputError
+from .molecules import ragged
+
+FAR = 1e3  # Å, the length of a vector that stands for no neighbour
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B molecules with N atoms and up to K neighbours each, nearest first.
+
+    `vectors()` point from the centre i to the neighbour j: pos[j] + offset - pos[i].
+    """
+
+    z: Tensor  # (N,) int64, atomic numbers
+    pos: Tensor  # (N, 3) Å
+    molecule: Tensor  # (N,) int64, from 0, ascending
+    size: int  # B
+    neighbours: Tensor  # (N, K) int64, atoms of the batch; where there is none, the atom itself
+    mask: Tensor  # (N, K) bool, True where there is a neighbour
+    offset: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        """The same batch on `device`, lengths in `dtype`."""
+        moved = {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def vectors(self) -> Tensor:
+        """(N, K, 3) Å, of length FAR where there is no neighbour."""
+        vectors = self.pos[self.neighbours] - self.pos[:, None]
+        if self.offset is not None:
+            vectors = vectors + self.offset
+        return torch.where(self.mask[..., None], vectors, vectors.new_tensor([FAR, 0.0, 0.0]))
+
+    def sum_over_atoms(self, values: Tensor) -> Tensor:
+        """(B,) sums of per-atom `values` (N,)."""
+        return values.new_zeros(self.size).index_add(0, self.molecule, values)
+
+    def strained(self, strain: Tensor) -> "Batch":
+        """The batch with every molecule's space deformed by 1 + the symmetric part of (B, 3, 3)."""
+        strain = (0.5 * (strain + strain.transpose(1, 2)))[self.molecule]
+        pos = self.pos + (self.pos[:, None] @ strain)[:, 0]
+        offset = None if self.offset is None else self.offset + self.offset @ strain
+        return replace(self, pos=pos, offset=offset)
+
+
+def single(z: np.ndarray, pos: np.ndarray, counts: np.ndarray, index: np.ndarray, offset: np.ndarray) -> Batch:  # fmt: skip
+    """The batch of one system from its pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
+    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å."""
+    atoms, width = len(z), max(int(counts.max(initial=0)), 1)
+    mask = np.arange(width) < counts[:, None]
+    neighbours = np.repeat(np.arange(atoms)[:, None], width, 1)
+    neighbours[mask] = index
+    offsets = np.zeros((atoms, width, 3))
+    offsets[mask] = offset
+    return Batch(
+        torch.as_tensor(z, dtype=torch.int64),
+        torch.as_tensor(pos),
+        torch.zeros(atoms, dtype=torch.int64),
+        1,
+        torch.as_tensor(neighbours),
+        torch.as_tensor(mask),
+        torch.as_tensor(offsets),
+    )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """M molecules in memory, in one place: everything that a batch is cut from."""
+
+    z: Tensor  # (N,) uint8
+    pos: Tensor  # (N, 3) float32, Å
+    ptr: Tensor  # (M+1,) int64
+    first: Tensor  # (N+1,) int64, into neighbour
+    neighbour: Tensor  # (P,) position inside the molecule, nearest first
+    target: Tensor  # (M,) float64, in the target's unit
+    forces: Tensor | None = None  # (N, 3) float32, eV/Å
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    def to(self, device: str | torch.device) -> "Dataset":
+        """The same data set on `device`."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        return Dataset(**tensors)
+
+    def atoms(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices (N,) of the atoms of molecules `rows` (B,), and for each its place in `rows`."""
+        first = self.ptr[rows]
+        sizes = self.ptr[rows + 1] - first
+        start = sizes.cumsum(0) - sizes
+        molecule = torch.repeat_interleave(sizes)
+        return torch.arange(len(molecule), device=rows.device) + (first - start)[molecule], molecule
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The batch of molecules `rows` (B,)."""
+        atoms, molecule = self.atoms(rows)
+        first = self.first[atoms]
+        counts = self.first[atoms + 1] - first
+        slots = torch.arange(max(int(counts.max()), 1), device=rows.device)
+        mask = slots < counts[:, None]
+        here = torch.arange(len(atoms), device=rows.device)
+        start = here[torch.searchsorted(molecule, torch.arange(len(rows), device=rows.device))]
+        local = self.neighbour[(first[:, None] + slots).clamp(max=len(self.neighbour) - 1)].long()
+        neighbours = torch.where(mask, local + start[molecule][:, None], here[:, None])
+        z, pos = self.z[atoms].long(), self.pos[atoms]
+        return Batch(z, pos, molecule, len(rows), neighbours, mask)
+
+    @property
+    def sizes(self) -> Tensor:
+        """(M,) number of atoms."""
+        return self.ptr[1:] - self.ptr[:-1]
+
+    @property
+    def slots(self) -> Tensor:
+        """(M,) largest number of neighbours that an atom of the molecule has."""
+        counts = self.first[1:] - self.first[:-1]
+        molecule = torch.repeat_interleave(self.sizes)
+        return counts.new_zeros(len(self)).scatter_reduce(0, molecule, counts, "amax")
+
+
+def load_dataset(
+    molecules: str | Path, neighbours: str | Path, rows: Sequence[int] | np.ndarray, target: str
+) -> Dataset:
+    """The molecules `rows` (M,) of the memory-mapped tables with one target, copied into memory.
+
+    Raises InputError if the tables do not belong together or have no such target.
+    """
+    table, header = store.read(molecules, "molecules")
+    pairs, about = store.read(neighbours, "neighbours")
+    if about["provenance"].get("molecules") != header["digest"]:
+        raise InputError(f"{neighbours}: made from other molecules than {molecules}; make it again")
+    if target not in header["units"]:
+        raise InputError(f"{molecules}: no target {target!r}; it has {', '.join(header['units'])}")
+    atoms, ptr = ragged(table["ptr"], np.asarray(rows))
+    slots, first = ragged(pairs["first"], atoms)
+    arrays = (
+        table["z"][atoms], table["pos"][atoms].astype(np.float32), ptr, first,
+        pairs["neighbour"][slots], table[target][rows],
+    )  # fmt: skip
+    return Dataset(*map(torch.from_numpy, arrays))
+
+
+def cut(dataset: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:
+    """`order` (M,) cut into batches of at most `atoms` atoms and `pairs` atom-neighbour slots.
+
+    Slots, atoms times the largest number of neighbours in the batch, are what memory is spent on.
+    A molecule beyond the budget is a batch by itself.
+    """
+    sizes, slots = dataset.sizes[order].tolist(), dataset.slots[order].tolist()
+    ends, used, widest = [], 0, 0
+    for place, (size, slot) in enumerate(zip(sizes, slots, strict=True)):
+        if used and (used + size > atoms or (used + size) * max(widest, slot) > pairs):
+            ends.append(place)
+            used, widest = 0, 0
+        used, widest = used + size, max(widest, slot)
+    return list(torch.tensor_split(order, ends))

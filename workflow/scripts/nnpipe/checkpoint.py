@@ -1,0 +1,102 @@
+"""Trained models and training states: safetensors and JSON, written whole or not at all."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import InputError
+from .models import build
+from .potential import Potential
+from .store import atomic
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What model.json holds beside the weights."""
+
+    architecture: str
+    hyperparameters: dict[str, float]
+    target: str
+    unit: str
+    intensive: bool
+    references: dict[int, float]  # {atomic number: unit of the target}
+    scale: float  # unit of the target
+    seed: int
+    n_train: int
+    parameters: int
+    train_seconds: float
+    peak_memory_mb: float
+    device: str
+    settings: dict[str, Any]  # of the training
+    data: dict[str, Any]  # provenance: digests of molecules, neighbours and split
+    nnpipe_version: str
+    weights_sha256: str = ""
+    format: int = FORMAT
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers that the model was trained on."""
+        return sorted(self.references)
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors and a JSON-able dict to one safetensors file."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(whole, temporary, {"nnpipe": json.dumps(meta)})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the dict; InputError if the file is not whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads(file.metadata()["nnpipe"])
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a safetensors file of nnpipe ({error})") from error
+
+
+def save_model(folder: str | Path, potential: Potential, info: ModelInfo) -> None:
+    """Write model.safetensors and model.json into `folder`."""
+    weights = Path(folder) / "model.safetensors"
+    save_tensors(weights, potential.model.state_dict(), {"format": FORMAT})
+    content = asdict(info) | {
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "elements": info.elements,
+    }
+    with atomic(Path(folder) / "model.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
+    """The potential, on the CPU in float32, and what is known of it.
+
+    Raises InputError if a file is missing, damaged, of another format or not of this model.
+    """
+    path = Path(folder) / "model.json"
+    weights = Path(folder) / "model.safetensors"
+    try:
+        content = json.loads(path.read_text())
+        names = {field.name for field in fields(ModelInfo)}
+        info = ModelInfo(**{key: value for key, value in content.items() if key in names})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; train the model first") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a model of nnpipe ({error})") from error
+    if info.format != FORMAT:
+        raise InputError(f"{path}: format {info.format}, this nnpipe reads {FORMAT}; train it again")
+    if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != info.weights_sha256:  # fmt: skip
+        raise InputError(f"{weights}: not the weights that {path} describes; train it again")
+    references = {int(z): value for z, value in info.references.items()}
+    model = build(info.architecture, **info.hyperparameters)
+    model.load_state_dict(load_tensors(weights)[0])
+    info = ModelInfo(**(asdict(info) | {"references": references}))
+    return Potential(model, references, info.scale, info.intensive), info

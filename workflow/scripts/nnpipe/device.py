@@ -1,0 +1,45 @@
+"""What this process computes on: device, threads, memory."""
+
+import os
+import resource
+import sys
+
+import torch
+
+from .errors import InputError
+
+
+def pick_device(name: str) -> torch.device:
+    """`cuda` if torch sees one and `name` is auto, else the CPU; else the device named.
+
+    Raises InputError if that device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device: {name!r} is not to be had ({reason}); use auto or cpu") from error
+
+
+def use_threads(threads: int, promised: int | None = None) -> int:
+    """Let torch use this process's share of the cores that exist, and return how many.
+
+    `promised` is the number of cores that are shared out among jobs, `threads` this job's part of
+    it. Where more were promised than exist, everyone's part shrinks: more threads than cores are
+    slower than fewer, by far.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = threads * cores // max(promised or threads, threads, cores)
+    torch.set_num_threads(max(1, share))
+    torch.set_flush_denormal(True)
+    return torch.get_num_threads()
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory used so far, MiB: of the GPU's allocator, or of this process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

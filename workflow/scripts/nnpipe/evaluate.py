@@ -1,0 +1,114 @@
+"""Tables of accuracy: predictions, errors, and published figures beside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .batch import load_dataset
+from .checkpoint import ModelInfo, load_model
+from .device import pick_device
+from .splits import read_split
+from .store import atomic
+from .store import read as read_store
+from .train import predict
+from .units import readable
+
+ACCURACY = [
+    "model", "split", "target", "unit", "n_train", "n_test", "mae", "rmse", "mse", "seed",
+    "parameters", "train_seconds", "peak_memory_mb",
+]  # fmt: skip
+
+
+def write_predictions(
+    folder: str | Path,
+    molecules: str | Path,
+    neighbours: str | Path,
+    split: str | Path,
+    path: str | Path,
+    device: str = "auto",
+) -> None:
+    """Write `index,split,atoms,target,prediction` for every molecule of the split, in the target's unit."""
+    potential, info = load_model(folder)
+    where = pick_device(device)
+    potential.to(where)
+    index = read_store(molecules, "molecules")[0]["index"]
+    tables = []
+    for part, rows in read_split(split, index).items():
+        data = load_dataset(molecules, neighbours, rows, info.target)
+        tables.append(
+            pd.DataFrame(
+                {
+                    "index": index[rows],
+                    "split": part,
+                    "atoms": data.sizes.numpy(),
+                    "target": data.target.numpy(),
+                    "prediction": predict(potential, data.to(where)).numpy(),
+                }
+            )
+        )
+    write_csv(pd.concat(tables), path)
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table, whole or not at all."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def accuracy(model: str, info: ModelInfo, predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row a split: errors of a model in its target's unit (mse in its square)."""
+    rows = []
+    for part, table in predictions.groupby("split", sort=False):
+        error = (table["prediction"] - table["target"]).to_numpy()
+        rows.append(
+            [
+                model, part, info.target, info.unit, info.n_train, len(table),
+                np.abs(error).mean(), np.sqrt((error**2).mean()), (error**2).mean(),
+                info.seed, info.parameters, info.train_seconds, info.peak_memory_mb,
+            ]
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=ACCURACY)
+
+
+def accuracy_markdown(table: pd.DataFrame, published: pd.DataFrame, about: str) -> str:
+    """The test rows beside published figures, for reading; errors of eV in meV."""
+    lines = [
+        f"Errors on test molecules: {about}.",
+        "",
+        "| model | target | training molecules | MAE | RMSE | MSE | source |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in table[table["split"] == "test"].itertuples():
+        factor, unit = readable(row.unit)
+        source = f"this run, {row.n_test:,} molecules, seed {row.seed}"
+        lines.append(
+            f"| {row.model} | {row.target} | {row.n_train:,} | {row.mae * factor:.1f} {unit}"
+            f" | {row.rmse * factor:.1f} {unit} | {row.mse:.2g} {row.unit}² | {source} |"
+        )
+    for row in published.itertuples():
+        if row.target in set(table["target"]):
+            lines.append(
+                f"| {row.model} | {row.target} | {row.n_train:,} | {row.mae_mev:g} meV | | | {row.source} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def cost(benchmarks: Sequence[str | Path]) -> pd.DataFrame:
+    """Seconds, memory and processor time of every job, from Snakemake's benchmark files."""
+    rows = []
+    for path in benchmarks:
+        measured = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
+        rows.append(
+            {
+                "rule": Path(path).parent.name,
+                "job": Path(path).stem,
+                "seconds": measured["s"],
+                "cpu_seconds": measured["cpu_time"],
+                "peak_memory_mb": measured["max_rss"],
+                "read_mb": measured["io_in"],
+                "written_mb": measured["io_out"],
+            }
+        )
+    return pd.DataFrame(rows)

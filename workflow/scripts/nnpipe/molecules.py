@@ -1,0 +1,89 @@
+"""The molecules table: geometries at minima and what is known of each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from . import store
+
+CHUNK = 8192  # molecules held in memory while a table is made
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """M molecules with N atoms and V vibrational modes in all; rows ptr[m]:ptr[m+1] belong to m."""
+
+    index: np.ndarray  # (M,) int32, QM9's own number, from 1
+    ptr: np.ndarray  # (M+1,) int64, into the atoms
+    z: np.ndarray  # (N,) uint8
+    pos: np.ndarray  # (N, 3) float64, Å
+    charges: np.ndarray  # (N,) float64, Mulliken, e
+    frequency_ptr: np.ndarray  # (M+1,) int64, into the frequencies
+    frequencies: np.ndarray  # (V,) float64, harmonic, cm^-1, imaginary ones negative
+    smiles: list[str]  # of GDB-17
+    targets: dict[str, np.ndarray]  # (M,) float64 each, units in the header
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def pointers(counts: np.ndarray) -> np.ndarray:
+    """(M+1,) int64 ends of rows of the given lengths (M,), from 0."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def ragged(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat indices of `rows` of a ragged array with ends `ptr`, and the ends of the selection."""
+    sizes = ptr[rows + 1] - ptr[rows]
+    ends = pointers(sizes)
+    return np.repeat(ptr[rows] - ends[:-1], sizes) + np.arange(ends[-1]), ends
+
+
+def write_molecules(
+    chunks: Iterable[Molecules],
+    path: str | Path,
+    target_units: dict[str, str],
+    provenance: dict[str, Any],
+) -> int:
+    """Write the molecules store, chunk by chunk, and return how many molecules it holds."""
+    header = {"kind": "molecules", "units": target_units, "provenance": provenance}
+    zero = np.zeros(1, np.int64)
+    ends, total = (zero, zero, zero), 0
+    with store.writer(path, header) as append, tqdm(unit=" molecules", mininterval=1) as bar:
+        append(ptr=zero, frequency_ptr=zero, smiles_ptr=zero)
+        for chunk in chunks:
+            text = [smiles.encode() for smiles in chunk.smiles]
+            smiles_ptr = pointers(np.array([len(t) for t in text]))
+            ends = tuple(
+                end[-1] + ptr[1:]
+                for end, ptr in zip(ends, (chunk.ptr, chunk.frequency_ptr, smiles_ptr), strict=True)
+            )
+            append(
+                index=chunk.index,
+                ptr=ends[0],
+                z=chunk.z,
+                pos=chunk.pos,
+                charges=chunk.charges,
+                frequency_ptr=ends[1],
+                frequencies=chunk.frequencies,
+                smiles_ptr=ends[2],
+                smiles=np.frombuffer(b"".join(text), np.uint8),
+                **chunk.targets,
+            )
+            total += len(chunk)
+            bar.update(len(chunk))
+    return total
+
+
+def read_molecules(path: str | Path) -> tuple[Molecules, dict[str, Any]]:
+    """The memory-mapped table and its header."""
+    arrays, header = store.read(path, "molecules")
+    text, ends = arrays["smiles"].tobytes(), arrays["smiles_ptr"]
+    smiles = [text[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    fields = ("index", "ptr", "z", "pos", "charges", "frequency_ptr", "frequencies")
+    targets = {name: arrays[name] for name in header["units"]}
+    return Molecules(*(arrays[name] for name in fields), smiles, targets), header

@@ -1,0 +1,137 @@
+"""Figures, one function each: tables in, a matplotlib figure out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from ase.data import atomic_numbers
+from matplotlib.figure import Figure
+
+from .molecules import Molecules
+from .store import atomic
+from .units import readable
+
+
+def _figure(columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0) -> tuple[Figure, np.ndarray]:  # fmt: skip
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _errors(predictions: pd.DataFrame, unit: str) -> pd.Series:
+    """Absolute errors on the test molecules, in the readable unit, indexed by QM9 number."""
+    test = predictions[predictions["split"] == "test"].set_index("index")
+    return (test["prediction"] - test["target"]).abs() * readable(unit)[0]
+
+
+def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Figure:
+    """Prediction against label on the test molecules, and the distribution of errors."""
+    test = predictions[predictions["split"] == "test"]
+    level = np.polyval(np.polyfit(test["atoms"], test["target"], 1), test["atoms"])
+    factor, small = readable(unit)
+    error = (test["prediction"] - test["target"]) * factor
+    figure, ((left, right),) = _figure(2)
+    left.hexbin(test["target"] - level, test["prediction"] - level, gridsize=60, bins="log", mincnt=1)  # fmt: skip
+    ends = np.array(left.get_xlim())
+    left.plot(ends, ends, color="black", linewidth=0.6)
+    left.set_xlabel(f"{target}, less a line in the number of atoms ({unit})")
+    left.set_ylabel(f"{model}, less the same ({unit})")
+    widest = np.abs(error).quantile(0.99)
+    right.hist(error, np.linspace(-widest, widest, 61))
+    right.set_xlabel(f"error of {model} ({small})")
+    right.set_ylabel(f"test molecules, of {len(test):,}")
+    rmse = np.sqrt((error**2).mean())
+    right.set_title(f"MAE {error.abs().mean():.1f}, RMSE {rmse:.1f} {small}", fontsize="medium")
+    return figure
+
+
+def error_by_size(predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]) -> Figure:
+    """Test MAE against the number of atoms; `targets` holds (target, unit) of every model."""
+    figure, ((axis,),) = _figure(width=5)
+    for model, table in predictions.items():
+        target, unit = targets[model]
+        atoms = table.set_index("index")["atoms"]
+        groups = _errors(table, unit).groupby(atoms)
+        mean, count = groups.mean(), groups.count()
+        mean = mean[count >= 10]
+        axis.plot(mean.index, mean, marker="o", markersize=3, label=f"{model} ({target}, {readable(unit)[1]})")  # fmt: skip
+    axis.set_yscale("log")
+    axis.set_xlabel("atoms in the molecule (sizes with 10 or more test molecules)")
+    axis.set_ylabel("mean absolute error (unit in legend)")
+    axis.legend(fontsize="small")
+    return figure
+
+
+def error_by_element(
+    predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]], molecules: Molecules
+) -> Figure:
+    """Test MAE over the molecules that hold an element."""
+    figure, ((axis,),) = _figure(width=5)
+    elements = [symbol for symbol in "HCNOF" if atomic_numbers[symbol] in molecules.z]
+    owner = np.repeat(molecules.index, np.diff(molecules.ptr))
+    width = 0.8 / len(predictions)
+    for place, (model, table) in enumerate(predictions.items()):
+        target, unit = targets[model]
+        errors = _errors(table, unit)
+        heights = []
+        for symbol in elements:
+            holders = np.unique(owner[molecules.z == atomic_numbers[symbol]])
+            heights.append(errors[errors.index.isin(holders)].mean())
+        at = np.arange(len(elements)) + (place - (len(predictions) - 1) / 2) * width
+        axis.bar(at, heights, width, label=f"{model} ({target}, {readable(unit)[1]})")
+    axis.set_xticks(range(len(elements)), elements)
+    axis.set_xlabel("test molecules that hold the element")
+    axis.set_ylabel("mean absolute error (unit in legend)")
+    axis.legend(fontsize="small")
+    return figure
+
+
+def learning_curves(
+    histories: dict[str, list[dict[str, float]]], targets: dict[str, tuple[str, str]]
+) -> Figure:
+    """Validation MAE of the averaged weights over epochs and over training time."""
+    figure, ((left, right),) = _figure(2)
+    for model, history in histories.items():
+        target, unit = targets[model]
+        factor, small = readable(unit)
+        errors = [entry["validation_mae"] * factor for entry in history]
+        left.plot([entry["epoch"] for entry in history], errors, label=f"{model} ({target}, {small})")  # fmt: skip
+        right.plot([entry["seconds"] / 60 for entry in history], errors)
+    for axis in (left, right):
+        axis.set_yscale("log")
+        axis.set_ylabel("validation MAE (unit in legend)")
+    left.set_xlabel("epoch")
+    right.set_xlabel("training time (min)")
+    left.legend(fontsize="small")
+    return figure
+
+
+def trajectory(title: str, frames: list[Atoms], target_k: float, limit_a: float) -> Figure:
+    """Temperature, energy and largest bond deviation over time."""
+    figure, axes = _figure(1, 3, width=6, height=1.8)
+    time = np.array([frame.info["time_fs"] for frame in frames]) / 1000
+    potential = np.array([frame.get_potential_energy() for frame in frames])
+    total = np.array([frame.info["total_energy"] for frame in frames])
+    top, middle, bottom = axes[:, 0]
+    top.plot(time, [frame.info["temperature_k"] for frame in frames], linewidth=0.8)
+    top.axhline(target_k, color="black", linewidth=0.6, linestyle="--")
+    top.set_ylabel("temperature (K)")
+    top.set_title(title, fontsize="medium")
+    middle.plot(time, potential - potential[0], linewidth=0.8, label="potential")
+    middle.plot(time, total - potential[0], linewidth=0.8, label="total")
+    middle.set_ylabel("energy (eV)")
+    middle.legend(fontsize="small")
+    bottom.plot(time, [frame.info["max_bond_deviation_a"] for frame in frames], linewidth=0.8)
+    bottom.axhline(limit_a, color="black", linewidth=0.6, linestyle="--")
+    bottom.set_ylabel("largest bond\ndeviation (Å)")
+    bottom.set_xlabel("time (ps)")
+    return figure

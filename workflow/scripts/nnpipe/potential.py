@@ -1,0 +1,67 @@
+"""A model together with its atomic references: energies, forces and stress for every model alike."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch, Dataset
+
+MAX_Z = 118
+INTENSIVE = {"rotational_a", "rotational_b", "rotational_c", "mu", "homo", "lumo", "gap"}  # fmt: skip
+
+
+class Potential(nn.Module):
+    """Sum of atomic references plus `scale` times a model, in float64.
+
+    `references` are {atomic number: value}, `scale` has their unit, `unit`. An intensive target is
+    the mean over atoms instead of the sum.
+    """
+
+    references: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        references: dict[int, float],
+        scale: float,
+        unit: str = "eV",
+        intensive: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.scale, self.unit, self.intensive = model, scale, unit, intensive
+        table = torch.zeros(MAX_Z + 1, dtype=torch.float64)
+        table[list(references)] = torch.tensor(list(references.values()), dtype=torch.float64)
+        self.register_buffer("references", table)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,) predictions, float64."""
+        total = batch.sum_over_atoms(self.references[batch.z]) + self.scale * self.model(batch)
+        return total / batch.molecule.bincount(minlength=batch.size) if self.intensive else total
+
+    def residual(self, data: Dataset) -> Tensor:
+        """(M,) float32: what the model itself should predict for the molecules of `data`."""
+        total = data.target * data.sizes if self.intensive else data.target
+        molecule = torch.repeat_interleave(data.sizes)
+        references = total.new_zeros(len(data))
+        references.index_add_(0, molecule, self.references[data.z.long()])
+        return ((total - references) / self.scale).float()
+
+
+def energy_forces(
+    potential: nn.Module, batch: Batch, create_graph: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Energies (B,) eV and forces (N, 3) eV/Å."""
+    pos = batch.pos.detach().requires_grad_()
+    energy = potential(replace(batch, pos=pos))
+    (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph)
+    return energy, -gradient
+
+
+def energy_forces_virial(potential: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies (B,) eV, forces (N, 3) eV/Å and dE/dstrain (B, 3, 3) eV, volume times stress."""
+    pos = batch.pos.detach().requires_grad_()
+    strain = pos.new_zeros(batch.size, 3, 3).requires_grad_()
+    energy = potential(replace(batch, pos=pos).strained(strain))
+    gradient, virial = torch.autograd.grad(energy.sum(), (pos, strain))
+    return energy, -gradient, virial

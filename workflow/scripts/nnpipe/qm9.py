@@ -1,0 +1,176 @@
+"""QM9 (https://doi.org/10.1038/sdata.2014.22): one table from any of its formats.
+
+Readers yield chunks, so that memory is bounded by the chunk. They agree bit for bit:
+`read_archive` reads the original dsgdb9nsd.xyz.tar.bz2 (http://doi.org/10.6084/m9.figshare.978904),
+`read_qm9pack` the CSVs inside the wheel of the Python package qm9pack. Archives are read in place.
+"""
+
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import units
+from .errors import InputError
+from .molecules import CHUNK, Molecules, pointers
+
+ATOMIC_NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
+
+# name: (column of qm9pack, factor to our unit, our unit), in the order of the original files
+PROPERTIES = {
+    "rotational_a": ("RotA_GHz", 1.0, "GHz"),
+    "rotational_b": ("RotB_GHz", 1.0, "GHz"),
+    "rotational_c": ("RotC_GHz", 1.0, "GHz"),
+    "mu": ("Dipole_debye", units.DEBYE, "e Å"),
+    "alpha": ("Polarizability_bohr3", units.BOHR**3, "Å^3"),
+    "homo": ("HOMO_au", units.HARTREE, "eV"),
+    "lumo": ("LUMO_au", units.HARTREE, "eV"),
+    "gap": ("HOMO_LUMO_gap_au", units.HARTREE, "eV"),
+    "r2": ("R2_bohr2", units.BOHR**2, "Å^2"),
+    "zpve": ("ZPVE_au", units.HARTREE, "eV"),
+    "u0": ("InternalEnergy_0K_au", units.HARTREE, "eV"),
+    "u": ("InternalEnergy_298K_au", units.HARTREE, "eV"),
+    "h": ("Enthalphy_298K_au", units.HARTREE, "eV"),
+    "g": ("GibbsFreeEnergy_298K_au", units.HARTREE, "eV"),
+    "cv": ("Heatcapacity_Cv_cal_mol_K", units.CAL_PER_MOL, "eV/K"),
+}
+# and "energy", the electronic energy U0 - ZPVE: the surface that the nuclei move on
+UNITS = {name: unit for name, (_, _, unit) in PROPERTIES.items()} | {"energy": "eV"}
+# QM9's own isolated-atom U0, B3LYP/6-31G(2df,p), Hartree (atomref.txt of the figshare article)
+ATOM_U0 = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
+ALL, UNCHARACTERIZED = 133_885, 3_054
+SADDLE_POINTS = (6620, 59818)  # indices that are no minima
+
+
+def _numbers(texts: Iterable[str]) -> np.ndarray:
+    """All numbers of comma- or blank-separated texts, brackets and Fortran's `*^` understood."""
+    text = ",".join(texts).replace("*^", "e").translate({91: None, 93: None})
+    return np.fromstring(text, sep=",")
+
+
+def _table(
+    where: str,
+    index: np.ndarray,
+    elements: list[str],
+    pos: Iterable[str],
+    charges: Iterable[str],
+    frequencies: list[str],
+    smiles: list[str],
+    properties: np.ndarray,
+) -> Molecules:
+    """The chunk from its texts, one a molecule, lists comma-separated; (M, 15) raw properties."""
+    counts = np.array([text.count(",") + 1 for text in elements])
+    symbols = ",".join(elements).split(",")
+    try:
+        z = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], np.uint8)
+    except KeyError as error:
+        raise InputError(f"{where}: element {error} is none of {' '.join(ATOMIC_NUMBERS)}") from None
+    coordinates, charge = _numbers(pos), _numbers(charges)
+    frequency, modes = _numbers(frequencies), np.array([t.count(",") + 1 for t in frequencies])
+    # Gaussian's opt=calcall lists the frequencies of its first and of its last geometry in 334
+    # molecules; the last list is the one whose half sum is the ZPVE (to its last digit).
+    doubled = (modes == 2 * (3 * counts - 6)) | (modes == 2 * (3 * counts - 5))
+    first = np.repeat(pointers(modes)[:-1] + np.where(doubled, modes // 2, 0), modes)
+    frequency = frequency[np.arange(len(frequency)) >= first]
+    modes = np.where(doubled, modes // 2, modes)
+    bad = np.flatnonzero((modes != 3 * counts - 6) & (modes != 3 * counts - 5))
+    if len(bad):
+        m = bad[0]
+        raise InputError(
+            f"{where}: molecule {index[m]}: {modes[m]} frequencies for {counts[m]} atoms"
+        )
+    if coordinates.size != 3 * len(z) or charge.size != len(z) or not np.isfinite(properties).all():
+        raise InputError(f"{where}: molecules {index[0]} to {index[-1]}: a number is missing")
+    targets = {
+        name: properties[:, column] * factor
+        for column, (name, (_, factor, _)) in enumerate(PROPERTIES.items())
+    }
+    targets["energy"] = targets["u0"] - targets["zpve"]
+    return Molecules(
+        index.astype(np.int32), pointers(counts), z, coordinates.reshape(-1, 3), charge,
+        pointers(modes), frequency, smiles, targets,
+    )  # fmt: skip
+
+
+def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
+    """Chunks of the mirror: three CSVs inside the wheel, which is not installed."""
+    with zipfile.ZipFile(wheel) as archive:
+        for part in (1, 2, 3):
+            name = f"qm9pack/data/qm9_part{part}.csv"
+            with archive.open(name) as file:
+                for rows in pd.read_csv(file, chunksize=CHUNK, float_precision="round_trip"):
+                    drop = str.maketrans("", "", "[]' ")
+                    yield _table(
+                        f"{wheel}: {name}",
+                        rows["Index"].to_numpy(),
+                        [text.translate(drop) for text in rows["Elements"]],
+                        rows["XYZ_Ang"],
+                        rows["Mulliken_pop"],
+                        list(rows["Harmonic_Freq_cmi"]),
+                        list(rows["SMILES"]),
+                        rows[[column for column, _, _ in PROPERTIES.values()]].to_numpy(float),
+                    )
+
+
+def read_uncharacterized(path: str | Path) -> set[int]:
+    """QM9 indices whose geometries failed the consistency check: first words that are ascending numbers."""
+    last, numbers = 0, set()
+    for line in Path(path).read_text().splitlines():
+        word = re.match(r"\s*(\d+)\s", line)
+        if word and int(word[1]) > last:
+            last = int(word[1])
+            numbers.add(last)
+    return numbers
+
+
+def read_archive(archive: str | Path, exclude: set[int] = frozenset()) -> Iterator[Molecules]:  # type: ignore[assignment]
+    """Chunks of an archive in the original format, without the `exclude`d indices."""
+    rows: list[tuple] = []
+    last = 0
+    with tarfile.open(archive, "r|*") as tar:
+        for member in tar:
+            if not member.isfile() or not member.name.endswith(".xyz"):
+                continue
+            where = f"{archive}: {member.name}"
+            text = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
+            try:
+                lines = text.splitlines()
+                count, head = int(lines[0]), lines[1].split()
+                index = int(head[1])
+                atoms = [line.split() for line in lines[2 : 2 + count]]
+                smiles = lines[3 + count].split()[0]
+                row = (
+                    index,
+                    ",".join(atom[0] for atom in atoms),
+                    ",".join(",".join(atom[1:4]) for atom in atoms),
+                    ",".join(atom[4] for atom in atoms),
+                    ",".join(lines[2 + count].split()),
+                    smiles,
+                    ",".join(head[2:17]),
+                )
+                if len(atoms) != count or len(head) < 17:
+                    raise ValueError
+            except (ValueError, IndexError):
+                raise InputError(f"{where}: not in QM9's xyz format; is the file complete?") from None
+            if index <= last:
+                raise InputError(f"{where}: not in order; pack it with tar --sort=name")
+            last = index
+            if index not in exclude:
+                rows.append(row)
+            if len(rows) == CHUNK:
+                yield _chunk(archive, rows)
+                rows = []
+    if rows:
+        yield _chunk(archive, rows)
+
+
+def _chunk(archive: str | Path, rows: list[tuple]) -> Molecules:
+    index, elements, pos, charges, frequencies, smiles, properties = zip(*rows, strict=True)
+    return _table(
+        str(archive), np.array(index), list(elements), pos, charges, list(frequencies),
+        list(smiles), _numbers(properties).reshape(len(rows), -1),
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""Training, validation and test molecules, as a file of indices."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .store import atomic
+
+PARTS = ("train", "validation", "test")
+
+
+def write_split(
+    index: np.ndarray, train: int, validation: int, test: int, seed: int, path: str | Path
+) -> None:
+    """Write `index,split` rows drawn without replacement from `index` (M,).
+
+    Test comes first in the shuffled order, then validation, then training: a larger training set
+    of the same seed contains the smaller and leaves the test molecules as they are.
+    """
+    if train + validation + test > len(index):
+        raise InputError(
+            f"config.yaml: split: {train} + {validation} + {test} molecules are asked for,"
+            f" the data set has {len(index)}; lower train, validation or test"
+        )
+    order = np.random.default_rng(seed).permutation(index)
+    parts = np.repeat(["test", "validation", "train"], [test, validation, train])
+    table = pd.DataFrame({"index": order[: len(parts)], "split": parts})
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_split(path: str | Path, index: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of the molecules table in each part, {"train": (n,), "validation": ..., "test": ...}.
+
+    Raises InputError if a molecule is unknown or named twice.
+    """
+    table = pd.read_csv(path)
+    if table["index"].duplicated().any():
+        twice = table["index"][table["index"].duplicated()].iloc[0]
+        raise InputError(f"{path}: molecule {twice} is named twice; a molecule has one split")
+    rows = np.searchsorted(index, table["index"]).clip(max=len(index) - 1)
+    if (index[rows] != table["index"]).any():
+        unknown = table["index"][index[rows] != table["index"]].iloc[0]
+        raise InputError(f"{path}: molecule {unknown} is not in the data set")
+    return {part: rows[table["split"] == part] for part in PARTS}

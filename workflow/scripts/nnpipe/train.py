@@ -1,0 +1,233 @@
+"""One training function for every model."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import units
+from .batch import Dataset, cut
+from .checkpoint import load_tensors, save_tensors
+from .optim import SOAP
+from .potential import Potential, energy_forces
+
+log = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 60.0
+EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained; config.yaml says what each number means."""
+
+    seed: int = 0
+    epochs: int = 60
+    batch_atoms: int = 300
+    batch_pairs: int = 12_000
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    weight_decay: float = 0.0
+    ema_decay: float = 0.999
+    clip_norm: float = 10.0
+    huber: float = 0.02
+    energy_weight: float = 1.0
+    force_weight: float = 1.0
+
+
+def learning_rate(settings: Settings, step: int, progress: float) -> float:
+    """Linear warm-up over steps, times a half cosine from 1 to 0.01 over `progress` in [0, 1]."""
+    warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
+    return settings.learning_rate * warm * (0.505 + 0.495 * math.cos(math.pi * progress))
+
+
+def shuffled(data: Dataset, settings: Settings, epoch: int) -> list[Tensor]:
+    """The batches of an epoch, the same for the same seed and epoch."""
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(data), generator=generator)
+    return cut(data, order, settings.batch_atoms, settings.batch_pairs)
+
+
+def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) -> Tensor:
+    """(M,) predictions for a data set, float64, on the CPU."""
+    order = data.sizes.argsort(stable=True).cpu()
+    predictions = torch.empty(len(data), dtype=torch.float64)
+    with torch.no_grad():
+        for rows in cut(data, order, atoms, EVALUATION_PAIRS):
+            predictions[rows] = potential(data.batch(rows.to(data.pos.device))).cpu()
+    return predictions
+
+
+class Diverged(RuntimeError):
+    """The loss is no number any more; the message says since when and what is left."""
+
+
+@dataclass
+class Progress:
+    """Where a training stands; with the tensors, all that a checkpoint holds."""
+
+    epoch: int = 0
+    batch: int = 0  # the next one of this epoch
+    step: int = 0
+    loss: float = 0.0  # summed over the molecules of this epoch
+    error: float = 0.0  # absolute error of the target, summed likewise
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch
+
+
+def train(
+    potential: Potential,
+    data: Dataset,
+    validation: Dataset,
+    settings: Settings,
+    checkpoint: str | Path | None = None,
+    identity: str = "",
+    after_epoch: Callable[[list[dict[str, float]]], None] = lambda history: None,
+) -> Progress:
+    """Train `potential` in place; it ends with the exponential average of the weights.
+
+    `data` and `validation` lie on the potential's device. The state is written to `checkpoint`
+    every minute and at the end; if one of the same `identity` is there, the training goes on from
+    it and ends with the weights of an uninterrupted run. `after_epoch` gets the history, one entry
+    an epoch. Raises Diverged when the loss is not finite; the checkpoint is then the last good one.
+    """
+    averaged = copy.deepcopy(potential).requires_grad_(False)
+    model, average, labels = potential.model, averaged.model, potential.residual(data)
+    optimizer = SOAP(model.parameters(), settings.learning_rate, settings.weight_decay)
+    progress = _resume(checkpoint, identity, model, average, optimizer)
+    sums = torch.tensor([progress.loss, progress.error], dtype=torch.float64, device=labels.device)
+    before, started = progress.seconds, time.monotonic()
+    saved = started
+
+    def note() -> None:
+        """Bring `progress` up to date, or raise."""
+        progress.seconds = before + time.monotonic() - started
+        progress.loss, progress.error = sums.tolist()
+        if not math.isfinite(progress.loss):
+            raise Diverged(
+                f"training diverged: loss {progress.loss} in epoch {progress.epoch + 1}, step"
+                f" {progress.step}; lower learning_rate; last good state: {checkpoint}"
+            )
+
+    def save() -> None:
+        if checkpoint:
+            meta = {"identity": identity, "progress": asdict(progress)}
+            save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
+
+    total = settings.epochs * len(data)
+    with tqdm(total=total, unit=" molecules", disable=None, mininterval=1) as bar:
+        while progress.epoch < settings.epochs:
+            batches = shuffled(data, settings, progress.epoch)
+            done = sum(map(len, batches[: progress.batch]))
+            bar.update(progress.epoch * len(data) + done - bar.n)
+            for rows in batches[progress.batch :]:
+                passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(settings, progress.step, passed)
+                optimizer.zero_grad()
+                loss, error = _loss(
+                    model, data, rows.to(labels.device), labels, settings, potential.scale
+                )
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+                optimizer.step()
+                decay = min(settings.ema_decay, (1 + progress.step) / (10 + progress.step))
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)  # fmt: skip
+                sums += torch.stack([loss.detach() * len(rows), error])
+                progress.step += 1
+                progress.batch += 1
+                bar.update(len(rows))
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    note()
+                    save()
+                    saved = time.monotonic()
+                    rate = bar.n / progress.seconds
+                    left = (total - bar.n) / rate / 60
+                    log.info("%s, %.0f molecules/s, %.0f min left", bar.postfix, rate, left)
+            note()
+            deviation = predict(averaged, validation) - validation.target.cpu()
+            progress.history.append(
+                {
+                    "epoch": progress.epoch + 1,
+                    "step": progress.step,
+                    "learning_rate": optimizer.param_groups[0]["lr"],
+                    "train_loss": progress.loss / len(data),
+                    "train_mae": progress.error / len(data) * potential.scale,
+                    "validation_mae": deviation.abs().mean().item(),
+                    "validation_rmse": deviation.square().mean().sqrt().item(),
+                    "seconds": progress.seconds,
+                }
+            )
+            after_epoch(progress.history)
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+            sums.zero_()
+            factor, unit = units.readable(potential.unit)
+            bar.set_postfix_str(
+                f"epoch {progress.epoch}/{settings.epochs}, loss {progress.loss / len(data):.4f},"
+                f" validation MAE {progress.history[-1]['validation_mae'] * factor:.1f} {unit}"
+            )
+            sums.zero_()
+    save()
+    model.load_state_dict(average.state_dict())
+    return progress
+
+
+def _loss(
+    model: nn.Module, data: Dataset, rows: Tensor, labels: Tensor, settings: Settings, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Mean loss over the molecules `rows` and their summed absolute error, both without unit."""
+    batch, label = data.batch(rows), labels[rows]
+    if data.forces is None or not settings.force_weight:
+        value, force_loss = model(batch), 0.0
+    else:
+        value, forces = energy_forces(model, batch, create_graph=True)
+        deviation = forces - data.forces[data.atoms(rows)[0]] / scale
+        force_loss = (deviation.square().sum(1) + 1e-12).sqrt().mean()
+    energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
+    loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
+    return loss, (value.detach() - label).abs().sum()
+
+
+def _tensors(model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:  # fmt: skip
+    named = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    named |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for number, entries in optimizer.state_dict()["state"].items():
+        named |= {f"optimizer.{number}.{name}": tensor for name, tensor in entries.items()}
+    return named
+
+
+def _resume(
+    checkpoint: str | Path | None,
+    identity: str,
+    model: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> Progress:
+    """Load the checkpoint, if it is there and of this identity, and return where it stood."""
+    if not checkpoint or not Path(checkpoint).is_file():
+        return Progress()
+    tensors, meta = load_tensors(checkpoint)
+    if meta["identity"] != identity:
+        log.info("%s: of another configuration, code or data; starting afresh", checkpoint)
+        return Progress()
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, key = name.split(".", 1)
+        parts[part][key] = tensor
+    model.load_state_dict(parts["model"])
+    average.load_state_dict(parts["average"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        number, key = name.split(".")
+        state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    progress = Progress(**meta["progress"])
+    log.info("%s: going on from epoch %d, step %d", checkpoint, progress.epoch + 1, progress.step)
+    return progress

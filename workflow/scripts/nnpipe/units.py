@@ -1,0 +1,16 @@
+"""Conversion factors into the units used everywhere inside: eV, Å, amu, fs, K, e.
+
+CODATA 2018, https://doi.org/10.1103/RevModPhys.93.025010. No other file holds a factor.
+"""
+
+HARTREE = 27.211386245988  # eV
+BOHR = 0.529177210903  # Å
+DEBYE = 0.20819433270935594  # e·Å
+CAL_PER_MOL = 4.336410424180094e-05  # eV
+INVERSE_CM = 1.2398419843320026e-04  # eV
+BOLTZMANN = 8.617333262145179e-05  # eV/K
+
+
+def readable(unit: str) -> tuple[float, str]:
+    """Factor and unit in which errors of a quantity in `unit` are printed: meV for eV."""
+    return (1e3, unit.replace("eV", "meV")) if unit.startswith("eV") else (1.0, unit)
