@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from .batch import single
 from .checkpoint import load_model
 from .device import pick_device
 from .errors import InputError
+from .geometry import check_elements
 from .neighbours import neighbours
 from .potential import Potential, energy_forces, energy_forces_virial
 
@@ -58,17 +58,6 @@ class NeuralCalculator(Calculator):
             energy, forces = energy_forces(self.potential, batch)
         self.results["energy"] = self.results["free_energy"] = energy.item()
         self.results["forces"] = forces.double().cpu().numpy()
-
-
-def check_elements(numbers: np.ndarray, elements: list[int]) -> None:
-    """Raise InputError unless every atomic number is among `elements`."""
-    unseen = sorted(set(numbers.tolist()) - set(elements))
-    if unseen:
-        known = " ".join(chemical_symbols[z] for z in elements)
-        raise InputError(
-            f"element {chemical_symbols[unseen[0]]}: the model has seen only {known};"
-            " train it on molecules with this element, or leave the molecule out"
-        )
 
 
 def load_calculator(

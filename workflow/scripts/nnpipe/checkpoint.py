@@ -1,6 +1,5 @@
 """Trained models and training states: safetensors and JSON, written whole or not at all."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 from .errors import InputError
 from .models import build
 from .potential import Potential
-from .store import atomic
+from .store import atomic, sha256
 
 FORMAT = 1
 
@@ -69,11 +68,29 @@ def save_model(folder: str | Path, potential: Potential, info: ModelInfo) -> Non
     weights = Path(folder) / "model.safetensors"
     save_tensors(weights, potential.model.state_dict(), {"format": FORMAT})
     content = asdict(info) | {
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "weights_sha256": sha256(weights),
         "elements": info.elements,
     }
     with atomic(Path(folder) / "model.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_info(folder: str | Path) -> ModelInfo:
+    """What model.json says; InputError if it is missing, damaged or of another format."""
+    path = Path(folder) / "model.json"
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT:
+            raise InputError(
+                f"{path}: format {content['format']}, this nnpipe reads {FORMAT}; train it again"
+            )
+        content["references"] = {int(z): value for z, value in content["references"].items()}
+        names = [field.name for field in fields(ModelInfo)]
+        return ModelInfo(**{name: content[name] for name in names})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; train the model first") from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a model of nnpipe ({error!r}); train it again") from error
 
 
 def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
@@ -81,22 +98,9 @@ def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
 
     Raises InputError if a file is missing, damaged, of another format or not of this model.
     """
-    path = Path(folder) / "model.json"
-    weights = Path(folder) / "model.safetensors"
-    try:
-        content = json.loads(path.read_text())
-        names = {field.name for field in fields(ModelInfo)}
-        info = ModelInfo(**{key: value for key, value in content.items() if key in names})
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; train the model first") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a model of nnpipe ({error})") from error
-    if info.format != FORMAT:
-        raise InputError(f"{path}: format {info.format}, this nnpipe reads {FORMAT}; train it again")
-    if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != info.weights_sha256:  # fmt: skip
-        raise InputError(f"{weights}: not the weights that {path} describes; train it again")
-    references = {int(z): value for z, value in info.references.items()}
+    info, weights = read_info(folder), Path(folder) / "model.safetensors"
+    if not weights.is_file() or sha256(weights) != info.weights_sha256:
+        raise InputError(f"{weights}: not the weights that model.json describes; train it again")
     model = build(info.architecture, **info.hyperparameters)
     model.load_state_dict(load_tensors(weights)[0])
-    info = ModelInfo(**(asdict(info) | {"references": references}))
-    return Potential(model, references, info.scale, info.intensive), info
+    return Potential(model, info.references, info.scale, info.unit, info.intensive), info

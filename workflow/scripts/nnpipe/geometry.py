@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.geometry import find_mic
 from ase.io import read
 from ase.neighborlist import natural_cutoffs, neighbor_list
@@ -26,7 +27,39 @@ def parse_smiles(smiles: str):  # noqa: ANN201  rdkit.Chem.Mol; rdkit is importe
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or not molecule.GetNumAtoms():
         raise InputError(f"SMILES {smiles!r} does not parse; check brackets, ring digits, valences")
+    charge = Chem.GetFormalCharge(molecule)
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if charge or unpaired:
+        raise InputError(
+            f"SMILES {smiles!r} has charge {charge:+d} and {unpaired} unpaired electrons;"
+            " the models know neutral closed-shell molecules only"
+        )
     return Chem.AddHs(molecule)
+
+
+def atomic_numbers(source: str) -> np.ndarray:
+    """(N,) of the SMILES or structure file, without making a geometry."""
+    if is_file(source):
+        return load_geometry(source).numbers
+    return np.array([atom.GetAtomicNum() for atom in parse_smiles(source).GetAtoms()])
+
+
+def check_elements(numbers: np.ndarray, elements: list[int]) -> None:
+    """Raise InputError unless every atomic number is among `elements`."""
+    unseen = sorted(set(numbers.tolist()) - set(elements))
+    if unseen:
+        known = " ".join(chemical_symbols[z] for z in elements)
+        raise InputError(
+            f"element {chemical_symbols[unseen[0]]} is none that the model has seen ({known});"
+            " train on molecules that hold it, or leave this one out"
+        )
+
+
+def check_timestep(numbers: np.ndarray, timestep_fs: float) -> None:
+    """Raise InputError for a timestep that cannot follow the fastest vibration."""
+    limit, why = (1.0, ", as X-H bonds vibrate in 9 fs") if 1 in numbers else (4.0, "")
+    if not 0 < timestep_fs <= limit:
+        raise InputError(f"timestep_fs {timestep_fs} is not in (0, {limit}] fs{why}; take 0.5")
 
 
 def from_smiles(smiles: str, seed: int = 0) -> Atoms:

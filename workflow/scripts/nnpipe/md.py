@@ -19,8 +19,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from tqdm import tqdm
 
-from .errors import InputError
-from .geometry import bond_lengths, bonds
+from .geometry import bond_lengths, bonds, check_timestep
 from .store import atomic
 
 log = logging.getLogger(__name__)
@@ -60,16 +59,6 @@ class Summary:
     atoms: int
     relaxed: bool
     ended: str  # "complete", or why it stopped
-
-
-def check_timestep(numbers: np.ndarray, timestep_fs: float) -> None:
-    """Raise InputError for a timestep that cannot follow the fastest vibration."""
-    limit = 1.0 if 1 in numbers else 4.0
-    if not 0 < timestep_fs <= limit:
-        raise InputError(
-            f"timestep_fs: {timestep_fs} is outside (0, {limit}] fs"
-            f"{', as an X-H stretch takes only 9 fs' if 1 in numbers else ''}; take 0.5"
-        )
 
 
 def relax(atoms: Atoms, settings: Settings, steps: int = 500) -> tuple[Atoms, bool]:

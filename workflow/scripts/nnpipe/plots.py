@@ -96,16 +96,16 @@ def error_by_element(
 
 
 def learning_curves(
-    histories: dict[str, list[dict[str, float]]], targets: dict[str, tuple[str, str]]
+    histories: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
 ) -> Figure:
     """Validation MAE of the averaged weights over epochs and over training time."""
     figure, ((left, right),) = _figure(2)
     for model, history in histories.items():
         target, unit = targets[model]
         factor, small = readable(unit)
-        errors = [entry["validation_mae"] * factor for entry in history]
-        left.plot([entry["epoch"] for entry in history], errors, label=f"{model} ({target}, {small})")  # fmt: skip
-        right.plot([entry["seconds"] / 60 for entry in history], errors)
+        errors = history["validation_mae"] * factor
+        left.plot(history["epoch"], errors, label=f"{model} ({target}, {small})")
+        right.plot(history["seconds"] / 60, errors)
     for axis in (left, right):
         axis.set_yscale("log")
         axis.set_ylabel("validation MAE (unit in legend)")
@@ -115,7 +115,7 @@ def learning_curves(
     return figure
 
 
-def trajectory(title: str, frames: list[Atoms], target_k: float, limit_a: float) -> Figure:
+def trajectory(frames: list[Atoms], summary: dict, limit_a: float) -> Figure:
     """Temperature, energy and largest bond deviation over time."""
     figure, axes = _figure(1, 3, width=6, height=1.8)
     time = np.array([frame.info["time_fs"] for frame in frames]) / 1000
@@ -123,9 +123,14 @@ def trajectory(title: str, frames: list[Atoms], target_k: float, limit_a: float)
     total = np.array([frame.info["total_energy"] for frame in frames])
     top, middle, bottom = axes[:, 0]
     top.plot(time, [frame.info["temperature_k"] for frame in frames], linewidth=0.8)
-    top.axhline(target_k, color="black", linewidth=0.6, linestyle="--")
+    top.axhline(summary["temperature_k"], color="black", linewidth=0.6, linestyle="--")
     top.set_ylabel("temperature (K)")
-    top.set_title(title, fontsize="medium")
+    top.set_title(
+        f"{summary['molecule']} with {summary['model']}, {summary['ensemble'].upper()}:"
+        f" {summary['ended']}, {summary['stable_ps']:g} of {summary['length_ps']:g} ps,"
+        f" {summary['ms_per_step']:.1f} ms/step",
+        fontsize="medium",
+    )
     middle.plot(time, potential - potential[0], linewidth=0.8, label="potential")
     middle.plot(time, total - potential[0], linewidth=0.8, label="total")
     middle.set_ylabel("energy (eV)")

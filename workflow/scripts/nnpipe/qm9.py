@@ -5,18 +5,19 @@ Readers yield chunks, so that memory is bounded by the chunk. They agree bit for
 `read_qm9pack` the CSVs inside the wheel of the Python package qm9pack. Archives are read in place.
 """
 
+import json
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import units
+from . import store, units
 from .errors import InputError
-from .molecules import CHUNK, Molecules, pointers
+from .molecules import CHUNK, Molecules, pointers, write_molecules
 
 ATOMIC_NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 
@@ -42,8 +43,45 @@ PROPERTIES = {
 UNITS = {name: unit for name, (_, _, unit) in PROPERTIES.items()} | {"energy": "eV"}
 # QM9's own isolated-atom U0, B3LYP/6-31G(2df,p), Hartree (atomref.txt of the figshare article)
 ATOM_U0 = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
-ALL, UNCHARACTERIZED = 133_885, 3_054
+MOLECULES = 130_831  # of 133,885; 3,054 are uncharacterised
 SADDLE_POINTS = (6620, 59818)  # indices that are no minima
+
+
+def convert(manifest: str | Path, path: str | Path) -> None:
+    """Write the molecules store from the files that a manifest (see nnpipe.download) names.
+
+    Raises InputError if a file is not what the manifest says, or QM9 is not whole.
+    """
+    content = read_manifest(manifest)
+    number = write_molecules(read_qm9(content), path, UNITS, content)
+    if content["canonical"] and number != MOLECULES:
+        Path(path).unlink()
+        raise InputError(f"{manifest}: {number} molecules, QM9 has {MOLECULES}; fetch it again")
+
+
+def read_manifest(path: str | Path) -> dict:
+    """The manifest, after its files were found whole; InputError if one is missing or changed."""
+    manifest = json.loads(Path(path).read_text())
+    for file in manifest["files"]:
+        where = Path(file["path"])
+        got = store.sha256(where) if where.is_file() else "no file"
+        if got != file["sha256"]:
+            raise InputError(
+                f"{where}: expected SHA-256 {file['sha256']}, got {got};"
+                f" delete {path} and run again to fetch it anew"
+            )
+    return manifest
+
+
+def read_qm9(manifest: dict) -> Iterator[Molecules]:
+    """Chunks of the files of a manifest's content, whatever their format."""
+    path, *others = [Path(file["path"]) for file in manifest["files"]]
+    if zipfile.is_zipfile(path):
+        yield from read_qm9pack(path)
+    elif tarfile.is_tarfile(path):
+        yield from read_archive(path, read_uncharacterized(others[0]) if others else set())
+    else:
+        raise InputError(f"{path}: neither QM9's tar archive nor the qm9pack wheel")
 
 
 def _numbers(texts: Iterable[str]) -> np.ndarray:
@@ -127,7 +165,7 @@ def read_uncharacterized(path: str | Path) -> set[int]:
     return numbers
 
 
-def read_archive(archive: str | Path, exclude: set[int] = frozenset()) -> Iterator[Molecules]:  # type: ignore[assignment]
+def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterator[Molecules]:
     """Chunks of an archive in the original format, without the `exclude`d indices."""
     rows: list[tuple] = []
     last = 0

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from . import units
 from .batch import Dataset, cut
 from .checkpoint import load_tensors, save_tensors
+from .errors import InputError
 from .optim import SOAP
 from .potential import Potential, energy_forces
 
@@ -64,7 +65,7 @@ def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) 
     return predictions
 
 
-class Diverged(RuntimeError):
+class Diverged(InputError):
     """The loss is no number any more; the message says since when and what is left."""
 
 

@@ -7,10 +7,12 @@ written once around it, in potential.py.
 
 import inspect
 from importlib import import_module
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODELS = {
     "mlp": "atom_mlp.AtomMLP",
@@ -19,11 +21,13 @@ MODELS = {
 }
 
 
-def build(architecture: str, seed: int = 0, **hyperparameters: float) -> torch.nn.Module:
+def build(architecture: str, seed: int = 0, **hyperparameters: float) -> "nn.Module":
     """A new model with weights drawn from `seed`; the global random state stays as it is.
 
     Raises InputError for an architecture or a hyperparameter that does not exist.
     """
+    import torch  # the registry itself is read where there is no torch
+
     if architecture not in MODELS:
         raise InputError(f"architecture {architecture!r} is none of {', '.join(MODELS)}")
     module, name = MODELS[architecture].split(".")

@@ -1,0 +1,29 @@
+# From QM9 to molecular dynamics. `snakemake --list-rules` says what each rule makes.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/md.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.accuracy.output,
+        rules.comparison.output,
+        rules.md_table.output,
+        rules.cost.output,
+        expand("results/figures/parity_{model}.png", model=config["models"]),
+        expand("results/figures/md_{run}.png", run=RUNS),

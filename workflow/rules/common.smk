@@ -1,0 +1,43 @@
+# What the rules share: the checked configuration, wildcards, the digest of a rule's code.
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from nnpipe.code import digest
+from nnpipe.config import (
+    check,
+    hyperparameters_of,
+    md_of,
+    model_file,
+    models_of,
+    structure_of,
+    training_of,
+)
+from nnpipe.errors import InputError
+
+schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
+try:
+    check(config, schema)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+# `--cores` may promise more than the machine has: trainings then share what is there
+os.environ["NNPIPE_CORES"] = str(workflow.cores or "")
+
+RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
+
+
+def code(script, model=None):
+    """Digest of the library files that a script uses, the model's own among them."""
+    files = [model_file(config["models"][model]["architecture"])] if model else []
+    return digest(SCRIPTS / script, *files)
+
+
+wildcard_constraints:
+    model="|".join(config["models"]),
+    molecule="|".join(config["molecules"]),

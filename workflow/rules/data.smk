@@ -1,0 +1,97 @@
+# QM9 into a table of molecules, their neighbours, and a split.
+
+
+localrules:
+    download,
+
+
+rule download:
+    """Fetch QM9 from the first source that has it, and check it."""
+    input:
+        local=[source for source in config["data"]["sources"] if Path(source).is_file()],
+    output:
+        manifest="results/data/raw.json",
+    log:
+        "results/logs/download/qm9.log",
+    benchmark:
+        "results/benchmarks/download/qm9.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        sources=config["data"]["sources"],
+        folder="results/data/raw",
+        code=code("download.py"),
+    script:
+        "../scripts/download.py"
+
+
+rule molecules:
+    """Read QM9 in either format into one table, in units of eV and Å."""
+    input:
+        manifest="results/data/raw.json",
+    output:
+        molecules="results/data/qm9.safetensors",
+    log:
+        "results/logs/molecules/qm9.log",
+    benchmark:
+        "results/benchmarks/molecules/qm9.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code("molecules.py"),
+    script:
+        "../scripts/molecules.py"
+
+
+rule neighbours:
+    """Find every atom's neighbours within the cutoff, nearest first."""
+    input:
+        molecules="results/data/qm9.safetensors",
+    output:
+        neighbours="results/data/neighbours.safetensors",
+    log:
+        "results/logs/neighbours/qm9.log",
+    benchmark:
+        "results/benchmarks/neighbours/qm9.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        cutoff=config["data"]["cutoff"],
+        code=code("neighbours.py"),
+    script:
+        "../scripts/neighbours.py"
+
+
+rule split:
+    """Draw the training, validation and test molecules."""
+    input:
+        molecules="results/data/qm9.safetensors",
+    output:
+        split="results/data/split.csv",
+    log:
+        "results/logs/split/qm9.log",
+    benchmark:
+        "results/benchmarks/split/qm9.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        sizes=config["split"],
+        code=code("split.py"),
+    script:
+        "../scripts/split.py"

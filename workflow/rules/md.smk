@@ -1,0 +1,106 @@
+# Molecular dynamics of the molecules of config.yaml.
+
+
+rule geometry:
+    """Make a molecule's starting geometry; what cannot be simulated is refused here, first of all."""
+    input:
+        files=lambda wc: [s for s in [structure_of(config, wc.molecule)] if Path(s).is_file()],
+    output:
+        structure="results/md/start/{molecule}.xyz",
+    log:
+        "results/logs/geometry/{molecule}.log",
+    benchmark:
+        "results/benchmarks/geometry/{molecule}.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        structure=lambda wc: structure_of(config, wc.molecule),
+        timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
+        seed=lambda wc: md_of(config, wc.molecule)["seed"],
+        code=code("geometry.py"),
+    script:
+        "../scripts/geometry.py"
+
+
+rule md:
+    """Relax a molecule with a model and run it; a run that breaks ends there and says why."""
+    input:
+        weights="results/models/{model}/model.safetensors",
+        info="results/models/{model}/model.json",
+        structure="results/md/start/{molecule}.xyz",
+    output:
+        trajectory=ensure("results/md/{model}_{molecule}.xyz", non_empty=True),
+        summary="results/md/{model}_{molecule}.json",
+    log:
+        "results/logs/md/{model}_{molecule}.log",
+    benchmark:
+        "results/benchmarks/md/{model}_{molecule}.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=720,
+        gpu=1,
+    params:
+        settings=lambda wc: md_of(config, wc.molecule),
+        device=config["resources"]["device"],
+        code=lambda wc: code("md.py", wc.model),
+    script:
+        "../scripts/md.py"
+
+
+rule md_figure:
+    """Figure of temperature, energy and largest bond deviation over time."""
+    input:
+        trajectory="results/md/{model}_{molecule}.xyz",
+        summary="results/md/{model}_{molecule}.json",
+    output:
+        figure=report(
+            "results/figures/md_{model}_{molecule}.png",
+            caption="../report/md.rst",
+            category="Molecular dynamics",
+            labels={"molecule": "{molecule}", "model": "{model}"},
+        ),
+    log:
+        "results/logs/md_figure/{model}_{molecule}.log",
+    benchmark:
+        "results/benchmarks/md_figure/{model}_{molecule}.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        limit=lambda wc: md_of(config, wc.molecule)["max_bond_deviation_a"],
+        code=code("md_figure.py"),
+    script:
+        "../scripts/md_figure.py"
+
+
+rule md_table:
+    """Table of all runs: how long each held, drift, speed."""
+    input:
+        summaries=expand("results/md/{run}.json", run=RUNS),
+    output:
+        table=report("results/tables/md.csv", category="Molecular dynamics"),
+    log:
+        "results/logs/md_table/all.log",
+    benchmark:
+        "results/benchmarks/md_table/all.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("md_table.py"),
+    script:
+        "../scripts/md_table.py"

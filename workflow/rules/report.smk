@@ -1,0 +1,29 @@
+# What the run itself cost.
+
+
+rule cost:
+    """Table of seconds and memory of every job, from the benchmark files."""
+    input:
+        rules.download.benchmark,
+        rules.molecules.benchmark,
+        rules.neighbours.benchmark,
+        rules.split.benchmark,
+        expand(rules.train.benchmark, model=config["models"]),
+        expand(rules.predict.benchmark, model=config["models"]),
+        expand("results/benchmarks/md/{run}.tsv", run=RUNS),
+    output:
+        table=report("results/tables/cost.csv", category="Cost"),
+    log:
+        "results/logs/cost/all.log",
+    benchmark:
+        "results/benchmarks/cost/all.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("cost.py"),
+    script:
+        "../scripts/cost.py"

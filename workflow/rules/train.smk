@@ -1,0 +1,34 @@
+# One rule for every model.
+
+
+rule train:
+    """Train a model; killed and started again, it goes on from its last checkpoint."""
+    input:
+        molecules="results/data/qm9.safetensors",
+        neighbours="results/data/neighbours.safetensors",
+        split="results/data/split.csv",
+    output:
+        weights=ensure("results/models/{model}/model.safetensors", non_empty=True),
+        info="results/models/{model}/model.json",
+        metrics="results/models/{model}/metrics.jsonl",
+    log:
+        "results/logs/train/{model}.log",
+    benchmark:
+        "results/benchmarks/train/{model}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: config["resources"]["threads"]
+    resources:
+        mem_mb=4000,
+        runtime=720,
+        gpu=1,
+    params:
+        architecture=lambda wc: config["models"][wc.model]["architecture"],
+        target=lambda wc: config["models"][wc.model]["target"],
+        hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
+        settings=lambda wc: training_of(config, wc.model),
+        device=config["resources"]["device"],
+        checkpoint="results/models/{model}/checkpoint.safetensors",
+        code=lambda wc: code("train.py", wc.model),
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,18 @@
+"""Tables of errors of every model."""
+
+from pathlib import Path
+
+import pandas as pd
+from nnpipe.checkpoint import read_info
+from nnpipe.evaluate import accuracy, accuracy_markdown, write_csv
+from nnpipe.logs import logged
+from nnpipe.store import atomic
+
+with logged(snakemake.log[0]):
+    infos = [read_info(Path(path).parent) for path in snakemake.input.infos]
+    predictions = [pd.read_csv(path) for path in snakemake.input.predictions]
+    rows = map(accuracy, snakemake.params.models, infos, predictions)
+    table = pd.concat(rows, ignore_index=True)
+    write_csv(table, snakemake.output.table)
+    with atomic(snakemake.output.readable) as path:
+        path.write_text(accuracy_markdown(table, pd.read_csv(snakemake.input.published)))

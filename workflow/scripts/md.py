@@ -1,0 +1,30 @@
+"""Relax a molecule with a model and run it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ase.io import read
+from nnpipe.calculator import load_calculator
+from nnpipe.device import use_threads
+from nnpipe.logs import logged
+from nnpipe.md import Settings, simulate
+from nnpipe.store import atomic
+
+with logged(snakemake.log[0]):
+    use_threads(snakemake.threads)
+    settings = dict(snakemake.params.settings)
+    dtype = settings.pop("dtype")
+    calculator = load_calculator(
+        Path(snakemake.input.weights).parent, dtype, snakemake.params.device
+    )
+    summary = simulate(
+        read(snakemake.input.structure),
+        calculator,
+        Settings(**settings),
+        snakemake.output.trajectory,
+        snakemake.wildcards.model,
+        snakemake.wildcards.molecule,
+    )
+    with atomic(snakemake.output.summary) as path:
+        path.write_text(json.dumps(asdict(summary), indent=1) + "\n")

@@ -1,0 +1,15 @@
+"""Figure of a trajectory: temperature, energy, largest bond deviation."""
+
+import json
+from pathlib import Path
+
+from ase.io import read
+from nnpipe import plots
+from nnpipe.logs import logged
+
+with logged(snakemake.log[0]):
+    frames = read(snakemake.input.trajectory, ":")
+    summary = json.loads(Path(snakemake.input.summary).read_text())
+    plots.save(
+        plots.trajectory(frames, summary, snakemake.params.limit), snakemake.output.figure
+    )

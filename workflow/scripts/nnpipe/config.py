@@ -1,0 +1,135 @@
+"""What config.yaml may say, and what it says about one model or one molecule."""
+
+import ast
+import difflib
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .models import MODELS
+
+Config = dict[str, Any]
+SOURCES = ("figshare", "qm9pack")
+QM9_ELEMENTS = [1, 6, 7, 8, 9]
+
+
+def check(config: Config, schema: Config) -> None:
+    """Raise InputError, in one line that names the key, for the first thing that cannot be."""
+    import jsonschema
+
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(config)
+    )
+    if error:
+        raise InputError(f"config: {_explain(error)}")
+    for source in config["data"]["sources"]:
+        if source not in SOURCES and not Path(source).is_file():
+            raise InputError(
+                f"config: data.sources: {source!r} is neither {' nor '.join(SOURCES)} nor a file"
+            )
+    for name, model in config["models"].items():
+        _check_model(f"config: models.{name}", model)
+    for model in config["md"]["models"]:
+        if model not in config["models"]:
+            raise InputError(f"config: md.models: {model!r} is none of models; {_close(model, config['models'])}")  # fmt: skip
+    for name in config["molecules"]:
+        _check_molecule(config, name)
+
+
+def training_of(config: Config, model: str) -> Config:
+    """Training settings of a model: the common ones under its own."""
+    return config["training"] | config["models"][model].get("training", {})
+
+
+def hyperparameters_of(config: Config, model: str) -> Config:
+    """Hyperparameters of a model, the data's cutoff unless it has a smaller one of its own."""
+    return {"cutoff": config["data"]["cutoff"]} | config["models"][model].get("hyperparameters", {})
+
+
+def structure_of(config: Config, molecule: str) -> str:
+    """SMILES or path of a molecule."""
+    entry = config["molecules"][molecule]
+    return entry if isinstance(entry, str) else entry["structure"]
+
+
+def models_of(config: Config, molecule: str) -> list[str]:
+    """Models that run a molecule when no target is named."""
+    return _md(config, molecule)["models"]
+
+
+def md_of(config: Config, molecule: str) -> Config:
+    """MD settings of a molecule: the common ones under its own."""
+    settings = _md(config, molecule)
+    return {key: settings[key] for key in settings if key not in ("models", "structure")}
+
+
+def _md(config: Config, molecule: str) -> Config:
+    entry = config["molecules"][molecule]
+    return config["md"] | ({} if isinstance(entry, str) else entry)
+
+
+def model_file(architecture: str) -> str:
+    """The file of an architecture, from the folder of the scripts."""
+    return f"nnpipe/models/{MODELS[architecture].split('.')[0]}.py"
+
+
+def _explain(error: Any) -> str:
+    """A schema error in words: where, what, and what to do."""
+    where = ".".join(map(str, error.absolute_path))
+    where = f"{where}: " if where else ""
+    known = {**error.schema.get("properties", {})}
+    if error.validator in ("additionalProperties", "unevaluatedProperties"):
+        for part in ("training", "md"):
+            if f"$defs/{part}" in str(error.schema.get("$ref", "")):
+                known |= error.schema.get("$defs", {}).get(part, {}).get("properties", {})
+        key = next((key for key in error.instance if key not in known), "?")
+        return f"{where}unknown key {key!r}; {_close(key, known)}"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{where}{missing!r} is missing; config.yaml shows it"
+    if error.validator == "propertyNames" or error.parent and error.parent.validator == "propertyNames":  # fmt: skip
+        return f"{where}name {error.instance!r} must be letters, digits, _ or -, a letter first"
+    if error.validator == "enum":
+        return f"{where}{error.instance!r} is none of {', '.join(map(str, error.validator_value))}"
+    return f"{where}{error.message}"
+
+
+def _close(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(str(word), list(map(str, known)), 1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(map(str, known))}"
+
+
+def _check_model(where: str, model: Config) -> None:
+    architecture = model["architecture"]
+    if architecture not in MODELS:
+        raise InputError(f"{where}.architecture: {architecture!r} is not there; {_close(architecture, MODELS)}")  # fmt: skip
+    tree = ast.parse((Path(__file__).parents[1] / model_file(architecture)).read_text())
+    name = MODELS[architecture].split(".")[1]
+    (model_class,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+    init = next(n for n in model_class.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")  # fmt: skip
+    known = [argument.arg for argument in init.args.args[1:]]
+    for key in model.get("hyperparameters", {}):
+        if key not in known:
+            raise InputError(f"{where}.hyperparameters: unknown key {key!r}; {_close(key, known)}")
+
+
+def _check_molecule(config: Config, name: str) -> None:
+    """Check what can be checked without making a geometry, where the libraries for it are there."""
+    try:
+        from .geometry import atomic_numbers, check_elements, check_timestep
+    except ImportError:  # a host with Snakemake only: the rule `geometry` checks, first of all
+        return
+    try:
+        numbers = atomic_numbers(structure_of(config, name))
+        check_elements(numbers, QM9_ELEMENTS)
+        check_timestep(numbers, md_of(config, name)["timestep_fs"])
+    except ImportError:
+        return
+    except InputError as error:
+        raise InputError(f"config: molecules.{name}: {error}") from None
+    for model in models_of(config, name):
+        if config["models"].get(model, {}).get("target") != "energy":
+            raise InputError(
+                f"config: molecules.{name}: model {model!r} does not predict energy,"
+                " which atoms move on; take one with target: energy"
+            )

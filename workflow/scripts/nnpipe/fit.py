@@ -1,0 +1,114 @@
+"""From tables on disk to a trained model on disk."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import __version__
+from .atomref import atomic_references
+from .batch import Dataset, load_dataset
+from .checkpoint import ModelInfo, save_model
+from .device import peak_memory_mb, pick_device
+from .models import build
+from .potential import INTENSIVE, Potential
+from .splits import read_split
+from .store import atomic, sha256
+from .store import read as read_store
+from .train import Settings, train
+from .units import readable
+
+log = logging.getLogger(__name__)
+
+
+def make_potential(
+    model: torch.nn.Module, data: Dataset, target: str, unit: str = "eV"
+) -> Potential:
+    """`model` with the references and the scale of the labels of `data`."""
+    intensive = target in INTENSIVE
+    total = data.target * data.sizes if intensive else data.target
+    references = atomic_references(data.z.numpy(), data.ptr.numpy(), total.numpy())
+    plain = Potential(model, references, 1.0, unit, intensive)
+    scale = float(plain.residual(data).double().std(correction=0)) or 1.0
+    return Potential(model, references, scale, unit, intensive)
+
+
+def fit(
+    folder: str | Path,
+    architecture: str,
+    hyperparameters: dict[str, float],
+    target: str,
+    settings: Settings,
+    molecules: str | Path,
+    neighbours: str | Path,
+    split: str | Path,
+    checkpoint: str | Path,
+    code: str = "",
+    device: str = "auto",
+) -> None:
+    """Train a model on the split's training molecules and write it to `folder`.
+
+    model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. `code` stands
+    for the code in the checkpoint's identity.
+    """
+    where = pick_device(device)
+    table, header = read_store(molecules, "molecules")
+    parts = read_split(split, table["index"])
+    data, validation = (
+        load_dataset(molecules, neighbours, parts[part], target) for part in ("train", "validation")
+    )
+    unit = header["units"][target]
+    model = build(architecture, settings.seed, **hyperparameters)
+    potential = make_potential(model, data, target, unit).to(where)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    log.info(
+        "%s of %d parameters on %s, %d threads: %d molecules, %s with a deviation of %.4g %s",
+        architecture, parameters, where, torch.get_num_threads(), len(data), target,
+        potential.scale, unit,
+    )  # fmt: skip
+    provenance = {
+        "molecules": header["digest"],
+        "neighbours": read_store(neighbours, "neighbours")[1]["digest"],
+        "split": sha256(split),
+        "source": header["provenance"],
+    }
+    about = [architecture, hyperparameters, target, asdict(settings), provenance, code, str(where)]
+    identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def write_metrics(history: Sequence[dict[str, float]]) -> None:
+        with atomic(Path(folder) / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history))
+
+    progress = train(
+        potential, data.to(where), validation.to(where), settings, checkpoint, identity, write_metrics  # fmt: skip
+    )
+    write_metrics(progress.history)
+    factor, small = readable(unit)
+    log.info("validation MAE %.1f %s", progress.history[-1]["validation_mae"] * factor, small)
+    save_model(
+        folder,
+        potential,
+        ModelInfo(
+            architecture=architecture,
+            hyperparameters=hyperparameters,
+            target=target,
+            unit=unit,
+            intensive=potential.intensive,
+            references={z: potential.references[z].item() for z in np.unique(data.z).tolist()},
+            scale=potential.scale,
+            seed=settings.seed,
+            n_train=len(data),
+            parameters=parameters,
+            train_seconds=progress.seconds,
+            peak_memory_mb=peak_memory_mb(where),
+            device=f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            settings=asdict(settings),
+            data=provenance,
+            nnpipe_version=__version__,
+        ),
+    )

@@ -1,0 +1,14 @@
+"""Figure of predictions against labels."""
+
+from pathlib import Path
+
+import pandas as pd
+from nnpipe import plots
+from nnpipe.checkpoint import read_info
+from nnpipe.logs import logged
+
+with logged(snakemake.log[0]):
+    info = read_info(Path(snakemake.input.info).parent)
+    predictions = pd.read_csv(snakemake.input.predictions)
+    figure = plots.parity(snakemake.wildcards.model, predictions, info.target, info.unit)
+    plots.save(figure, snakemake.output.figure)
