@@ -48,7 +48,8 @@ class ModelInfo:
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write tensors and a JSON-able dict to one safetensors file."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # copies, as shared tensors (of SchNet) are refused
+    whole = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with atomic(path) as temporary:
         save_file(whole, temporary, {"nnpipe": json.dumps(meta)})
 
