@@ -1,4 +1,4 @@
-"""Make the test data from the qm9pack wheel: python tests/data/make.py qm9pack-1.0.3-py3-none-any.whl
+"""Make the test data: python tests/data/make.py qm9pack-1.0.3-py3-none-any.whl
 
 400 molecules of QM9 (https://doi.org/10.1038/sdata.2014.22, CC0; qm9pack is MIT): the first ten,
 linear ones, doubled frequency lists, saddle points, Fortran floats, and 380 drawn with seed 0. They
@@ -17,10 +17,22 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 SPECIAL = [*range(1, 11), 23, 24, 29, 118, 2693, 6620, 59818, 61269, 73686, 130806]
 PROPERTIES = [
-    "RotA_GHz", "RotB_GHz", "RotC_GHz", "Dipole_debye", "Polarizability_bohr3", "HOMO_au", "LUMO_au",
-    "HOMO_LUMO_gap_au", "R2_bohr2", "ZPVE_au", "InternalEnergy_0K_au", "InternalEnergy_298K_au",
-    "Enthalphy_298K_au", "GibbsFreeEnergy_298K_au", "Heatcapacity_Cv_cal_mol_K",
-]  # fmt: skip
+    "RotA_GHz",
+    "RotB_GHz",
+    "RotC_GHz",
+    "Dipole_debye",
+    "Polarizability_bohr3",
+    "HOMO_au",
+    "LUMO_au",
+    "HOMO_LUMO_gap_au",
+    "R2_bohr2",
+    "ZPVE_au",
+    "InternalEnergy_0K_au",
+    "InternalEnergy_298K_au",
+    "Enthalphy_298K_au",
+    "GibbsFreeEnergy_298K_au",
+    "Heatcapacity_Cv_cal_mol_K",
+]
 
 
 def original(row: dict[str, str]) -> str:

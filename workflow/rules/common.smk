@@ -19,6 +19,7 @@ from nnpipe.config import (
     training_of,
 )
 from nnpipe.errors import InputError
+from nnpipe.script import CORES, PARENT, lock
 
 schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
 try:
@@ -27,7 +28,18 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 # `--cores` may promise more than the machine has: trainings then share what is there
-os.environ["NNPIPE_CORES"] = str(workflow.cores or "")
+os.environ[CORES] = str(workflow.cores or "")
+# a script ends when this process does
+os.environ[PARENT] = str(os.getpid())
+
+
+onstart:
+    # in place of Snakemake's own lock, which a killed run leaves behind
+    try:
+        lock(".snakemake/nnpipe.lock")
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
 
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 

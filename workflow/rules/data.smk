@@ -23,7 +23,6 @@ rule download:
         runtime=60,
     params:
         sources=config["data"]["sources"],
-        folder="results/data/raw",
         code=code("download.py"),
     script:
         "../scripts/download.py"

@@ -11,10 +11,10 @@ rule geometry:
         "results/logs/geometry/{molecule}.log",
     benchmark:
         "results/benchmarks/geometry/{molecule}.tsv"
+    priority: 100
     conda:
         "../../envs/md.yaml"
     threads: 1
-    priority: 100
     resources:
         mem_mb=1000,
         runtime=10,

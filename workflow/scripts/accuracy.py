@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pandas as pd
+
 from nnpipe.checkpoint import read_info
 from nnpipe.evaluate import accuracy, accuracy_markdown, write_csv
-from nnpipe.logs import logged
+from nnpipe.script import script
 from nnpipe.store import atomic
 
-with logged(snakemake.log[0]):
+with script(snakemake.log[0]):
     infos = [read_info(Path(path).parent) for path in snakemake.input.infos]
     predictions = [pd.read_csv(path) for path in snakemake.input.predictions]
     rows = map(accuracy, snakemake.params.models, infos, predictions)

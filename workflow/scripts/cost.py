@@ -1,7 +1,7 @@
 """Table of what every job cost."""
 
 from nnpipe.evaluate import cost, write_csv
-from nnpipe.logs import logged
+from nnpipe.script import script
 
-with logged(snakemake.log[0]):
+with script(snakemake.log[0]):
     write_csv(cost(snakemake.input), snakemake.output.table)

@@ -1,7 +1,7 @@
 """Fetch QM9."""
 
 from nnpipe.download import download
-from nnpipe.logs import logged
+from nnpipe.script import script
 
-with logged(snakemake.log[0]):
-    download(snakemake.params.sources, snakemake.params.folder, snakemake.output.manifest)
+with script(snakemake.log[0]):
+    download(snakemake.params.sources, snakemake.output.manifest)

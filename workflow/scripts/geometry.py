@@ -1,13 +1,14 @@
 """Make a molecule's starting geometry, or refuse it."""
 
 from ase.io import write
+
 from nnpipe.config import QM9_ELEMENTS
 from nnpipe.errors import InputError
 from nnpipe.geometry import check_elements, check_timestep, load_geometry
-from nnpipe.logs import logged
+from nnpipe.script import script
 from nnpipe.store import atomic
 
-with logged(snakemake.log[0]):
+with script(snakemake.log[0]):
     try:
         atoms = load_geometry(snakemake.params.structure, snakemake.params.seed)
         check_elements(atoms.numbers, QM9_ELEMENTS)

@@ -5,13 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ase.io import read
+
 from nnpipe.calculator import load_calculator
 from nnpipe.device import use_threads
-from nnpipe.logs import logged
 from nnpipe.md import Settings, simulate
+from nnpipe.script import script
 from nnpipe.store import atomic
 
-with logged(snakemake.log[0]):
+with script(snakemake.log[0]):
     use_threads(snakemake.threads)
     settings = dict(snakemake.params.settings)
     dtype = settings.pop("dtype")

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 from ase.io import read
-from nnpipe import plots
-from nnpipe.logs import logged
 
-with logged(snakemake.log[0]):
+from nnpipe import plots
+from nnpipe.script import script
+
+with script(snakemake.log[0]):
     frames = read(snakemake.input.trajectory, ":")
     summary = json.loads(Path(snakemake.input.summary).read_text())
-    plots.save(
-        plots.trajectory(frames, summary, snakemake.params.limit), snakemake.output.figure
-    )
+    plots.save(plots.trajectory(frames, summary, snakemake.params.limit), snakemake.output.figure)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from nnpipe.evaluate import write_csv
-from nnpipe.logs import logged
 
-with logged(snakemake.log[0]):
+from nnpipe.evaluate import write_csv
+from nnpipe.script import script
+
+with script(snakemake.log[0]):
     rows = [json.loads(Path(path).read_text()) for path in snakemake.input.summaries]
     write_csv(pd.DataFrame(rows), snakemake.output.table)

@@ -1,7 +1,7 @@
 """Read QM9 into one table."""
 
-from nnpipe.logs import logged
 from nnpipe.qm9 import convert
+from nnpipe.script import script
 
-with logged(snakemake.log[0]):
+with script(snakemake.log[0]):
     convert(snakemake.input.manifest, snakemake.output.molecules)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+
 from nnpipe import plots
 from nnpipe.checkpoint import read_info
-from nnpipe.logs import logged
+from nnpipe.script import script
 
-with logged(snakemake.log[0]):
+with script(snakemake.log[0]):
     info = read_info(Path(snakemake.input.info).parent)
     predictions = pd.read_csv(snakemake.input.predictions)
     figure = plots.parity(snakemake.wildcards.model, predictions, info.target, info.unit)

@@ -1,14 +1,13 @@
 """Predict the target of every molecule of the split."""
 
-import os
 from pathlib import Path
 
 from nnpipe.device import use_threads
 from nnpipe.evaluate import write_predictions
-from nnpipe.logs import logged
+from nnpipe.script import promised_cores, script
 
-with logged(snakemake.log[0]):
-    use_threads(snakemake.threads, int(os.environ.get("NNPIPE_CORES") or snakemake.threads))
+with script(snakemake.log[0]):
+    use_threads(snakemake.threads, promised_cores())
     write_predictions(
         Path(snakemake.input.weights).parent,
         snakemake.input.molecules,

@@ -1,15 +1,14 @@
 """Train a model."""
 
-import os
 from pathlib import Path
 
 from nnpipe.device import use_threads
 from nnpipe.fit import fit
-from nnpipe.logs import logged
+from nnpipe.script import promised_cores, script
 from nnpipe.train import Settings
 
-with logged(snakemake.log[0]):
-    use_threads(snakemake.threads, int(os.environ.get("NNPIPE_CORES") or snakemake.threads))
+with script(snakemake.log[0]):
+    use_threads(snakemake.threads, promised_cores())
     fit(
         folder=Path(snakemake.output.weights).parent,
         architecture=snakemake.params.architecture,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from . import store
 from .errors import InputError
-from .molecules import ragged
+from .molecules import pointers, ragged
 
 FAR = 1e3  # Å, the length of a vector that stands for no neighbour
 
@@ -32,7 +33,7 @@ class Batch:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
         """The same batch on `device`, lengths in `dtype`."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device, dtype if value.is_floating_point() else None)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
@@ -58,9 +59,12 @@ class Batch:
         return replace(self, pos=pos, offset=offset)
 
 
-def single(z: np.ndarray, pos: np.ndarray, counts: np.ndarray, index: np.ndarray, offset: np.ndarray) -> Batch:  # fmt: skip
+def single(
+    z: np.ndarray, pos: np.ndarray, counts: np.ndarray, index: np.ndarray, offset: np.ndarray
+) -> Batch:
     """The batch of one system from its pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
-    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å."""
+    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å.
+    """
     atoms, width = len(z), max(int(counts.max(initial=0)), 1)
     mask = np.arange(width) < counts[:, None]
     neighbours = np.repeat(np.arange(atoms)[:, None], width, 1)
@@ -95,7 +99,9 @@ class Dataset:
 
     def to(self, device: str | torch.device) -> "Dataset":
         """The same data set on `device`."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if value is not None}
+        tensors = {
+            name: value.to(device) for name, value in vars(self).items() if value is not None
+        }
         return Dataset(**tensors)
 
     def atoms(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,11 +140,16 @@ class Dataset:
 
 
 def load_dataset(
-    molecules: str | Path, neighbours: str | Path, rows: Sequence[int] | np.ndarray, target: str
+    molecules: str | Path,
+    neighbours: str | Path,
+    rows: Sequence[int] | np.ndarray,
+    target: str,
+    cutoff: float,
 ) -> Dataset:
     """The molecules `rows` (M,) of the memory-mapped tables with one target, copied into memory.
 
-    Raises InputError if the tables do not belong together or have no such target.
+    Neighbours are those within `cutoff` Å. Raises InputError if the tables do not belong together,
+    have no such target or no neighbours that far.
     """
     table, header = store.read(molecules, "molecules")
     pairs, about = store.read(neighbours, "neighbours")
@@ -146,11 +157,21 @@ def load_dataset(
         raise InputError(f"{neighbours}: made from other molecules than {molecules}; make it again")
     if target not in header["units"]:
         raise InputError(f"{molecules}: no target {target!r}; it has {', '.join(header['units'])}")
+    if cutoff > about["cutoff"]:
+        raise InputError(
+            f"{neighbours}: holds neighbours within {about['cutoff']} Å, a model's cutoff is"
+            f" {cutoff}; raise data.cutoff"
+        )
     atoms, ptr = ragged(table["ptr"], np.asarray(rows))
+    pos = table["pos"][atoms]
     slots, first = ragged(pairs["first"], atoms)
+    neighbour = pairs["neighbour"][slots]
+    centre = np.repeat(np.arange(len(atoms)), np.diff(first))
+    other = np.repeat(ptr[:-1], np.diff(ptr))[centre] + neighbour
+    near = np.linalg.norm(pos[other] - pos[centre], axis=1) < cutoff
+    first = pointers(np.bincount(centre[near], minlength=len(atoms)))
     arrays = (
-        table["z"][atoms], table["pos"][atoms].astype(np.float32), ptr, first,
-        pairs["neighbour"][slots], table[target][rows],
+        table["z"][atoms], pos.astype(np.float32), ptr, first, neighbour[near], table[target][rows],
     )  # fmt: skip
     return Dataset(*map(torch.from_numpy, arrays))
 

@@ -1,9 +1,7 @@
 """Trained models as ASE calculators."""
 
 from pathlib import Path
-from typing import ClassVar
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -23,10 +21,14 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class NeuralCalculator(Calculator):
     """Energy (eV), forces (eV/Å) and stress (eV/Å^3) of a potential, open and periodic alike."""
 
-    implemented_properties: ClassVar = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
-        self, potential: Potential, elements: list[int], dtype: str = "float32", device: str = "auto"
+        self,
+        potential: Potential,
+        elements: list[int],
+        dtype: str = "float32",
+        device: str = "auto",
     ) -> None:
         super().__init__()
         self.device, self.dtype = pick_device(device), DTYPES[dtype]
@@ -45,14 +47,16 @@ class NeuralCalculator(Calculator):
         Raises InputError for an element that the model was not trained on.
         """
         super().calculate(atoms, properties, system_changes)
-        check_elements(self.atoms.numbers, self.elements)
-        pos, cell = self.atoms.positions, self.atoms.cell.array
-        counts, index, shift = neighbours(pos, self.potential.model.cutoff, cell, self.atoms.pbc)
-        batch = single(self.atoms.numbers, pos, counts, index, shift @ cell)
+        system = self.atoms
+        assert isinstance(system, Atoms)
+        check_elements(system.numbers, self.elements)
+        pos, cell = system.positions, system.cell.array
+        counts, index, shift = neighbours(pos, self.potential.cutoff, cell, system.pbc)
+        batch = single(system.numbers, pos, counts, index, shift @ cell)
         batch = batch.to(self.device, self.dtype)
         if "stress" in properties:
             energy, forces, virial = energy_forces_virial(self.potential, batch)
-            stress = virial[0].double().cpu().numpy() / self.atoms.get_volume()
+            stress = virial[0].double().cpu().numpy() / system.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
         else:
             energy, forces = energy_forces(self.potential, batch)

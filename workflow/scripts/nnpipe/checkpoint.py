@@ -102,6 +102,6 @@ def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
     info, weights = read_info(folder), Path(folder) / "model.safetensors"
     if not weights.is_file() or sha256(weights) != info.weights_sha256:
         raise InputError(f"{weights}: not the weights that model.json describes; train it again")
-    model = build(info.architecture, **info.hyperparameters)
+    model = build(info.architecture, info.hyperparameters)
     model.load_state_dict(load_tensors(weights)[0])
     return Potential(model, info.references, info.scale, info.unit, info.intensive), info

@@ -31,7 +31,9 @@ def check(config: Config, schema: Config) -> None:
         _check_model(f"config: models.{name}", model)
     for model in config["md"]["models"]:
         if model not in config["models"]:
-            raise InputError(f"config: md.models: {model!r} is none of models; {_close(model, config['models'])}")  # fmt: skip
+            raise InputError(
+                f"config: md.models: {model!r} is none of models; {_close(model, config['models'])}"
+            )
     for name in config["molecules"]:
         _check_molecule(config, name)
 
@@ -87,7 +89,9 @@ def _explain(error: Any) -> str:
     if error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         return f"{where}{missing!r} is missing; config.yaml shows it"
-    if error.validator == "propertyNames" or error.parent and error.parent.validator == "propertyNames":  # fmt: skip
+    if error.validator == "propertyNames" or (
+        error.parent and error.parent.validator == "propertyNames"
+    ):
         return f"{where}name {error.instance!r} must be letters, digits, _ or -, a letter first"
     if error.validator == "enum":
         return f"{where}{error.instance!r} is none of {', '.join(map(str, error.validator_value))}"
@@ -102,11 +106,15 @@ def _close(word: str, known: Any) -> str:
 def _check_model(where: str, model: Config) -> None:
     architecture = model["architecture"]
     if architecture not in MODELS:
-        raise InputError(f"{where}.architecture: {architecture!r} is not there; {_close(architecture, MODELS)}")  # fmt: skip
+        raise InputError(
+            f"{where}.architecture: {architecture!r} is not there; {_close(architecture, MODELS)}"
+        )
     tree = ast.parse((Path(__file__).parents[1] / model_file(architecture)).read_text())
     name = MODELS[architecture].split(".")[1]
     (model_class,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name)
-    init = next(n for n in model_class.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")  # fmt: skip
+    init = next(
+        n for n in model_class.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"
+    )
     known = [argument.arg for argument in init.args.args[1:]]
     for key in model.get("hyperparameters", {}):
         if key not in known:

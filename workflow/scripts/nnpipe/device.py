@@ -20,7 +20,9 @@ def pick_device(name: str) -> torch.device:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"device: {name!r} is not to be had ({reason}); use auto or cpu") from error
+        raise InputError(
+            f"device: {name!r} is not to be had ({reason}); use auto or cpu"
+        ) from error
 
 
 def use_threads(threads: int, promised: int | None = None) -> int:
@@ -30,7 +32,9 @@ def use_threads(threads: int, promised: int | None = None) -> int:
     it. Where more were promised than exist, everyone's part shrinks: more threads than cores are
     slower than fewer, by far.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     share = threads * cores // max(promised or threads, threads, cores)
     torch.set_num_threads(max(1, share))
     torch.set_flush_denormal(True)

@@ -26,7 +26,8 @@ class Remote:
     sha256: str
 
 
-FIGSHARE = "https://ndownloader.figshare.com/files/"  # of https://doi.org/10.6084/m9.figshare.978904
+# of https://doi.org/10.6084/m9.figshare.978904
+FIGSHARE = "https://ndownloader.figshare.com/files/"
 SOURCES = {
     "figshare": (
         Remote(
@@ -52,11 +53,12 @@ SOURCES = {
 
 def download(
     sources: list[str],
-    folder: str | Path,
     manifest: str | Path,
     known: dict[str, tuple[Remote, ...]] = SOURCES,
 ) -> None:
-    """Fetch the first of `sources` that can be had into `folder` and write what it is to `manifest`.
+    """Fetch the first of `sources` that can be had and write what it is to `manifest`.
+
+    Files go to a folder beside the manifest, of its name (raw/ for raw.json).
 
     A source is a key of `known` or the path of a file in one of QM9's formats, which stays where
     it is (beside it, uncharacterized.txt is used if there). Raises InputError if none can be had.
@@ -65,7 +67,7 @@ def download(
     for source in sources:
         try:
             if source in known:
-                files = [_fetch(remote, Path(folder)) for remote in known[source]]
+                files = [_fetch(remote, Path(manifest).with_suffix("")) for remote in known[source]]
             else:
                 files = _local(Path(source))
         except (InputError, requests.RequestException, OSError, ValueError) as error:

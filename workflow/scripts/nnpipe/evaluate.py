@@ -29,22 +29,26 @@ def write_predictions(
     path: str | Path,
     device: str = "auto",
 ) -> None:
-    """Write `index,split,atoms,target,prediction` for every molecule of the split, in the target's unit."""
+    """Write a row for every molecule of the split: index, split, atoms and, in the target's unit,
+    target, reference (what the atomic references alone predict) and prediction.
+    """
     potential, info = load_model(folder)
     where = pick_device(device)
     potential.to(where)
     index = read_store(molecules, "molecules")[0]["index"]
     tables = []
     for part, rows in read_split(split, index).items():
-        data = load_dataset(molecules, neighbours, rows, info.target)
+        data = load_dataset(molecules, neighbours, rows, info.target, potential.cutoff)
+        data = data.to(where)
         tables.append(
             pd.DataFrame(
                 {
                     "index": index[rows],
                     "split": part,
-                    "atoms": data.sizes.numpy(),
-                    "target": data.target.numpy(),
-                    "prediction": predict(potential, data.to(where)).numpy(),
+                    "atoms": data.sizes.cpu(),
+                    "target": data.target.cpu(),
+                    "reference": potential.reference(data).cpu(),
+                    "prediction": predict(potential, data),
                 }
             )
         )
@@ -89,9 +93,8 @@ def accuracy_markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
         )
     for row in published.itertuples():
         if row.target in set(table["target"]):
-            lines.append(
-                f"| {row.model} | {row.target} | {row.n_train:,} | {row.mae_mev:g} meV | | | {row.source} |"
-            )
+            figures = f"{row.n_train:,} | {row.mae_mev:g} meV | | "
+            lines.append(f"| {row.model} | {row.target} | {figures} | {row.source} |")
     return "\n".join(lines) + "\n"
 
 

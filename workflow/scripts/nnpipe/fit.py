@@ -60,10 +60,11 @@ def fit(
     table, header = read_store(molecules, "molecules")
     parts = read_split(split, table["index"])
     data, validation = (
-        load_dataset(molecules, neighbours, parts[part], target) for part in ("train", "validation")
+        load_dataset(molecules, neighbours, parts[part], target, hyperparameters["cutoff"])
+        for part in ("train", "validation")
     )
     unit = header["units"][target]
-    model = build(architecture, settings.seed, **hyperparameters)
+    model = build(architecture, hyperparameters, settings.seed)
     potential = make_potential(model, data, target, unit).to(where)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
@@ -85,7 +86,13 @@ def fit(
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
     progress = train(
-        potential, data.to(where), validation.to(where), settings, checkpoint, identity, write_metrics  # fmt: skip
+        potential,
+        data.to(where),
+        validation.to(where),
+        settings,
+        checkpoint,
+        identity,
+        write_metrics,
     )
     write_metrics(progress.history)
     factor, small = readable(unit)

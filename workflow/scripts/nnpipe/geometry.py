@@ -1,6 +1,7 @@
 """Starting geometries: from SMILES or from a structure file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -19,7 +20,7 @@ def is_file(text: str) -> bool:
     return Path(text).suffix.lower() in SUFFIXES
 
 
-def parse_smiles(smiles: str):  # noqa: ANN201  rdkit.Chem.Mol; rdkit is imported only when needed
+def parse_smiles(smiles: str):
     """The molecule with its hydrogens; InputError if RDKit does not understand it."""
     from rdkit import Chem, rdBase
 
@@ -67,17 +68,17 @@ def from_smiles(smiles: str, seed: int = 0) -> Atoms:
 
     Raises InputError for a SMILES that does not parse or has no geometry.
     """
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
     molecule = parse_smiles(smiles)
-    parameters = AllChem.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
-    if AllChem.EmbedMolecule(molecule, parameters):
+    if rdDistGeom.EmbedMolecule(molecule, parameters):
         parameters.useRandomCoords = True
-        if AllChem.EmbedMolecule(molecule, parameters):
+        if rdDistGeom.EmbedMolecule(molecule, parameters):
             raise InputError(f"SMILES {smiles!r}: no 3-D geometry found; give a structure file")
-    if AllChem.MMFFHasAllMoleculeParams(molecule):
-        AllChem.MMFFOptimizeMolecule(molecule, maxIters=2000)
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     return Atoms(numbers, molecule.GetConformer().GetPositions())
 
@@ -90,6 +91,7 @@ def load_geometry(source: str, seed: int = 0) -> Atoms:
         raise InputError(f"{source}: no such structure file")
     try:
         atoms = read(source)
+        assert isinstance(atoms, Atoms)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: not readable as a structure ({reason})") from error

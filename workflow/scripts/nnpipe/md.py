@@ -112,7 +112,7 @@ def frames(atoms: Atoms, settings: Settings) -> Iterator[tuple[Atoms, str]]:
     reference = bond_lengths(atoms, pairs)
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
     dynamics = integrator(atoms, settings)
-    for step in range(0, round(1000 * settings.length_ps / settings.timestep_fs) + 1):
+    for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
         if step:
             dynamics.run(1)
         energy, forces = atoms.get_potential_energy(), atoms.get_forces()
@@ -161,8 +161,11 @@ def simulate(
     started = time.monotonic()
     with atomic(path) as temporary, open(temporary, "w") as file:
         total = settings.length_ps
-        with tqdm(total=total, unit=" ps", disable=None, mininterval=1, desc=f"{model} {molecule}") as bar:  # fmt: skip
-            for frame, reason in frames(atoms, settings):
+        with tqdm(
+            total=total, unit=" ps", disable=None, mininterval=1, desc=f"{model} {molecule}"
+        ) as bar:
+            for frame, ended in frames(atoms, settings):
+                reason = ended
                 if np.isfinite(frame.positions).all():
                     write_extxyz(file, [frame])
                 times.append(frame.info["time_fs"] / 1000)
@@ -175,7 +178,11 @@ def simulate(
     if reason:
         log.warning("%s %s: stopped at %.4f ps: %s", model, molecule, times[-1], reason)
     steps = max(1, round(1000 * times[-1] / settings.timestep_fs))
-    slope = np.polyfit(times, totals, 1)[0] if len(times) > 2 and settings.ensemble == "nve" else math.nan  # fmt: skip
+    slope = (
+        np.polyfit(times, totals, 1)[0]
+        if len(times) > 2 and settings.ensemble == "nve"
+        else math.nan
+    )
     return Summary(
         model=model,
         molecule=molecule,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,8 @@ def read_molecules(path: str | Path) -> tuple[Molecules, dict[str, Any]]:
     """The memory-mapped table and its header."""
     arrays, header = store.read(path, "molecules")
     text, ends = arrays["smiles"].tobytes(), arrays["smiles_ptr"]
-    smiles = [text[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    smiles = [text[a:b].decode() for a, b in pairwise(ends)]
     fields = ("index", "ptr", "z", "pos", "charges", "frequency_ptr", "frequencies")
+    plain: dict[str, Any] = {name: arrays[name] for name in fields}
     targets = {name: arrays[name] for name in header["units"]}
-    return Molecules(*(arrays[name] for name in fields), smiles, targets), header
+    return Molecules(**plain, smiles=smiles, targets=targets), header

@@ -3,6 +3,7 @@
 The vector of a pair points from the centre i to the neighbour j: pos[j] + shift @ cell - pos[i].
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,22 @@ def write_neighbours(
     """
     sizes = np.diff(molecules.ptr)
     smallest = np.min_scalar_type(int(sizes.max()) - 1)
-    header = {"kind": "neighbours", "cutoff": cutoff, "units": {"cutoff": "Å"}, "provenance": provenance}  # fmt: skip
+    header = {
+        "kind": "neighbours",
+        "cutoff": cutoff,
+        "units": {"cutoff": "Å"},
+        "provenance": provenance,
+    }
     total = 0
-    with store.writer(path, header) as append, tqdm(total=len(molecules), unit=" molecules", mininterval=1) as bar:  # fmt: skip
+    with (
+        store.writer(path, header) as append,
+        tqdm(total=len(molecules), unit=" molecules", mininterval=1) as bar,
+    ):
         append(first=np.zeros(1, np.int64))
         for start in range(0, len(molecules), CHUNK):
             ends = molecules.ptr[start : start + CHUNK + 1]
             counts, indices = [], []
-            for a, b in zip(ends[:-1], ends[1:], strict=True):
+            for a, b in pairwise(ends):
                 count, index, _ = neighbours(molecules.pos[a:b], cutoff)
                 counts.append(count)
                 indices.append(index.astype(smallest))

@@ -74,7 +74,9 @@ def _outer(gradient: Tensor, side: str) -> Tensor:
     return gradient @ gradient.T if side == "left" else gradient.T @ gradient
 
 
-def _rotate(matrix: Tensor, state: dict[str, Tensor], sides: list[str], back: bool = False) -> Tensor:
+def _rotate(
+    matrix: Tensor, state: dict[str, Tensor], sides: list[str], back: bool = False
+) -> Tensor:
     """`matrix` in the eigenbasis, or back from it."""
     for side in sides:
         basis = state[f"{side}_basis"]

@@ -13,7 +13,9 @@ from .store import atomic
 from .units import readable
 
 
-def _figure(columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0) -> tuple[Figure, np.ndarray]:  # fmt: skip
+def _figure(
+    columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0
+) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -36,14 +38,16 @@ def _errors(predictions: pd.DataFrame, unit: str) -> pd.Series:
 def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Figure:
     """Prediction against label on the test molecules, and the distribution of errors."""
     test = predictions[predictions["split"] == "test"]
-    level = np.polyval(np.polyfit(test["atoms"], test["target"], 1), test["atoms"])
+    level = test["reference"]
     factor, small = readable(unit)
     error = (test["prediction"] - test["target"]) * factor
     figure, ((left, right),) = _figure(2)
-    left.hexbin(test["target"] - level, test["prediction"] - level, gridsize=60, bins="log", mincnt=1)  # fmt: skip
+    left.hexbin(
+        test["target"] - level, test["prediction"] - level, gridsize=60, bins="log", mincnt=1
+    )
     ends = np.array(left.get_xlim())
     left.plot(ends, ends, color="black", linewidth=0.6)
-    left.set_xlabel(f"{target}, less a line in the number of atoms ({unit})")
+    left.set_xlabel(f"{target}, less atomic references ({unit})")
     left.set_ylabel(f"{model}, less the same ({unit})")
     widest = np.abs(error).quantile(0.99)
     right.hist(error, np.linspace(-widest, widest, 61))
@@ -54,7 +58,9 @@ def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Fig
     return figure
 
 
-def error_by_size(predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]) -> Figure:
+def error_by_size(
+    predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
+) -> Figure:
     """Test MAE against the number of atoms; `targets` holds (target, unit) of every model."""
     figure, ((axis,),) = _figure(width=5)
     for model, table in predictions.items():
@@ -63,7 +69,13 @@ def error_by_size(predictions: dict[str, pd.DataFrame], targets: dict[str, tuple
         groups = _errors(table, unit).groupby(atoms)
         mean, count = groups.mean(), groups.count()
         mean = mean[count >= 10]
-        axis.plot(mean.index, mean, marker="o", markersize=3, label=f"{model} ({target}, {readable(unit)[1]})")  # fmt: skip
+        axis.plot(
+            mean.index,
+            mean,
+            marker="o",
+            markersize=3,
+            label=f"{model} ({target}, {readable(unit)[1]})",
+        )
     axis.set_yscale("log")
     axis.set_xlabel("atoms in the molecule (sizes with 10 or more test molecules)")
     axis.set_ylabel("mean absolute error (unit in legend)")

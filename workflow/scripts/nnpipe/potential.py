@@ -1,4 +1,4 @@
-"""A model together with its atomic references: energies, forces and stress for every model alike."""
+"""A model with its atomic references: energies, forces and stress for every model alike."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .batch import Batch, Dataset
 
 MAX_Z = 118
-INTENSIVE = {"rotational_a", "rotational_b", "rotational_c", "mu", "homo", "lumo", "gap"}  # fmt: skip
+INTENSIVE = {"rotational_a", "rotational_b", "rotational_c", "mu", "homo", "lumo", "gap"}
 
 
 class Potential(nn.Module):
@@ -30,6 +30,7 @@ class Potential(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.scale, self.unit, self.intensive = model, scale, unit, intensive
+        self.cutoff = float(model.cutoff)  # type: ignore[arg-type]
         table = torch.zeros(MAX_Z + 1, dtype=torch.float64)
         table[list(references)] = torch.tensor(list(references.values()), dtype=torch.float64)
         self.register_buffer("references", table)
@@ -41,11 +42,15 @@ class Potential(nn.Module):
 
     def residual(self, data: Dataset) -> Tensor:
         """(M,) float32: what the model itself should predict for the molecules of `data`."""
-        total = data.target * data.sizes if self.intensive else data.target
+        rest = data.target - self.reference(data)
+        return ((rest * data.sizes if self.intensive else rest) / self.scale).float()
+
+    def reference(self, data: Dataset) -> Tensor:
+        """(M,) float64: what the atomic references alone predict for the molecules of `data`."""
         molecule = torch.repeat_interleave(data.sizes)
-        references = total.new_zeros(len(data))
-        references.index_add_(0, molecule, self.references[data.z.long()])
-        return ((total - references) / self.scale).float()
+        total = data.target.new_zeros(len(data))
+        total.index_add_(0, molecule, self.references[data.z.long()])
+        return total / data.sizes if self.intensive else total
 
 
 def energy_forces(

@@ -106,7 +106,9 @@ def _table(
     try:
         z = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], np.uint8)
     except KeyError as error:
-        raise InputError(f"{where}: element {error} is none of {' '.join(ATOMIC_NUMBERS)}") from None
+        raise InputError(
+            f"{where}: element {error} is none of {' '.join(ATOMIC_NUMBERS)}"
+        ) from None
     coordinates, charge = _numbers(pos), _numbers(charges)
     frequency, modes = _numbers(frequencies), np.array([t.count(",") + 1 for t in frequencies])
     # Gaussian's opt=calcall lists the frequencies of its first and of its last geometry in 334
@@ -155,7 +157,10 @@ def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
 
 
 def read_uncharacterized(path: str | Path) -> set[int]:
-    """QM9 indices whose geometries failed the consistency check: first words that are ascending numbers."""
+    """QM9 indices of geometries that failed the consistency check.
+
+    They are the first words of the list's lines that are numbers, each larger than the last.
+    """
     last, numbers = 0, set()
     for line in Path(path).read_text().splitlines():
         word = re.match(r"\s*(\d+)\s", line)
@@ -193,7 +198,9 @@ def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterat
                 if len(atoms) != count or len(head) < 17:
                     raise ValueError
             except (ValueError, IndexError):
-                raise InputError(f"{where}: not in QM9's xyz format; is the file complete?") from None
+                raise InputError(
+                    f"{where}: not in QM9's xyz format; is the file complete?"
+                ) from None
             if index <= last:
                 raise InputError(f"{where}: not in order; pack it with tar --sort=name")
             last = index

@@ -33,7 +33,8 @@ def sha256(path: str | Path) -> str:
 class Append(Protocol):
     """Adds rows to named arrays of the store."""
 
-    def __call__(self, **arrays: np.ndarray) -> None: ...
+    def __call__(self, **arrays: np.ndarray) -> None:
+        """Add rows to the arrays named."""
 
 
 @contextmanager

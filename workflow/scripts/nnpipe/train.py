@@ -140,7 +140,9 @@ def train(
                 optimizer.step()
                 decay = min(settings.ema_decay, (1 + progress.step) / (10 + progress.step))
                 with torch.no_grad():
-                    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)  # fmt: skip
+                    torch._foreach_lerp_(
+                        list(average.parameters()), list(model.parameters()), 1 - decay
+                    )
                 sums += torch.stack([loss.detach() * len(rows), error])
                 progress.step += 1
                 progress.batch += 1
@@ -186,7 +188,7 @@ def _loss(
     """Mean loss over the molecules `rows` and their summed absolute error, both without unit."""
     batch, label = data.batch(rows), labels[rows]
     if data.forces is None or not settings.force_weight:
-        value, force_loss = model(batch), 0.0
+        value, force_loss = model(batch), labels.new_zeros(())
     else:
         value, forces = energy_forces(model, batch, create_graph=True)
         deviation = forces - data.forces[data.atoms(rows)[0]] / scale
@@ -196,7 +198,9 @@ def _loss(
     return loss, (value.detach() - label).abs().sum()
 
 
-def _tensors(model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:  # fmt: skip
+def _tensors(
+    model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
     named = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     named |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for number, entries in optimizer.state_dict()["state"].items():

@@ -6,6 +6,7 @@ written once around it, in potential.py.
 """
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ MODELS = {
 }
 
 
-def build(architecture: str, seed: int = 0, **hyperparameters: float) -> "nn.Module":
+def build(architecture: str, hyperparameters: Mapping[str, float], seed: int = 0) -> "nn.Module":
     """A new model with weights drawn from `seed`; the global random state stays as it is.
 
     Raises InputError for an architecture or a hyperparameter that does not exist.
@@ -35,7 +36,9 @@ def build(architecture: str, seed: int = 0, **hyperparameters: float) -> "nn.Mod
     known = inspect.signature(model).parameters
     for key in hyperparameters:
         if key not in known:
-            raise InputError(f"{architecture}: no hyperparameter {key!r}; it has {', '.join(known)}")
+            raise InputError(
+                f"{architecture}: no hyperparameter {key!r}; it has {', '.join(known)}"
+            )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model(**hyperparameters)

@@ -26,7 +26,8 @@ def spherical_harmonics(unit: Tensor) -> Tensor:
     return torch.stack(
         [
             torch.ones_like(x), x, y, z,
-            root * x * y, root * y * z, (3 * z * z - 1) / 2, root * x * z, root / 2 * (x * x - y * y),
+            root * x * y, root * y * z, (3 * z * z - 1) / 2, root * x * z,
+            root / 2 * (x * x - y * y),
         ], -1,
     )  # fmt: skip
 
