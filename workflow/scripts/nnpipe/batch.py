@@ -40,6 +40,10 @@ class Batch:
         }
         return replace(self, **moved)
 
+    def at(self, pos: Tensor) -> "Batch":
+        """The same batch with its atoms at `pos` (N, 3) Å."""
+        return replace(self, pos=pos)
+
     def vectors(self) -> Tensor:
         """(N, K, 3) Å, of length FAR where there is no neighbour."""
         vectors = self.pos[self.neighbours] - self.pos[:, None]
@@ -72,7 +76,7 @@ def single(
     offsets = np.zeros((atoms, width, 3))
     offsets[mask] = offset
     return Batch(
-        torch.as_tensor(z, dtype=torch.int64),
+        torch.tensor(z, dtype=torch.int64),
         torch.as_tensor(pos),
         torch.zeros(atoms, dtype=torch.int64),
         1,

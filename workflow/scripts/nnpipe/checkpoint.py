@@ -59,7 +59,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads(file.metadata()["nnpipe"])
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+            names = file.keys()
+            # copies, as the file's own tensors lie unaligned, which changes the rounding
+            return {name: file.get_tensor(name).clone() for name in names}, meta
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file of nnpipe ({error})") from error
 

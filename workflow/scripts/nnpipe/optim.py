@@ -53,7 +53,7 @@ class SOAP(torch.optim.Optimizer):
             state["square"] = torch.zeros_like(parameter)
             for side in sides:
                 state[side] = (1 - group["shampoo_beta"]) * _outer(gradient, side)
-                state[f"{side}_basis"] = torch.linalg.eigh(state[side])[1].flip(1)
+                state[f"{side}_basis"] = torch.linalg.eigh(state[side])[1].flip(1).contiguous()
             if sides:
                 return  # the first gradient only sets up the basis
         state["step"] += 1
@@ -92,4 +92,5 @@ def _refresh(state: dict[str, Tensor], side: str) -> None:
     basis, outer = state[f"{side}_basis"], state[side]
     order = (basis * (outer @ basis)).sum(0).argsort(descending=True)
     state["square"] = state["square"].index_select(0 if side == "left" else 1, order)
-    state[f"{side}_basis"] = torch.linalg.qr(outer @ basis[:, order])[0]
+    # contiguous, as a state from a checkpoint is: rounding depends on the layout
+    state[f"{side}_basis"] = torch.linalg.qr(outer @ basis[:, order])[0].contiguous()

@@ -1,7 +1,5 @@
 """A model with its atomic references: energies, forces and stress for every model alike."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +56,7 @@ def energy_forces(
 ) -> tuple[Tensor, Tensor]:
     """Energies (B,) eV and forces (N, 3) eV/Å."""
     pos = batch.pos.detach().requires_grad_()
-    energy = potential(replace(batch, pos=pos))
+    energy = potential(batch.at(pos))
     (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph)
     return energy, -gradient
 
@@ -67,6 +65,6 @@ def energy_forces_virial(potential: nn.Module, batch: Batch) -> tuple[Tensor, Te
     """Energies (B,) eV, forces (N, 3) eV/Å and dE/dstrain (B, 3, 3) eV, volume times stress."""
     pos = batch.pos.detach().requires_grad_()
     strain = pos.new_zeros(batch.size, 3, 3).requires_grad_()
-    energy = potential(replace(batch, pos=pos).strained(strain))
+    energy = potential(batch.at(pos).strained(strain))
     gradient, virial = torch.autograd.grad(energy.sum(), (pos, strain))
     return energy, -gradient, virial

@@ -142,17 +142,18 @@ def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
         for part in (1, 2, 3):
             name = f"qm9pack/data/qm9_part{part}.csv"
             with archive.open(name) as file:
-                for rows in pd.read_csv(file, chunksize=CHUNK, float_precision="round_trip"):
+                for rows in pd.read_csv(file, chunksize=CHUNK, dtype=str):
                     drop = str.maketrans("", "", "[]' ")
+                    columns = [rows[column] for column, _, _ in PROPERTIES.values()]
                     yield _table(
                         f"{wheel}: {name}",
-                        rows["Index"].to_numpy(),
+                        rows["Index"].to_numpy(np.int32),
                         [text.translate(drop) for text in rows["Elements"]],
                         rows["XYZ_Ang"],
                         rows["Mulliken_pop"],
                         list(rows["Harmonic_Freq_cmi"]),
                         list(rows["SMILES"]),
-                        rows[[column for column, _, _ in PROPERTIES.values()]].to_numpy(float),
+                        np.stack([_numbers(column) for column in columns], 1),
                     )
 
 
@@ -174,43 +175,48 @@ def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterat
     """Chunks of an archive in the original format, without the `exclude`d indices."""
     rows: list[tuple] = []
     last = 0
-    with tarfile.open(archive, "r|*") as tar:
-        for member in tar:
-            if not member.isfile() or not member.name.endswith(".xyz"):
-                continue
-            where = f"{archive}: {member.name}"
-            text = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
-            try:
-                lines = text.splitlines()
-                count, head = int(lines[0]), lines[1].split()
-                index = int(head[1])
-                atoms = [line.split() for line in lines[2 : 2 + count]]
-                smiles = lines[3 + count].split()[0]
-                row = (
-                    index,
-                    ",".join(atom[0] for atom in atoms),
-                    ",".join(",".join(atom[1:4]) for atom in atoms),
-                    ",".join(atom[4] for atom in atoms),
-                    ",".join(lines[2 + count].split()),
-                    smiles,
-                    ",".join(head[2:17]),
-                )
-                if len(atoms) != count or len(head) < 17:
-                    raise ValueError
-            except (ValueError, IndexError):
-                raise InputError(
-                    f"{where}: not in QM9's xyz format; is the file complete?"
-                ) from None
-            if index <= last:
-                raise InputError(f"{where}: not in order; pack it with tar --sort=name")
-            last = index
-            if index not in exclude:
-                rows.append(row)
-            if len(rows) == CHUNK:
-                yield _chunk(archive, rows)
-                rows = []
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                if not member.isfile() or not member.name.endswith(".xyz"):
+                    continue
+                file = tar.extractfile(member)
+                row = _row(f"{archive}: {member.name}", file.read().decode() if file else "")
+                if row[0] <= last:
+                    raise InputError(
+                        f"{archive}: {member.name}: not in order; pack it with tar --sort=name"
+                    )
+                last = row[0]
+                if last not in exclude:
+                    rows.append(row)
+                if len(rows) == CHUNK:
+                    yield _chunk(archive, rows)
+                    rows = []
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{archive}: damaged or not complete ({error}); fetch it again") from error
     if rows:
         yield _chunk(archive, rows)
+
+
+def _row(where: str, text: str) -> tuple:
+    """One molecule of the original format: index, SMILES and comma-separated texts for `_table`."""
+    try:
+        lines = text.splitlines()
+        count, head = int(lines[0]), lines[1].split()
+        atoms = [line.split() for line in lines[2 : 2 + count]]
+        if len(atoms) != count or len(head) < 17:
+            raise ValueError
+        return (
+            int(head[1]),
+            ",".join(atom[0] for atom in atoms),
+            ",".join(",".join(atom[1:4]) for atom in atoms),
+            ",".join(atom[4] for atom in atoms),
+            ",".join(lines[2 + count].split()),
+            lines[3 + count].split()[0],
+            ",".join(head[2:17]),
+        )
+    except (ValueError, IndexError):
+        raise InputError(f"{where}: not in QM9's xyz format; is the file complete?") from None
 
 
 def _chunk(archive: str | Path, rows: list[tuple]) -> Molecules:

@@ -20,7 +20,6 @@ from .optim import SOAP
 from .potential import Potential, energy_forces
 
 log = logging.getLogger(__name__)
-CHECKPOINT_SECONDS = 60.0
 EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
 
@@ -40,6 +39,7 @@ class Settings:
     huber: float = 0.02
     energy_weight: float = 1.0
     force_weight: float = 1.0
+    checkpoint_seconds: float = 60.0
 
 
 def learning_rate(settings: Settings, step: int, progress: float) -> float:
@@ -94,7 +94,7 @@ def train(
     """Train `potential` in place; it ends with the exponential average of the weights.
 
     `data` and `validation` lie on the potential's device. The state is written to `checkpoint`
-    every minute and at the end; if one of the same `identity` is there, the training goes on from
+    every `checkpoint_seconds` and at the end; if one of the same `identity` is there, the training goes on from
     it and ends with the weights of an uninterrupted run. `after_epoch` gets the history, one entry
     an epoch. Raises Diverged when the loss is not finite; the checkpoint is then the last good one.
     """
@@ -104,7 +104,7 @@ def train(
     progress = _resume(checkpoint, identity, model, average, optimizer)
     sums = torch.tensor([progress.loss, progress.error], dtype=torch.float64, device=labels.device)
     before, started = progress.seconds, time.monotonic()
-    saved = started
+    saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
     def note() -> None:
         """Bring `progress` up to date, or raise."""
@@ -125,8 +125,8 @@ def train(
     with tqdm(total=total, unit=" molecules", disable=None, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
             batches = shuffled(data, settings, progress.epoch)
-            done = sum(map(len, batches[: progress.batch]))
-            bar.update(progress.epoch * len(data) + done - bar.n)
+            seen = progress.epoch * len(data) + sum(map(len, batches[: progress.batch]))
+            bar.update(seen - bar.n)
             for rows in batches[progress.batch :]:
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
                 for group in optimizer.param_groups:
@@ -146,14 +146,15 @@ def train(
                 sums += torch.stack([loss.detach() * len(rows), error])
                 progress.step += 1
                 progress.batch += 1
+                seen += len(rows)
                 bar.update(len(rows))
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if time.monotonic() - saved > settings.checkpoint_seconds:
                     note()
                     save()
                     saved = time.monotonic()
-                    rate = bar.n / progress.seconds
-                    left = (total - bar.n) / rate / 60
-                    log.info("%s, %.0f molecules/s, %.0f min left", bar.postfix, rate, left)
+                    rate = seen / progress.seconds
+                    left = (total - seen) / rate / 60
+                    log.info("%s, %.0f molecules/s, %.1f min left", status, rate, left)
             note()
             deviation = predict(averaged, validation) - validation.target.cpu()
             progress.history.append(
@@ -172,10 +173,11 @@ def train(
             progress.epoch, progress.batch = progress.epoch + 1, 0
             sums.zero_()
             factor, unit = units.readable(potential.unit)
-            bar.set_postfix_str(
+            status = (
                 f"epoch {progress.epoch}/{settings.epochs}, loss {progress.loss / len(data):.4f},"
                 f" validation MAE {progress.history[-1]['validation_mae'] * factor:.1f} {unit}"
             )
+            bar.set_postfix_str(status)
             sums.zero_()
     save()
     model.load_state_dict(average.state_dict())

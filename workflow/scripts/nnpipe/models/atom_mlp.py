@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch
+from ..batch import FAR, Batch
 from .radial import bessel, envelope
 
 NEAREST = 15
@@ -14,8 +14,8 @@ class AtomMLP(nn.Module):
 
     The sorted list of (distance, element) enters as sum over the 15 of radial functions times a
     learned vector of the element: no jump where two neighbours change places in the list, as a
-    plain concatenation has. A neighbour's weight goes to zero at the cutoff, and over `fade` Å
-    below the distance of the 16th, so that none leaves the list with a jump either.
+    plain concatenation has. A neighbour's weight goes to zero at the cutoff and, over `fade` Å,
+    at the distance of the 16th, so that none leaves the list with a jump either.
 
     cutoff: Å; radial: number of radial functions; channels: length of the element vector;
     features, layers: width and depth of the network; fade: Å.
@@ -42,11 +42,10 @@ class AtomMLP(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
         distance = batch.vectors().norm(dim=-1)
-        weight = envelope(distance / self.cutoff)
-        if distance.shape[1] > NEAREST:
-            limit = distance[:, NEAREST, None]
-            weight = weight * (1 - envelope((limit - distance) / self.fade))
-        distance, weight = distance[:, :NEAREST], weight[:, :NEAREST]
+        sixteenth = distance[:, NEAREST : NEAREST + 1].sum(1, keepdim=True)  # 0 if there is none
+        limit = torch.where(sixteenth > 0, sixteenth, FAR).clamp(max=self.cutoff)
+        distance = distance[:, :NEAREST]
+        weight = envelope(distance / self.cutoff) * (1 - envelope((limit - distance) / self.fade))
         waves = bessel(distance, self.radial, self.cutoff) * weight[..., None]
         elements = self.neighbour(batch.z[batch.neighbours[:, :NEAREST]])
         around = torch.bmm(waves.transpose(1, 2), elements).flatten(1)  # (N, radial * channels)

@@ -1,0 +1,76 @@
+"""Real molecules, as tables and as ASE atoms, and an untrained potential of every architecture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from nnpipe.calculator import NeuralCalculator
+from nnpipe.geometry import from_smiles
+from nnpipe.models import MODELS, build
+from nnpipe.molecules import Molecules, read_molecules, write_molecules
+from nnpipe.neighbours import write_neighbours
+from nnpipe.potential import Potential
+from nnpipe.qm9 import UNITS, read_archive
+
+torch.set_num_threads(1)
+DATA = Path(__file__).parent / "data"
+ELEMENTS = [1, 6, 7, 8, 9]
+CUTOFF = 4.0
+SMALL = {
+    "mlp": {"features": 32, "channels": 4, "radial": 8},
+    "gnn": {"features": 16, "channels": 4, "radial": 6, "mixed": 8, "layers": 2},
+    "schnet": {"features": 16, "layers": 2, "radial": 16},
+}
+
+
+def small_model(architecture: str, seed: int = 0) -> torch.nn.Module:
+    """A model of the architecture, small; a new line of the registry takes its defaults."""
+    return build(architecture, {"cutoff": CUTOFF} | SMALL.get(architecture, {}), seed)
+
+
+def potential_of(architecture: str) -> Potential:
+    """An untrained potential in float64, with forces of some eV/Å."""
+    references = {1: -13.6, 6: -1030.0, 7: -1485.0, 8: -2043.0, 9: -2713.0}
+    potential = Potential(small_model(architecture), references, 20.0).double()
+    return potential.requires_grad_(False)
+
+
+@pytest.fixture(params=list(MODELS))
+def architecture(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def calculator(architecture: str) -> NeuralCalculator:
+    return NeuralCalculator(potential_of(architecture), ELEMENTS, "float64", "cpu")
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Paths of the molecules and the neighbours of the 400 molecules of tests/data."""
+    folder = tmp_path_factory.mktemp("tables")
+    path, pairs = folder / "qm9.safetensors", folder / "neighbours.safetensors"
+    write_molecules(read_archive(DATA / "qm9.tar.bz2"), path, UNITS, {})
+    molecules, header = read_molecules(path)
+    write_neighbours(molecules, 5.0, pairs, {"molecules": header["digest"]})
+    return path, pairs
+
+
+@pytest.fixture(scope="session")
+def molecules(tables: tuple[Path, Path]) -> Molecules:
+    return read_molecules(tables[0])[0]
+
+
+@pytest.fixture(scope="session")
+def relaxed_aspirin() -> Atoms:
+    return from_smiles("CC(=O)Oc1ccccc1C(=O)O")
+
+
+@pytest.fixture
+def aspirin(relaxed_aspirin: Atoms) -> Atoms:
+    """Larger than any molecule of QM9, off its minimum, so that nothing is symmetric."""
+    atoms = relaxed_aspirin.copy()
+    atoms.rattle(0.05, rng=np.random.default_rng(0))
+    return atoms

@@ -1,0 +1,200 @@
+"""The physics that every model of the registry has to obey."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from conftest import CUTOFF, ELEMENTS, potential_of
+from nnpipe.batch import cut, load_dataset, single
+from nnpipe.calculator import NeuralCalculator
+from nnpipe.models import build
+from nnpipe.neighbours import neighbours
+from nnpipe.potential import energy_forces
+from scipy.spatial.transform import Rotation
+
+
+def with_calculator(atoms: Atoms, calculator: NeuralCalculator) -> Atoms:
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    return atoms
+
+
+def test_forces_are_minus_the_gradient(aspirin, calculator):
+    aspirin.calc = calculator
+    forces = aspirin.get_forces()
+    assert np.abs(forces).max() > 0.1  # 0 == 0 proves nothing
+    np.testing.assert_allclose(forces, calculate_numerical_forces(aspirin, 1e-4), atol=1e-5)
+
+
+@pytest.mark.parametrize("improper", [False, True], ids=["rotation", "reflection"])
+def test_energy_is_invariant_and_forces_turn_along(aspirin, calculator, improper):
+    matrix = Rotation.random(rng=np.random.default_rng(1)).as_matrix() * (-1 if improper else 1)
+    turned = aspirin.copy()
+    turned.positions = aspirin.positions @ matrix.T + [3.0, -2.0, 7.0]
+    aspirin.calc = turned.calc = calculator
+    forces = aspirin.get_forces()
+    assert turned.get_potential_energy() == pytest.approx(aspirin.get_potential_energy(), abs=1e-8)
+    np.testing.assert_allclose(turned.get_forces(), forces @ matrix.T, atol=1e-8)
+
+
+def test_order_of_atoms_does_not_matter(aspirin, calculator):
+    order = np.random.default_rng(2).permutation(len(aspirin))
+    mixed = with_calculator(aspirin[order], calculator)
+    aspirin.calc = calculator
+    assert mixed.get_potential_energy() == pytest.approx(aspirin.get_potential_energy(), abs=1e-8)
+    np.testing.assert_allclose(mixed.get_forces(), aspirin.get_forces()[order], atol=1e-8)
+
+
+def test_a_molecule_alone_is_the_molecule_in_a_batch(architecture, tables, molecules):
+    potential = potential_of(architecture)
+    rows = torch.arange(0, 400, 10)
+    data = load_dataset(*tables, np.arange(400), "energy", CUTOFF)
+    batch = data.batch(rows).to(torch.device("cpu"), torch.float64)
+    energies, forces = energy_forces(potential, batch)
+    for place, row in enumerate(rows.tolist()):
+        atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
+        z, pos = molecules.z[atoms], molecules.pos[atoms].astype(np.float32).astype(float)
+        alone = single(z, pos, *neighbours(pos, CUTOFF))
+        energy, force = energy_forces(potential, alone)
+        assert energy.item() == pytest.approx(energies[place].item(), abs=1e-8)
+        torch.testing.assert_close(force, forces[batch.molecule == place], atol=1e-8, rtol=0)
+
+
+def test_energy_has_no_step_and_forces_none_where_neighbours_come_and_go(
+    relaxed_aspirin, calculator
+):
+    """Drag the methyl group's carbon through the molecule: energies are the integral of forces."""
+    atoms = with_calculator(relaxed_aspirin, calculator)
+    start = atoms.positions.copy()
+    steps = np.linspace(0, 8, 1601)
+    way = np.array([0.6, 0.64, 0.48])
+    energies, forces = [], []
+    for step in steps:
+        atoms.positions[0] = start[0] + step * way
+        energies.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces()[0] @ way)
+    integral = 0.5 * (np.array(forces)[1:] + forces[:-1]) * np.diff(steps)
+    assert np.abs(np.diff(energies) + integral).max() < 2e-4 * np.ptp(energies)
+    assert np.abs(np.diff(forces)).max() < 0.05 * np.ptp(forces)
+
+
+@pytest.mark.parametrize("others", [1, 14, 15, 16], ids=lambda n: f"{n} neighbours before")
+def test_an_atom_that_passes_the_cutoff_is_not_felt(calculator, others):
+    """An oxygen approaches a carbon whose other neighbours all lie on the far side."""
+    rng = np.random.default_rng(3)
+    shell = rng.normal(size=(others, 3))
+    shell *= np.linspace(1.0, 3.9, others)[:, None] / np.linalg.norm(shell, axis=1, keepdims=True)
+    shell[:, 0] = -np.abs(shell[:, 0]) - 1e-2
+    atoms = Atoms(f"CH{others}O", np.vstack([np.zeros((1, 3)), shell, np.zeros((1, 3))]))
+    atoms.calc = calculator
+    energies, forces = [], []
+    for distance in (CUTOFF + 1e-4, CUTOFF - 1e-4, CUTOFF - 1):
+        atoms.positions[-1, 0] = distance
+        energies.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces())
+    assert abs(energies[1] - energies[0]) < 1e-6
+    assert np.abs(forces[1] - forces[0]).max() < 1e-3 * np.abs(forces).max()
+    assert np.abs(forces[2] - forces[0]).max() > 1e-2
+
+
+def test_second_derivatives(architecture):
+    water = molecule("H2O")
+    potential = potential_of(architecture)
+    batch = single(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
+
+    def energy(pos: torch.Tensor) -> torch.Tensor:
+        return potential(batch.at(pos))
+
+    pos = batch.pos.clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(energy, pos, eps=1e-5, atol=1e-4)
+
+
+@pytest.fixture
+def crystal() -> Atoms:
+    """Rattled diamond in a skewed cell that is smaller than the cutoff, with some hydrogen."""
+    atoms = bulk("C", "diamond", 3.57) * (2, 1, 1)
+    atoms.numbers[0] = 1
+    atoms.rattle(0.05, rng=np.random.default_rng(4))
+    return atoms
+
+
+def test_a_supercell_is_the_cell_repeated(crystal, calculator):
+    big = with_calculator(crystal * (2, 3, 2), calculator)
+    crystal.calc = calculator
+    energy = crystal.get_potential_energy()
+    assert big.get_potential_energy() == pytest.approx(12 * energy, rel=1e-10)
+    forces = big.get_forces()
+    np.testing.assert_allclose(forces, np.tile(crystal.get_forces(), (12, 1)), atol=1e-8)
+    np.testing.assert_allclose(big.get_stress(), crystal.get_stress(), atol=1e-10)
+
+
+def test_stress_is_the_derivative_with_respect_to_strain(crystal, calculator):
+    crystal.calc = calculator
+    stress = crystal.get_stress()
+    assert np.abs(stress).max() > 1e-3
+    numerical = calculate_numerical_stress(crystal, 1e-5, voigt=True)
+    np.testing.assert_allclose(stress, numerical, atol=1e-7)
+
+
+def test_molecules_far_apart_do_not_meet(aspirin, calculator):
+    water = molecule("H2O")
+    water.positions += 50
+    both = with_calculator(aspirin + water, calculator)
+    aspirin.calc = water.calc = calculator
+    alone = aspirin.get_potential_energy() + water.get_potential_energy()
+    assert both.get_potential_energy() == pytest.approx(alone, abs=1e-8)
+
+
+def test_a_lone_atom_feels_nothing(calculator):
+    atom = with_calculator(Atoms("O"), calculator)
+    assert np.isfinite(atom.get_potential_energy())
+    assert not atom.get_forces().any()
+
+
+def test_memory_is_linear_in_atoms(architecture):
+    """Bytes kept for the backward pass, for a crystal and for one eight times as large."""
+    potential = potential_of(architecture)
+    kept = []
+    for repeat in (2, 4):
+        atoms = bulk("C", "diamond", 3.57, cubic=True).repeat(repeat)
+        counts, index, shift = neighbours(atoms.positions, CUTOFF, atoms.cell.array, True)
+        batch = single(atoms.numbers, atoms.positions, counts, index, shift @ atoms.cell.array)
+        sizes = {}
+
+        def pack(tensor: torch.Tensor, sizes: dict = sizes) -> torch.Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            energy = potential(batch.at(batch.pos.clone().requires_grad_()))
+        energy.backward()
+        kept.append(sum(sizes.values()))
+    assert kept[1] < 9 * kept[0]
+
+
+def test_batches_keep_the_budget(tables):
+    data = load_dataset(*tables, np.arange(400), "energy", CUTOFF)
+    batches = cut(data, torch.randperm(400, generator=torch.Generator().manual_seed(0)), 100, 1500)
+    assert torch.cat(batches).sort().values.tolist() == list(range(400))
+    for rows in batches:
+        batch = data.batch(rows)
+        assert len(batch.z) <= 100
+        assert batch.neighbours.numel() <= 1500
+
+
+def test_building_leaves_the_random_state_alone(architecture):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    build(architecture, {})
+    assert torch.rand(1) == expected
+
+
+def test_elements_matter(architecture):
+    calculator = NeuralCalculator(potential_of(architecture), ELEMENTS, "float64", "cpu")
+    water = with_calculator(molecule("H2O"), calculator)
+    before = water.get_forces()
+    water.numbers[0] = 7
+    assert np.abs(water.get_forces() - before).max() > 1e-3

@@ -1,0 +1,129 @@
+"""QM9 as it is published, in both of its formats."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA
+from nnpipe import qm9, store, units
+from nnpipe.errors import InputError
+from nnpipe.molecules import Molecules, read_molecules, write_molecules
+from nnpipe.qm9 import UNITS, read_archive, read_qm9pack, read_uncharacterized
+
+
+def of(molecules: Molecules, index: int) -> int:
+    (row,) = np.flatnonzero(molecules.index == index)
+    return int(row)
+
+
+def test_both_formats_give_the_same_table_bit_for_bit(tmp_path):
+    with tarfile.open(DATA / "qm9.tar.bz2") as tar:
+        assert b"*^-6" in tar.extractfile("dsgdb9nsd_002693.xyz").read()
+    paths = tmp_path / "archive", tmp_path / "mirror"
+    write_molecules(read_archive(DATA / "qm9.tar.bz2"), paths[0], UNITS, {})
+    write_molecules(read_qm9pack(DATA / "qm9pack.zip"), paths[1], UNITS, {})
+    (first, _), (second, _) = (store.read(path, "molecules") for path in paths)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert first[name].tobytes() == second[name].tobytes(), name
+
+
+def test_methane_has_its_golden_values(molecules):
+    assert molecules.index[0] == 1
+    assert molecules.smiles[0] == "C"
+    assert molecules.z[:5].tolist() == [6, 1, 1, 1, 1]
+    assert molecules.targets["u0"][0] == pytest.approx(-1101.48780, abs=5e-6)
+    atoms = sum(qm9.ATOM_U0[z] for z in molecules.z[:5].tolist()) * units.HARTREE
+    assert molecules.targets["u0"][0] - atoms == pytest.approx(-17.17218, abs=5e-6)
+    assert molecules.targets["energy"][0] == pytest.approx(-1101.48780 - 1.217682, abs=1e-5)
+    assert molecules.targets["alpha"][0] == pytest.approx(13.21 * 0.148184711, rel=1e-6)
+    assert molecules.pos[0].tolist() == [-0.0126981359, 1.0858041578, 0.0080009958]
+    bonds = np.linalg.norm(molecules.pos[1:5] - molecules.pos[0], axis=1)
+    np.testing.assert_allclose(bonds, 1.0919, atol=1e-3)
+
+
+def test_fortran_floats(molecules):
+    first = molecules.ptr[of(molecules, 2693)]
+    assert molecules.pos[first + 1, 0] == -8.7796e-6
+
+
+@pytest.mark.parametrize(("index", "modes"), [(4, 7), (5, 4), (24, 10), (1, 9)])
+def test_linear_molecules_have_one_mode_more(molecules, index, modes):
+    row = of(molecules, index)
+    assert np.diff(molecules.frequency_ptr)[row] == modes
+
+
+def test_half_the_sum_of_frequencies_is_the_zero_point_energy(molecules):
+    """Of 334 molecules QM9 lists two sets of frequencies; the second is the minimum's."""
+    for row in range(len(molecules)):
+        frequencies = molecules.frequencies[slice(*molecules.frequency_ptr[row : row + 2])]
+        zpve = 0.5 * frequencies[frequencies > 0].sum() * units.INVERSE_CM
+        if molecules.index[row] not in qm9.SADDLE_POINTS:
+            assert zpve == pytest.approx(molecules.targets["zpve"][row], abs=2e-5), row
+    row = of(molecules, 29)
+    assert molecules.frequencies[molecules.frequency_ptr[row]] == 23.6091
+
+
+def test_excluded_molecules_stay_out(tmp_path, molecules):
+    listed = tmp_path / "uncharacterized.txt"
+    listed.write_text(
+        "==========\n Index  SMILES\n2 of the table\n----------\n"
+        "     2   N     InChI=1S/H3N/h1H3\n   118   CC#CCO   x\n==========\n    2 molecules\n"
+    )
+    # a header line that starts with a number is taken, too, but not twice
+    assert read_uncharacterized(listed) == {2, 118}
+    kept = np.concatenate([c.index for c in read_archive(DATA / "qm9.tar.bz2", {2, 118})])
+    assert kept.tolist() == [i for i in molecules.index.tolist() if i not in (2, 118)]
+
+
+def repack(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:bz2") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def members() -> dict[str, bytes]:
+    with tarfile.open(DATA / "qm9.tar.bz2") as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar.getmembers()[:4]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"gdb 3\t", b"gdb\t", "not in QM9's xyz format"),
+        (b"O\t", b"Si\t", "element 'Si' is none of H C N O F"),
+        (b"1671.4222\t", b"", "frequencies for 3 atoms"),
+        (b"-76.404702", b"nan", "a number is missing"),
+        (b"gdb 3\t", b"gdb 1\t", "tar --sort=name"),
+    ],
+)
+def test_damaged_members_are_named(tmp_path, members, old, new, message):
+    name = "dsgdb9nsd_000003.xyz"
+    assert old in members[name]
+    path = repack(tmp_path / "x.tar.bz2", members | {name: members[name].replace(old, new, 1)})
+    with pytest.raises(InputError, match=message) as caught:
+        list(read_archive(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_archive_writes_nothing(tmp_path):
+    path = tmp_path / "cut.tar.bz2"
+    path.write_bytes((DATA / "qm9.tar.bz2").read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"cut\.tar\.bz2: damaged or not complete"):
+        write_molecules(read_archive(path), tmp_path / "out", UNITS, {})
+    assert {p.name for p in tmp_path.iterdir()} == {"cut.tar.bz2"}
+
+
+def test_table_reads_back(tables, molecules):
+    table, header = read_molecules(tables[0])
+    assert len(table) == 400
+    assert table.smiles[:4] == ["C", "N", "O", "C#C"]
+    assert header["units"]["energy"] == "eV"
+    assert set(table.targets) == set(UNITS)

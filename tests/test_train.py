@@ -1,0 +1,317 @@
+"""Training learns, says where it stands, and resumes to the same weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CUTOFF, SMALL, small_model
+from nnpipe import train as training
+from nnpipe.batch import Dataset, load_dataset
+from nnpipe.checkpoint import load_model, load_tensors, read_info
+from nnpipe.errors import InputError
+from nnpipe.fit import fit, make_potential
+from nnpipe.geometry import parse_smiles
+from nnpipe.molecules import pointers
+from nnpipe.neighbours import neighbours
+from nnpipe.optim import SOAP
+from nnpipe.potential import Potential, energy_forces
+from nnpipe.splits import write_split
+from nnpipe.train import Diverged, Settings, learning_rate, predict, train
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
+
+
+@pytest.fixture(scope="module")
+def data(tables) -> Dataset:
+    return load_dataset(*tables, np.arange(10, 110), "energy", CUTOFF)
+
+
+@pytest.fixture(scope="module")
+def validation(tables) -> Dataset:
+    return load_dataset(*tables, np.arange(110, 150), "energy", CUTOFF)
+
+
+def start(architecture: str, data: Dataset, seed: int = 0) -> Potential:
+    return make_potential(small_model(architecture, seed), data, "energy")
+
+
+def weights(potential: Potential) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in potential.model.state_dict().values()]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_every_model_learns(architecture, data, validation):
+    potential = start(architecture, data)
+    progress = train(potential, data, validation, replace(QUICK, epochs=50))
+    error = (predict(potential, data) - data.target).abs().mean()
+    reference = (potential.reference(data) - data.target).abs().mean()
+    assert error < 0.25 * reference
+    assert [entry["epoch"] for entry in progress.history] == list(range(1, 51))
+    mae = (predict(potential, validation) - validation.target).abs().mean().item()
+    assert progress.history[-1]["validation_mae"] == mae
+    assert mae < 0.5 * (potential.reference(validation) - validation.target).abs().mean()
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def test_resumed_is_uninterrupted(architecture, data, validation, tmp_path):
+    straight = start(architecture, data)
+    train(straight, data, validation, QUICK)
+    settings = replace(QUICK, checkpoint_seconds=1e-9)  # after every batch
+    for stop in (1, 2):  # killed twice: after the epoch, but before what follows it is saved
+
+        def kill(history: list, stop: int = stop) -> None:
+            if len(history) == stop:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train(start(architecture, data), data, validation, settings, tmp_path / "c", "x", kill)
+    resumed = start(architecture, data, seed=99)
+    progress = train(resumed, data, validation, settings, tmp_path / "c", "x")
+    assert same(weights(straight), weights(resumed))
+    assert len(progress.history) == 3
+    again = start(architecture, data, seed=98)
+    train(again, data, validation, settings, tmp_path / "c", "x")
+    assert same(weights(again), weights(resumed))
+
+
+def test_a_checkpoint_of_something_else_is_left_alone(data, validation, tmp_path):
+    train(start("mlp", data), data, validation, QUICK, tmp_path / "c", "one thing")
+    other, fresh = start("mlp", data, seed=1), start("mlp", data, seed=1)
+    train(other, data, validation, QUICK, tmp_path / "c", "another")
+    train(fresh, data, validation, QUICK)
+    assert same(weights(other), weights(fresh))
+
+
+def test_seed_decides(data, validation):
+    potentials = [start("mlp", data) for _ in range(3)]
+    for potential, seed in zip(potentials, (0, 0, 1), strict=True):
+        train(potential, data, validation, replace(QUICK, seed=seed))
+    first, second, third = map(weights, potentials)
+    assert same(first, second)
+    assert not same(first, third)
+
+
+def test_a_loss_that_is_no_number_stops_and_leaves_a_good_state(data, validation, tmp_path):
+    class Poisoned(torch.nn.Module):
+        """Fails in the third epoch, as a training with too high a learning rate would."""
+
+        cutoff, calls = CUTOFF, 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small_model("mlp")
+
+        def forward(self, batch):  # noqa: ANN001, ANN202
+            Poisoned.calls += self.training and torch.is_grad_enabled()
+            return self.inner(batch) * (float("nan") if Poisoned.calls > 30 else 1)
+
+    potential = make_potential(Poisoned(), data, "energy")
+    settings = replace(QUICK, epochs=20, checkpoint_seconds=1e-9)
+    with pytest.raises(Diverged, match=r"loss nan in epoch 3, step 31; lower learning_rate"):
+        train(potential, data, validation, settings, tmp_path / "c", "x")
+    tensors, meta = load_tensors(tmp_path / "c")
+    assert meta["progress"]["step"] == 30
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def mmff_frames(smiles: str, number: int) -> Dataset:
+    """Distorted geometries with the energies and forces of the MMFF94 force field."""
+    molecule = parse_smiles(smiles)
+    rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
+    rest = molecule.GetConformer().GetPositions()
+    kcal = 0.0433641
+    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(
+        molecule, rdForceFieldHelpers.MMFFGetMoleculeProperties(molecule)
+    )
+    z = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.uint8)
+    rng = np.random.default_rng(0)
+    pos = rest + 0.08 * rng.normal(size=(number, *rest.shape))
+    energy = np.array([field.CalcEnergy(p.ravel().tolist()) * kcal for p in pos])
+    forces = np.array([field.CalcGrad(p.ravel().tolist()) for p in pos]) * -kcal
+    counts, index = zip(*(neighbours(p, CUTOFF)[:2] for p in pos), strict=True)
+    arrays = (
+        np.tile(z, number), pos.reshape(-1, 3).astype(np.float32), np.arange(number + 1) * len(z),
+        pointers(np.concatenate(counts)), np.concatenate(index), energy,
+        forces.reshape(-1, 3).astype(np.float32),
+    )  # fmt: skip
+    return Dataset(*map(torch.from_numpy, arrays))
+
+
+def test_force_labels_teach_forces():
+    """Trained on forces, a model predicts those of unseen geometries far better than without."""
+    whole = mmff_frames("CCO", 120)
+    data, test = part(whole, 0, 80), part(whole, 80, 120)
+    errors = []
+    for weight in (0.0, 1.0):
+        potential = start("gnn", data)
+        train(potential, data, test, replace(QUICK, epochs=30, force_weight=weight))
+        _, forces = energy_forces(potential, test.batch(torch.arange(len(test))))
+        errors.append((forces - test.forces).norm(dim=1).mean().item())
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.35 * test.forces.norm(dim=1).mean()
+
+
+def part(data: Dataset, start: int, end: int) -> Dataset:
+    """Some frames of a data set whose molecules are all of one size."""
+    a, b = data.ptr[start], data.ptr[end]
+    first = data.first[a : b + 1]
+    return Dataset(
+        data.z[a:b], data.pos[a:b], data.ptr[start : end + 1] - a, first - first[0],
+        data.neighbour[first[0] : first[-1]], data.target[start:end], data.forces[a:b],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["u0", "gap", "zpve", "alpha", "cv"])
+def test_any_target(tables, target):
+    data = load_dataset(*tables, np.arange(100), target, CUTOFF)
+    potential = make_potential(small_model("gnn"), data, target)
+    train(potential, data, data, replace(QUICK, epochs=15))
+    error = (predict(potential, data) - data.target).abs().mean()
+    assert error < 0.8 * (potential.reference(data) - data.target).abs().mean()
+
+
+def test_intensive_targets_do_not_grow_with_the_number_of_molecules(tables):
+    data = load_dataset(*tables, np.array([5]), "gap", CUTOFF)
+    potential = make_potential(small_model("gnn"), data, "gap")
+    assert potential.intensive
+    one = data.batch(torch.tensor([0]))
+    two = data.batch(torch.tensor([0, 0]))
+    both = replace(two, molecule=torch.zeros_like(two.molecule), size=1)
+    assert potential(both).item() == pytest.approx(potential(one).item(), abs=1e-5)
+
+
+def test_references_are_fitted_in_double_precision(tables):
+    """Labels of -11,000 eV lose their meV in single precision; residuals do not."""
+    data = load_dataset(*tables, np.arange(400), "energy", CUTOFF)
+    potential = make_potential(small_model("mlp"), data, "energy")
+    rest = potential.residual(data).double() * potential.scale + potential.reference(data)
+    assert (rest - data.target).abs().max() < 1e-6
+    assert potential.residual(data).mean().abs() < 0.1
+    assert potential.residual(data).std(correction=0) == pytest.approx(1, abs=1e-3)
+
+
+def test_learning_rate_warms_up_and_falls():
+    settings = Settings(learning_rate=1.0, warmup_steps=10)
+    assert learning_rate(settings, 0, 0) == pytest.approx(0.1)
+    assert learning_rate(settings, 9, 0) == pytest.approx(1.0)
+    assert learning_rate(settings, 10_000, 1.0) == pytest.approx(0.01)
+
+
+def test_soap_sees_through_bad_conditioning():
+    """Least squares with a condition number of 10,000: Adam at the same rate is far behind."""
+    torch.manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(20, 20))
+    right, _ = torch.linalg.qr(torch.randn(12, 12))
+    hard = left * torch.logspace(0, -2, 20), right * torch.logspace(0, -2, 12)
+    solution = torch.randn(20, 12)
+    losses = []
+    for optimizer in (SOAP, torch.optim.Adam):
+        x = torch.nn.Parameter(torch.zeros(20, 12))
+        steps = optimizer([x], lr=0.02)
+        for _ in range(500):
+            loss = (hard[0].T @ (x - solution) @ hard[1]).square().sum()
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+        losses.append((x - solution).norm().item())
+    assert losses[0] < 0.6 * losses[1]
+
+
+FIT = """
+import sys
+from nnpipe.fit import fit
+from nnpipe.train import Settings
+folder, molecules, neighbours, split = sys.argv[1:]
+import torch
+torch.set_num_threads(1)
+fit(folder, "gnn", {hyperparameters}, "energy", Settings(epochs=30, batch_atoms=150,
+    checkpoint_seconds=0.05), molecules, neighbours, split, folder + "/checkpoint", device="cpu")
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_weights(tables, tmp_path, molecules):
+    write_split(molecules.index, 80, 20, 20, 0, tmp_path / "split.csv")
+    program = FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"])
+    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
+
+    def run(folder: str) -> subprocess.Popen:
+        arguments = [str(tmp_path / folder), *map(str, tables), str(tmp_path / "split.csv")]
+        return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment)
+
+    assert run("straight").wait() == 0
+    kills = 0
+    for _ in range(20):
+        process = run("killed")
+        checkpoint = tmp_path / "killed" / "checkpoint"
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        while process.poll() is None and (
+            not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before
+        ):
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        if kills == 3:
+            assert run("killed").wait() == 0
+            break
+    assert kills >= 2
+    infos = [read_info(tmp_path / folder) for folder in ("straight", "killed")]
+    assert infos[0].weights_sha256 == infos[1].weights_sha256
+    lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 31))
+
+
+def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
+    write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
+    fit(
+        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, epochs=1, seed=5), *tables,
+        tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
+    )  # fmt: skip
+    content = json.loads((tmp_path / "model.json").read_text())
+    assert content["format"] == 1
+    assert content["elements"] == [1, 6, 7, 8] or content["elements"] == [1, 6, 7, 8, 9]
+    assert (content["seed"], content["n_train"], content["unit"]) == (5, 80, "eV")
+    assert set(content["data"]) == {"molecules", "neighbours", "split", "source"}
+    potential, info = load_model(tmp_path)
+    assert info.parameters == sum(p.numel() for p in potential.model.parameters())
+
+
+@pytest.mark.parametrize("damage", ["weights", "json", "format", "absent"])
+def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
+    write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
+    fit(
+        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, epochs=1), *tables,
+        tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
+    )  # fmt: skip
+    path = tmp_path / "model.json"
+    if damage == "weights":
+        content = bytearray((tmp_path / "model.safetensors").read_bytes())
+        content[-1] ^= 1
+        (tmp_path / "model.safetensors").write_bytes(content)
+    elif damage == "json":
+        path.write_text(path.read_text()[:100])
+    elif damage == "format":
+        path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    else:
+        path.unlink()
+    expected = {"weights": "not the weights", "json": "not a model", "format": "format 99", "absent": "no such file"}  # fmt: skip
+    with pytest.raises(InputError, match=expected[damage]):
+        load_model(tmp_path)
