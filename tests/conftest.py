@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+
 from nnpipe.calculator import NeuralCalculator
 from nnpipe.geometry import from_smiles
 from nnpipe.models import MODELS, build

@@ -6,13 +6,14 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from scipy.spatial.transform import Rotation
+
 from conftest import CUTOFF, ELEMENTS, potential_of
 from nnpipe.batch import cut, load_dataset, single
 from nnpipe.calculator import NeuralCalculator
 from nnpipe.models import build
 from nnpipe.neighbours import neighbours
 from nnpipe.potential import energy_forces
-from scipy.spatial.transform import Rotation
 
 
 def with_calculator(atoms: Atoms, calculator: NeuralCalculator) -> Atoms:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.neighborlist import neighbor_list
+
 from nnpipe import store
 from nnpipe.batch import load_dataset
 from nnpipe.errors import InputError

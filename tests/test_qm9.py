@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from conftest import DATA
 from nnpipe import qm9, store, units
 from nnpipe.errors import InputError

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+
 from nnpipe import store
 from nnpipe.errors import InputError
-from safetensors import safe_open
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
 from conftest import CUTOFF, SMALL, small_model
 from nnpipe import train as training
 from nnpipe.batch import Dataset, load_dataset
@@ -25,7 +27,6 @@ from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
 from nnpipe.splits import write_split
 from nnpipe.train import Diverged, Settings, learning_rate, predict, train
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
 
@@ -116,7 +117,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_a_good_state(data, validation
             super().__init__()
             self.inner = small_model("mlp")
 
-        def forward(self, batch):  # noqa: ANN001, ANN202
+        def forward(self, batch):
             Poisoned.calls += self.training and torch.is_grad_enabled()
             return self.inner(batch) * (float("nan") if Poisoned.calls > 30 else 1)
 
@@ -312,6 +313,11 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
         path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
     else:
         path.unlink()
-    expected = {"weights": "not the weights", "json": "not a model", "format": "format 99", "absent": "no such file"}  # fmt: skip
+    expected = {
+        "weights": "not the weights",
+        "json": "not a model",
+        "format": "format 99",
+        "absent": "no such file",
+    }
     with pytest.raises(InputError, match=expected[damage]):
         load_model(tmp_path)

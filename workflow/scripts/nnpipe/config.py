@@ -21,7 +21,7 @@ def check(config: Config, schema: Config) -> None:
         jsonschema.Draft202012Validator(schema).iter_errors(config)
     )
     if error:
-        raise InputError(f"config: {_explain(error)}")
+        raise InputError(f"config: {_explain(error, schema)}")
     for source in config["data"]["sources"]:
         if source not in SOURCES and not Path(source).is_file():
             raise InputError(
@@ -75,26 +75,22 @@ def model_file(architecture: str) -> str:
     return f"nnpipe/models/{MODELS[architecture].split('.')[0]}.py"
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, schema: Config) -> str:
     """A schema error in words: where, what, and what to do."""
-    where = ".".join(map(str, error.absolute_path))
-    where = f"{where}: " if where else ""
-    known = {**error.schema.get("properties", {})}
+    where = "".join(f"{part}: " for part in [".".join(map(str, error.absolute_path))] if part)
+    value, wanted = error.instance, error.validator_value
     if error.validator in ("additionalProperties", "unevaluatedProperties"):
-        for part in ("training", "md"):
-            if f"$defs/{part}" in str(error.schema.get("$ref", "")):
-                known |= error.schema.get("$defs", {}).get(part, {}).get("properties", {})
-        key = next((key for key in error.instance if key not in known), "?")
+        shared = schema["$defs"].get(error.schema.get("$ref", "").split("/")[-1], {})
+        known = error.schema.get("properties", {}) | shared.get("properties", {})
+        key = next(key for key in value if key not in known)
         return f"{where}unknown key {key!r}; {_close(key, known)}"
     if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
+        missing = next(key for key in wanted if key not in value)
         return f"{where}{missing!r} is missing; config.yaml shows it"
-    if error.validator == "propertyNames" or (
-        error.parent and error.parent.validator == "propertyNames"
-    ):
-        return f"{where}name {error.instance!r} must be letters, digits, _ or -, a letter first"
+    if "propertyNames" in error.absolute_schema_path:
+        return f"{where}name {value!r} must be letters, digits, _ or -, a letter first"
     if error.validator == "enum":
-        return f"{where}{error.instance!r} is none of {', '.join(map(str, error.validator_value))}"
+        return f"{where}{value!r} is none of {', '.join(map(str, wanted))}"
     return f"{where}{error.message}"
 
 

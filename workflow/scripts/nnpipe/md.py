@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary, ZeroRotation
+from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from tqdm import tqdm
@@ -102,9 +102,9 @@ def frames(atoms: Atoms, settings: Settings) -> Iterator[tuple[Atoms, str]]:
     max_bond_deviation_a. `atoms` is moved. A frame that breaks the run is given too, if finite.
     """
     rng = np.random.default_rng(settings.seed)
-    # of the energy of velocities at twice the temperature, half goes into the potential
+    # of twice the kinetic energy, half goes into the potential when a minimum is left
     start_k = settings.temperature_k * (2 if settings.ensemble == "nve" else 1)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=start_k, rng=rng)
+    thermalize_momenta(atoms, start_k, rng=rng)
     Stationary(atoms)
     if not atoms.pbc.any():
         ZeroRotation(atoms)

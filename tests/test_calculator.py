@@ -1,0 +1,115 @@
+"""The ASE calculator: conventions, precision, refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from conftest import CUTOFF, ELEMENTS, potential_of, small_model
+from nnpipe import load_calculator
+from nnpipe.calculator import NeuralCalculator
+from nnpipe.checkpoint import ModelInfo, save_model
+from nnpipe.device import pick_device, use_threads
+from nnpipe.errors import InputError
+from nnpipe.potential import Potential
+
+INFO = ModelInfo(
+    architecture="mlp",
+    hyperparameters={"cutoff": CUTOFF, "features": 32, "channels": 4, "radial": 8},
+    target="energy",
+    unit="eV",
+    intensive=False,
+    references={1: -13.0, 8: -2000.0},
+    scale=2.0,
+    seed=0,
+    n_train=1,
+    parameters=1,
+    train_seconds=0.0,
+    peak_memory_mb=0.0,
+    device="cpu",
+    settings={},
+    data={},
+    nnpipe_version="0",
+)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_model(tmp_path, Potential(small_model("mlp"), INFO.references, INFO.scale), INFO)
+    return tmp_path
+
+
+def test_a_saved_model_computes_what_it_computed(saved):
+    water, other = molecule("H2O"), molecule("H2O")
+    water.calc = load_calculator(saved, "float64", "cpu")
+    potential = Potential(small_model("mlp"), INFO.references, INFO.scale)
+    other.calc = NeuralCalculator(potential, [1, 8], "float64", "cpu")
+    assert water.get_potential_energy() == other.get_potential_energy()
+    np.testing.assert_array_equal(water.get_forces(), other.get_forces())
+
+
+def test_results_are_new_after_every_move(architecture):
+    water = molecule("H2O")
+    water.calc = NeuralCalculator(potential_of(architecture), ELEMENTS, "float64", "cpu")
+    first, forces = water.get_potential_energy(), water.get_forces()
+    water.positions[0, 2] += 0.1
+    assert water.get_potential_energy() != first
+    assert np.abs(water.get_forces() - forces).max() > 1e-3
+
+
+def test_single_precision_is_close(architecture, aspirin):
+    results = []
+    for dtype in ("float64", "float32"):
+        aspirin.calc = NeuralCalculator(potential_of(architecture), ELEMENTS, dtype, "cpu")
+        results.append((aspirin.get_potential_energy(), aspirin.get_forces()))
+    assert results[1][0] == pytest.approx(results[0][0], abs=1e-3)  # of 17,000 eV
+    np.testing.assert_allclose(results[1][1], results[0][1], atol=2e-3)
+
+
+def test_the_caller_s_atoms_stay_as_they_are(saved):
+    atoms = bulk("C", "diamond", 3.57)
+    atoms.numbers[:] = 8
+    before = atoms.copy()
+    atoms.calc = load_calculator(saved)
+    atoms.get_stress()
+    assert atoms == before
+
+
+def test_what_is_refused(saved, tmp_path):
+    with pytest.raises(InputError, match=r"element N is none that the model has seen \(H O\)"):
+        Atoms("NH3", np.eye(4, 3), calculator=load_calculator(saved)).get_potential_energy()
+    with pytest.raises(InputError, match="'float16' is none of float32, float64"):
+        load_calculator(saved, "float16")
+    with pytest.raises(InputError, match=r"nowhere/model\.json: no such file; train"):
+        load_calculator(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="'warp' is not to be had"):
+        pick_device("warp")
+    save_model(
+        tmp_path, Potential(small_model("mlp"), INFO.references, 1.0), replace(INFO, target="u0")
+    )
+    with pytest.raises(InputError, match="predicts u0, which atoms do not move on"):
+        load_calculator(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("threads", "promised", "cores", "expected"),
+    [
+        (4, 8, 2, 1),
+        (8, 8, 2, 2),
+        (4, 4, 2, 2),
+        (4, 8, 8, 4),
+        (2, None, 16, 2),
+        (4, None, 2, 2),
+        (1, 8, 2, 1),
+    ],
+)
+def test_threads_are_a_share_of_what_exists(monkeypatch, threads, promised, cores, expected):
+    import torch
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    use_threads(threads, promised)
+    assert asked == [expected]

@@ -1,0 +1,173 @@
+"""Downloads: checksums, broken transfers, the next source."""
+
+import hashlib
+import json
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from conftest import DATA
+from nnpipe import download as module
+from nnpipe.download import Remote, download
+from nnpipe.errors import InputError
+from nnpipe.molecules import read_molecules
+from nnpipe.qm9 import convert, read_manifest
+
+CONTENT = (DATA / "qm9.tar.bz2").read_bytes()
+SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Serves CONTENT; the first `server.broken` answers end in the middle."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.server.requests += 1
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            if self.server.broken > 0:
+                self.server.broken -= 1
+                self.wfile.write(CONTENT[:1000])
+            else:
+                self.wfile.write(CONTENT)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.requests, http.broken = 0, 0
+        http.url = f"http://127.0.0.1:{http.server_address[1]}/qm9"
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield http
+        http.shutdown()
+
+
+def one(url: str, sha: str = SHA, name: str = "qm9.tar.bz2") -> dict[str, tuple[Remote, ...]]:
+    return {"test": (Remote(name, url, sha),)}
+
+
+def test_fetched_verified_and_not_fetched_twice(server, tmp_path):
+    for _ in range(2):
+        download(["test"], tmp_path / "raw.json", one(server.url))
+    assert server.requests == 1
+    manifest = read_manifest(tmp_path / "raw.json")
+    assert manifest["source"] == "test"
+    assert Path(manifest["files"][0]["path"]).read_bytes() == CONTENT
+
+
+def test_a_broken_transfer_is_tried_again(server, tmp_path):
+    server.broken = 2
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "tmpkilled").write_bytes(CONTENT[:10])  # of a download that was killed
+    download(["test"], tmp_path / "raw.json", one(server.url))
+    assert server.requests == 3
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["qm9.tar.bz2"]
+
+
+def test_a_wrong_checksum_says_what_was_got_and_keeps_nothing(server, tmp_path):
+    with pytest.raises(InputError) as caught:
+        download(["test"], tmp_path / "raw.json", one(server.url, "0" * 64))
+    message = str(caught.value)
+    assert "qm9.tar.bz2" in message
+    assert "0" * 64 in message
+    assert SHA in message
+    assert "\n" not in message
+    assert not list((tmp_path / "raw").iterdir())
+    assert not (tmp_path / "raw.json").exists()
+
+
+def test_the_next_source_takes_over(server, tmp_path):
+    known = one("http://127.0.0.1:9/nobody") | {"second": (Remote("b", server.url, SHA),)}
+    download(["test", "second"], tmp_path / "raw.json", known)
+    assert read_manifest(tmp_path / "raw.json")["source"] == "second"
+
+
+def test_when_all_sources_fail_each_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(InputError, match=r"none of test, no\.tar could be had") as caught:
+        download(["test", "no.tar"], tmp_path / "raw.json", one("http://127.0.0.1:9/nobody"))
+    assert "Connection" in str(caught.value)
+    assert "neither a known source nor a file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def wheel(folder: Path) -> Path:
+    """A wheel that pip accepts."""
+    path = folder / "nothing_here-1.0-py3-none-any.whl"
+    info = "nothing_here-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: nothing-here\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_wheel_is_fetched_by_name_and_checked(tmp_path, monkeypatch, good):
+    (tmp_path / "index").mkdir()
+    path = wheel(tmp_path / "index")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    sha = module.sha256(path) if good else "0" * 64
+    known = one("pip:nothing-here==1.0", sha, path.name)
+    if good:
+        download(["test"], tmp_path / "raw.json", known)
+        assert module.sha256(tmp_path / "raw" / path.name) == sha
+    else:
+        with pytest.raises(InputError, match=rf"expected SHA-256 {sha}, got .*; deleted"):
+            download(["test"], tmp_path / "raw.json", known)
+        assert not list((tmp_path / "raw").iterdir())
+
+
+def test_a_wheel_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(InputError, match="pip download failed: .*No matching distribution"):
+        download(["test"], tmp_path / "raw.json", one("pip:nothing-here==1.0"))
+
+
+@pytest.mark.parametrize("name", ["qm9.tar.bz2", "qm9pack.zip"])
+def test_local_files_of_either_format_become_the_same_table(tmp_path, name, tables):
+    download(["nowhere.tar", str(DATA / name)], tmp_path / "raw.json")
+    convert(tmp_path / "raw.json", tmp_path / "qm9")
+    ours, theirs = read_molecules(tmp_path / "qm9")[1], read_molecules(tables[0])[1]
+    assert ours["digest"] == theirs["digest"]
+    assert ours["provenance"]["files"][0]["sha256"] == module.sha256(DATA / name)
+
+
+def test_a_file_that_changed_since_is_refused(tmp_path):
+    path = tmp_path / "qm9.tar.bz2"
+    path.write_bytes(CONTENT)
+    download([str(path)], tmp_path / "raw.json")
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(InputError, match=f"expected SHA-256 {SHA}, got"):
+        convert(tmp_path / "raw.json", tmp_path / "qm9")
+    path.unlink()
+    with pytest.raises(InputError, match="got no file; delete"):
+        convert(tmp_path / "raw.json", tmp_path / "qm9")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no data")
+    download([str(path)], tmp_path / "raw.json")
+    with pytest.raises(InputError, match="neither QM9's tar archive nor the qm9pack wheel"):
+        convert(tmp_path / "raw.json", tmp_path / "qm9")
+
+
+def test_an_incomplete_canonical_download_is_refused(tmp_path):
+    download([str(DATA / "qm9.tar.bz2")], tmp_path / "raw.json")
+    manifest = json.loads((tmp_path / "raw.json").read_text()) | {"canonical": True}
+    (tmp_path / "raw.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="400 molecules, QM9 has 130831"):
+        convert(tmp_path / "raw.json", tmp_path / "qm9")
+    assert not (tmp_path / "qm9").exists()

@@ -1,0 +1,234 @@
+"""Dynamics: energy conservation, thermostat, and runs that break."""
+
+import json
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.calculators.mixing import SumCalculator
+from ase.io import read
+from ase.md.verlet import VelocityVerlet
+
+from nnpipe.errors import InputError
+from nnpipe.geometry import bond_lengths, bonds, from_smiles, load_geometry
+from nnpipe.md import Settings, simulate
+
+LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
+
+
+class Springs(Calculator):
+    """Harmonic springs between all pairs, which hold an untrained model's molecule together."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, atoms: Atoms, strength: float = 5.0) -> None:
+        super().__init__()
+        self.rest, self.strength = atoms.get_all_distances(), strength
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        vectors = self.atoms.positions[None] - self.atoms.positions[:, None]
+        lengths = np.linalg.norm(vectors, axis=2) + np.eye(len(self.atoms))
+        stretch = (lengths - self.rest) * (1 - np.eye(len(self.atoms)))
+        self.results["energy"] = 0.25 * self.strength * (stretch**2).sum()
+        pull = self.strength * (stretch / lengths)[..., None] * vectors
+        self.results["forces"] = pull.sum(1)
+
+
+@pytest.fixture
+def ethanol() -> Atoms:
+    return from_smiles("CCO")
+
+
+def test_energy_error_falls_fourfold_when_the_timestep_halves(calculator, ethanol):
+    """Velocity Verlet conserves energy to second order, if forces are the gradient of the energy."""
+    errors = []
+    for timestep in (0.5, 0.25):
+        atoms = ethanol.copy()
+        atoms.calc = SumCalculator([calculator, Springs(ethanol)])
+        rng = np.random.default_rng(0)
+        atoms.set_velocities(
+            rng.normal(size=(9, 3)) * np.sqrt(300 * units.kB / atoms.get_masses())[:, None]
+        )
+        dynamics = VelocityVerlet(atoms, timestep * units.fs)
+        totals = []
+        for _ in range(round(25 / 0.5)):
+            dynamics.run(round(0.5 / timestep))
+            totals.append(atoms.get_total_energy())
+        errors.append(np.std(totals))
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.15)
+
+
+def test_nve_does_not_drift_and_the_summary_says_so(tmp_path, ethanol):
+    settings = replace(LOOSE, ensemble="nve", length_ps=0.5, frame_fs=1.0, timestep_fs=0.25)
+    summary = simulate(ethanol, Springs(ethanol), settings, tmp_path / "x.xyz")
+    assert summary.ended == "complete"
+    assert abs(summary.drift_mev_per_atom_per_ps) < 0.1
+    assert summary.stable_ps == 0.5
+
+
+def test_thermostat_reaches_its_temperature(tmp_path, ethanol):
+    settings = replace(
+        LOOSE,
+        temperature_k=400.0,
+        length_ps=10.0,
+        frame_fs=20.0,
+        timestep_fs=1.0,
+        friction_per_ps=50.0,
+    )
+    summary = simulate(ethanol, Springs(ethanol, 20.0), settings, tmp_path / "x.xyz")
+    # 500 frames of 27 degrees of freedom: the standard error of the mean is about 2 %
+    assert summary.mean_temperature_k == pytest.approx(400, rel=0.08)
+    assert math.isnan(summary.drift_mev_per_atom_per_ps)
+
+
+def test_frames_hold_what_they_promise(tmp_path, ethanol, calculator):
+    path = tmp_path / "run.xyz"
+    springs = SumCalculator([calculator, Springs(ethanol)])
+    summary = simulate(ethanol, springs, replace(LOOSE, length_ps=0.02, frame_fs=5.0), path)
+    frames = read(path, ":", format="extxyz")
+    assert [frame.info["time_fs"] for frame in frames] == [0, 5, 10, 15, 20]
+    for frame in frames:
+        frame.info["momenta"] = frame.get_momenta()
+        again = frame.copy()
+        again.calc = springs
+        assert frame.get_potential_energy() == pytest.approx(again.get_potential_energy(), abs=1e-4)
+        np.testing.assert_allclose(frame.get_forces(), again.get_forces(), atol=1e-4)
+        assert frame.info["temperature_k"] == pytest.approx(frame.get_temperature(), rel=1e-4)
+        total = frame.get_potential_energy() + frame.get_kinetic_energy()
+        assert frame.info["total_energy"] == pytest.approx(total, abs=1e-4)
+    assert summary.atoms == 9
+    assert json.loads(json.dumps(asdict(summary)))["length_ps"] == 0.02
+    assert [p.name for p in tmp_path.iterdir()] == ["run.xyz"]
+
+
+def test_the_same_seed_gives_the_same_trajectory(tmp_path, ethanol):
+    settings = replace(LOOSE, length_ps=0.05)
+    for name in "ab":
+        simulate(ethanol, Springs(ethanol), settings, tmp_path / name)
+    simulate(ethanol, Springs(ethanol), replace(settings, seed=1), tmp_path / "c")
+    texts = [(tmp_path / name).read_text() for name in "abc"]
+    assert texts[0] == texts[1] != texts[2]
+
+
+class Repulsive(Springs):
+    """Pushes the molecule apart."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results = {key: -value for key, value in self.results.items()}
+
+
+class Broken(Springs):
+    """Has no energy after some steps."""
+
+    calls = 0
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        Broken.calls += 1
+        if Broken.calls > 30:
+            self.results["energy"] = math.nan
+
+
+def test_a_run_that_explodes_stops_keeps_its_frames_and_says_why(tmp_path, ethanol):
+    path = tmp_path / "x.xyz"
+    settings = Settings(length_ps=10.0, frame_fs=1.0, relax_fmax=100.0)
+    summary = simulate(ethanol, Repulsive(ethanol, 1.0), settings, path)
+    frames = read(path, ":", format="extxyz")
+    assert 0 < summary.stable_ps < 1
+    assert frames[-1].info["time_fs"] == pytest.approx(1000 * summary.stable_ps)
+    assert len(frames) > 3
+    assert summary.max_bond_deviation_a > 0.5
+    assert summary.ended.startswith("bond ")
+    pairs = bonds(ethanol)
+    change = np.abs(bond_lengths(frames[-1], pairs) - bond_lengths(ethanol, pairs)).max()
+    assert change == pytest.approx(summary.max_bond_deviation_a, abs=1e-4)
+
+
+def test_energies_that_are_no_numbers_stop_the_run(tmp_path, ethanol):
+    summary = simulate(ethanol, Broken(ethanol), replace(LOOSE, length_ps=1.0), tmp_path / "x")
+    assert summary.ended == "energy or forces are not finite"
+    assert summary.stable_ps < 0.02
+
+
+def test_heat_stops_the_run(tmp_path, ethanol):
+    atoms = ethanol.copy()
+    settings = replace(
+        LOOSE, temperature_k=1.0, length_ps=1.0, max_bond_deviation_a=1e9, relax_fmax=1e3
+    )
+    summary = simulate(atoms, Repulsive(ethanol, 30.0), settings, tmp_path / "x")
+    assert summary.ended.startswith("temperature of ")
+
+
+def test_a_relaxation_that_breaks_the_molecule_is_not_used(tmp_path, ethanol):
+    settings = Settings(length_ps=0.001)
+    atoms = ethanol.copy()
+    atoms.rattle(0.02, seed=1)
+    summary = simulate(atoms, Repulsive(ethanol, 5.0), settings, tmp_path / "x.xyz")
+    assert not summary.relaxed
+    np.testing.assert_allclose(read(tmp_path / "x.xyz", 0).positions, atoms.positions, atol=1e-6)
+
+
+def test_relaxation_finds_the_minimum(tmp_path, ethanol):
+    atoms = ethanol.copy()
+    atoms.rattle(0.05, seed=1)
+    summary = simulate(atoms, Springs(ethanol), Settings(length_ps=0.001), tmp_path / "x.xyz")
+    assert summary.relaxed
+    start = read(tmp_path / "x.xyz", 0)
+    np.testing.assert_allclose(start.get_all_distances(), ethanol.get_all_distances(), atol=0.01)
+
+
+def test_periodic_systems_run_too(tmp_path):
+    from ase.build import bulk
+
+    copper = bulk("Cu", cubic=True) * (2, 2, 2)
+    summary = simulate(copper, EMT(), Settings(length_ps=0.1, timestep_fs=2.0), tmp_path / "x.xyz")
+    assert summary.ended == "complete"
+    assert read(tmp_path / "x.xyz", -1).pbc.all()
+
+
+@pytest.mark.parametrize("timestep", [0.0, 1.5, 5.0])
+def test_timesteps_that_cannot_follow_hydrogen_are_refused(tmp_path, ethanol, timestep):
+    with pytest.raises(InputError, match=r"timestep_fs .* is not in \(0, 1\.0\] fs.*take 0\.5"):
+        simulate(ethanol, Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("smiles", "message"),
+    [
+        ("CC(", "does not parse"),
+        ("", "does not parse"),
+        ("C[N+](C)(C)C", r"has charge \+1 and 0 unpaired electrons"),
+        ("C[CH]C", "has charge .0 and 1 unpaired electrons"),
+    ],
+)
+def test_smiles_that_cannot_be_are_refused(smiles, message):
+    with pytest.raises(InputError, match=message) as caught:
+        load_geometry(smiles)
+    assert "\n" not in str(caught.value)
+
+
+def test_structure_files(tmp_path):
+    path = tmp_path / "water.xyz"
+    molecule("H2O").write(path)
+    assert load_geometry(str(path)).get_chemical_formula() == "H2O"
+    with pytest.raises(InputError, match="no such structure file"):
+        load_geometry(str(tmp_path / "no.xyz"))
+    path.write_text("not a number\n\nC 0 0 0\n")
+    with pytest.raises(InputError, match="not readable as a structure"):
+        load_geometry(str(path))
+    path.write_text("2\n\nC 0 0 0\nH 0 0 0.1\n")
+    with pytest.raises(InputError, match=r"atoms 0 and 1 are within 0\.4 Å"):
+        load_geometry(str(path))
+
+
+def test_geometries_are_reproducible_and_bonded_as_drawn():
+    first, second = from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3), from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3)
+    np.testing.assert_array_equal(first.positions, second.positions)
+    assert len(bonds(first)) == 21  # 21 atoms, one ring
