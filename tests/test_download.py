@@ -124,14 +124,14 @@ def test_a_wheel_is_fetched_by_name_and_checked(tmp_path, monkeypatch, good):
         download(["test"], tmp_path / "raw.json", known)
         assert module.sha256(tmp_path / "raw" / path.name) == sha
     else:
-        with pytest.raises(InputError, match=rf"expected SHA-256 {sha}, got .*; deleted"):
+        with pytest.raises(InputError, match=rf"expected SHA-256 {sha}, got .+; deleted"):
             download(["test"], tmp_path / "raw.json", known)
         assert not list((tmp_path / "raw").iterdir())
 
 
 def test_a_wheel_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(InputError, match="pip download failed: .*No matching distribution"):
+    with pytest.raises(InputError, match=r"pip download failed: .*No matching distribution"):
         download(["test"], tmp_path / "raw.json", one("pip:nothing-here==1.0"))
 
 

@@ -46,7 +46,7 @@ def ethanol() -> Atoms:
 
 
 def test_energy_error_falls_fourfold_when_the_timestep_halves(calculator, ethanol):
-    """Velocity Verlet conserves energy to second order, if forces are the gradient of the energy."""
+    """Velocity Verlet conserves energy to second order if forces are the energy's gradient."""
     errors = []
     for timestep in (0.5, 0.25):
         atoms = ethanol.copy()

@@ -37,6 +37,9 @@ def script(log: str | Path) -> Iterator[None]:
     except InputError as error:
         logging.getLogger("nnpipe").error("error: %s", error)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        logging.getLogger("nnpipe").error("interrupted")
+        raise SystemExit(130) from None
     except Exception:
         logging.getLogger("nnpipe").exception("unexpected error")
         raise SystemExit(1) from None

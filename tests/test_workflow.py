@@ -1,0 +1,403 @@
+"""The whole workflow at the smoke size, what reruns when, kills, and the state of the files."""
+
+import ast
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from ase.io import read
+
+from nnpipe import load_calculator
+from nnpipe.code import digest
+from nnpipe.evaluate import ACCURACY
+
+ROOT = Path(__file__).parents[1]
+SMOKE = "workflow/presets/smoke.yaml"
+FILES = ("Snakefile", "config.yaml", "workflow", "envs", "profiles", "tests/data")
+
+
+def copy_to(folder: Path) -> Path:
+    """A copy of what a clone holds and the workflow needs."""
+    for name in FILES:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    return folder
+
+
+def command(folder: Path, *arguments: str, change: dict | None = None) -> list[str]:
+    """The command line of snakemake with the smoke preset and a change on top of it."""
+    (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
+    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", SMOKE, "change.yaml"]
+
+
+def snakemake(folder: Path, *arguments: str, change: dict | None = None, check: bool = True) -> str:
+    """Run snakemake in the folder and return what it printed."""
+    done = subprocess.run(
+        command(folder, *arguments, change=change),
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def planned(folder: Path, change: dict | None = None) -> set[str]:
+    """Rules that a dry run would run."""
+    printed = snakemake(folder, "-n", change=change)
+    return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE)) - {"all"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a finished run of everything."""
+    folder = copy_to(tmp_path_factory.mktemp("smoke"))
+    snakemake(folder, "--cores", "8")
+    return folder
+
+
+@pytest.fixture
+def done(finished, tmp_path) -> Path:
+    """A copy of the finished run, file times kept, to change at will."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_tables(finished):
+    tables = finished / "results/tables"
+    accuracy = pd.read_csv(tables / "accuracy.csv")
+    assert list(accuracy.columns) == ACCURACY
+    assert set(accuracy["model"]) == {"gnn", "gnn_u0", "mlp", "schnet"}
+    assert set(accuracy["split"]) == {"train", "validation", "test"}
+    assert (accuracy["mse"] - accuracy["rmse"] ** 2).abs().max() < 1e-9
+    assert accuracy.loc[accuracy["split"] == "test", "n_test"].eq(60).all()
+    md = pd.read_csv(tables / "md.csv")
+    interface = [
+        "model", "molecule", "ensemble", "temperature_k", "timestep_fs", "length_ps", "stable_ps",
+        "max_bond_deviation_a", "drift_mev_per_atom_per_ps", "ms_per_step",
+    ]  # fmt: skip
+    assert list(md.columns[:10]) == interface
+    assert set(md["model"]) == {"gnn", "mlp"}
+    cost = pd.read_csv(tables / "cost.csv")
+    assert {"download", "molecules", "neighbours", "train", "md"} <= set(cost["rule"])
+    assert (cost["seconds"] > 0).all()
+    readable = (tables / "accuracy.md").read_text()
+    assert "| gnn | energy | 300 |" in readable
+    assert "PaiNN" in readable
+
+
+def test_trajectory(finished):
+    frames = read(finished / "results/md/gnn_aspirin.xyz", ":", format="extxyz")
+    assert frames[0].get_chemical_formula() == "C9H8O4"
+    for frame in frames:
+        assert frame.get_forces().shape == (21, 3)
+        assert {"time_fs", "temperature_k"} <= set(frame.info)
+    frame = frames[0].copy()
+    frame.calc = load_calculator(finished / "results/models/gnn")
+    assert frame.get_potential_energy() == pytest.approx(frames[0].get_potential_energy(), abs=1e-3)
+
+
+def test_models_and_figures(finished):
+    for model in ("gnn", "gnn_u0", "mlp", "schnet"):
+        folder = finished / "results/models" / model
+        info = json.loads((folder / "model.json").read_text())
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        assert len(lines) == info["settings"]["epochs"]
+        assert info["data"]["source"]["files"][0]["path"] == "tests/data/qm9.tar.bz2"
+    for path in (finished / "results/figures").iterdir():
+        assert path.read_bytes()[:4] == b"\x89PNG"
+    assert not list((finished / "results").rglob("*.part"))
+
+
+def test_nothing_reruns_when_nothing_changed_and_touching_is_nothing(done):
+    assert planned(done) == set()
+    for path in (done / "workflow/scripts/nnpipe").rglob("*.py"):
+        path.write_text(path.read_text() + "\n# a remark\n")
+    for folder in (done / "workflow", done / "results", done / "tests"):
+        for path in folder.rglob("*"):
+            if ".snakemake" not in path.parts:
+                path.touch()
+    assert planned(done) == set()
+
+
+AFTER_GNN = {
+    "train",
+    "predict",
+    "accuracy",
+    "parity",
+    "comparison",
+    "md",
+    "md_figure",
+    "md_table",
+    "cost",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"data": {"cutoff": 4.5}}, AFTER_GNN | {"neighbours"}),
+        ({"models": {"gnn": {"training": {"epochs": 3}}}}, AFTER_GNN),
+        ({"md": {"temperature_k": 400}}, {"md", "md_figure", "md_table", "cost"}),
+        ({"md": {"max_bond_deviation_a": 0.4}}, {"md", "md_figure", "md_table", "cost"}),
+        ({"split": {"test": 50}}, AFTER_GNN | {"split"}),
+        ({"molecules": {"water": "O"}}, {"geometry", "md", "md_figure", "md_table", "cost"}),
+    ],
+)
+def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
+    assert planned(finished, change) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("models/atom_mlp.py", AFTER_GNN),
+        ("models/pyg.py", {"train", "predict", "accuracy", "parity", "comparison", "cost"}),
+        ("md.py", {"md", "md_figure", "md_table", "cost"}),
+        ("neighbours.py", AFTER_GNN | {"neighbours"}),
+        ("plots.py", {"parity", "comparison", "md_figure"}),
+        ("splits.py", AFTER_GNN | {"split"}),
+        ("geometry.py", {"geometry", "md", "md_figure", "md_table", "cost"}),
+    ],
+)
+def test_a_changed_library_file_reruns_what_depends_on_it(done, file, expected):
+    path = done / "workflow/scripts/nnpipe" / file
+    path.write_text(path.read_text() + "\nCHANGED = True\n")
+    assert planned(done) == expected
+
+
+def test_one_model_s_file_retrains_that_model_only(done):
+    path = done / "workflow/scripts/nnpipe/models/atom_mlp.py"
+    path.write_text(path.read_text() + "\nCHANGED = True\n")
+    printed = snakemake(done, "-n")
+    trained = re.findall(
+        r"^rule train:(?:\n    .*)*?\n    wildcards: model=(\w+)", printed, re.MULTILINE
+    )
+    assert trained == ["mlp"]
+
+
+def test_one_trajectory_needs_one_model(tmp_path):
+    printed = snakemake(copy_to(tmp_path), "results/md/gnn_aspirin.xyz", "-n")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    counts.pop("total")
+    assert counts == dict.fromkeys(
+        ["download", "molecules", "neighbours", "split", "geometry", "train", "md"], "1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"molecules": {"bad": "C1CC"}}, "config: molecules.bad: SMILES 'C1CC' does not parse"),
+        ({"md": {"timestep_fs": 2.0}}, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
+        (
+            {"training": {"epoch": 3}},
+            "config: training: unknown key 'epoch'; did you mean 'epochs'?",
+        ),
+    ],
+)
+def test_bad_configurations_are_refused_before_anything_runs(tmp_path, change, message):
+    printed = snakemake(copy_to(tmp_path), change=change, check=False)
+    assert [line for line in printed.splitlines() if message in line]
+    assert "Traceback" not in printed
+    assert not (tmp_path / "results").exists()
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def start(folder: Path, target: str, change: dict) -> subprocess.Popen:
+    with open(folder / "log", "a") as log:
+        return subprocess.Popen(
+            command(folder, target, change=change), cwd=folder, stdout=log, stderr=log
+        )
+
+
+def scripts_in(folder: Path) -> list[int]:
+    """Processes of scripts that were started from the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            text = path.read_bytes()
+        except OSError:
+            continue
+        if f"{folder}/.snakemake/scripts".encode() in text:
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
+def test_killed_in_training_and_started_again_it_ends_the_same(finished, tmp_path):
+    """SIGKILL to snakemake itself: its jobs end too, no lock stays, the weights are the same."""
+    longer = {"models": {"mlp": {"training": {"epochs": 60, "checkpoint_seconds": 0.2}}}}
+    target = "results/models/mlp/model.safetensors"
+    weights = []
+    for kill in (True, False):
+        folder = tmp_path / str(kill)
+        shutil.copytree(finished, folder)
+        shutil.rmtree(folder / "results/models/mlp")
+        if kill:
+            process = start(folder, target, longer)
+            wait_for((folder / "results/models/mlp/checkpoint.safetensors").exists)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            wait_for(lambda folder=folder: not scripts_in(folder), 5)
+            assert not (folder / target).exists()
+        snakemake(folder, target, change=longer)
+        weights.append((folder / target).read_bytes())
+        log = (folder / "results/logs/train/mlp.log").read_text()
+        assert ("going on from epoch" in log) == kill
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
+def test_two_runs_in_one_folder_do_not_meet(finished, tmp_path):
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    longer = {"models": {"mlp": {"training": {"epochs": 1000}}}}
+    (folder / "results/logs/train/mlp.log").unlink()
+    first = start(folder, "results/models/mlp/model.safetensors", longer)
+    log = folder / "results/logs/train/mlp.log"
+    wait_for(lambda: log.exists() and "parameters" in log.read_text())
+    printed = snakemake(folder, change=longer, check=False)
+    assert "another snakemake is at work in this folder" in printed
+    first.kill()
+    first.wait()
+    wait_for(lambda: not scripts_in(folder), 5)
+
+
+def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):
+    folder = copy_to(tmp_path)
+    change = {"split": {"train": 1000}}
+    printed = snakemake(folder, "results/data/split.csv", change=change, check=False)
+    line = "error: config.yaml: split: 1000 + 40 + 60 molecules are asked for, the data set has 400"
+    assert line in printed
+    assert line in (folder / "results/logs/split/qm9.log").read_text()
+    assert "Traceback" not in printed
+
+
+def test_digest_follows_imports_and_ignores_remarks(tmp_path):
+    (tmp_path / "nnpipe").mkdir()
+    files = {
+        "script.py": "from nnpipe.a import f\n",
+        "nnpipe/__init__.py": "",
+        "nnpipe/a.py": "from . import b\nfrom .c import g\nf = 1\n",
+        "nnpipe/b.py": "x = 1\n",
+        "nnpipe/c.py": "g = 1\n",
+        "nnpipe/d.py": "y = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    first = digest(tmp_path / "script.py")
+    for name in ("nnpipe/b.py", "nnpipe/c.py", "nnpipe/a.py", "script.py"):
+        (tmp_path / name).write_text(files[name] + "z = 2\n")
+        assert digest(tmp_path / "script.py") != first, name
+        (tmp_path / name).write_text("# remark\n" + files[name])
+        assert digest(tmp_path / "script.py") == first, name
+    (tmp_path / "nnpipe/d.py").write_text("y = 2\n")
+    assert digest(tmp_path / "script.py") == first
+    assert digest(tmp_path / "script.py", "nnpipe/d.py") != first
+
+
+# which package of an environment file gives which import
+PACKAGES = {
+    "matplotlib": "matplotlib-base", "torch": "pytorch", "torch_geometric": "pytorch_geometric",
+    "yaml": "pyyaml",
+}  # fmt: skip
+
+
+def imports(path: Path, seen: set[Path]) -> set[str]:
+    """Third-party modules that a file of the workflow imports, also through nnpipe."""
+    if path in seen:
+        return set()
+    seen.add(path)
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(path.relative_to(ROOT / "workflow/scripts").parts[: -node.level])
+            module = ".".join(filter(None, [base, node.module]))
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] == "nnpipe":
+                stem = ROOT / "workflow/scripts" / Path(*name.split("."))
+                if stem.with_suffix(".py").is_file():
+                    found |= imports(stem.with_suffix(".py"), seen)
+                elif name == "nnpipe.models":
+                    for file in stem.glob("*.py"):
+                        found |= imports(file, seen)
+            elif name.split(".")[0] not in sys.stdlib_module_names:
+                found.add(name.split(".")[0])
+    return found
+
+
+def rules() -> list[str]:
+    texts = [path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk"))]
+    return [
+        rule for text in texts for rule in re.split(r"^(?=rule )", text, flags=re.MULTILINE)[1:]
+    ]
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.split()[1].rstrip(":"))
+def test_every_rule_is_complete(rule):
+    for part in (
+        "input:",
+        "output:",
+        "log:",
+        "benchmark:",
+        "conda:",
+        "threads:",
+        "resources:",
+        "mem_mb=",
+        "runtime=",
+        "script:",
+    ):
+        assert part in rule, part
+    assert re.match(r'rule \w+:\n    """[A-Z][^"]+\."""', rule)
+    script = ROOT / "workflow/rules" / re.search(r'script:\s+"(.+)"', rule)[1]
+    assert len(script.read_text().splitlines()) <= 40
+    environment = yaml.safe_load(
+        (ROOT / "workflow/rules" / re.search(r'conda:\s+"(.+)"', rule)[1]).read_text()
+    )
+    packages = {re.split("[=<>]", package)[0] for package in environment["dependencies"]}
+    needed = {PACKAGES.get(name, name) for name in imports(script, set())} - {"jsonschema"}
+    assert needed <= packages
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["snakemake", "--lint"],
+        ["snakefmt", "--check", "Snakefile", "workflow/rules"],
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_clean(command):
+    executable = Path(sys.executable).with_name(command[0])
+    done = subprocess.run(
+        [executable, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
