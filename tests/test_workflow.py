@@ -122,6 +122,13 @@ def test_models_and_figures(finished):
     assert not list((finished / "results").rglob("*.part"))
 
 
+def test_report(finished):
+    snakemake(finished, "--report", "results/report.html")
+    text = (finished / "results/report.html").read_text()
+    assert "learning_curves.png" in text
+    assert "accuracy.csv" in text
+
+
 def test_nothing_reruns_when_nothing_changed_and_touching_is_nothing(done):
     assert planned(done) == set()
     for path in (done / "workflow/scripts/nnpipe").rglob("*.py"):

@@ -29,6 +29,8 @@ except InputError as error:
 
 # `--cores` may promise more than the machine has: trainings then share what is there
 os.environ[CORES] = str(workflow.cores or "")
+# threads that wait do not spin: on busy cores that would cost a training most of its speed
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # a script ends when this process does
 os.environ[PARENT] = str(os.getpid())
 
