@@ -1,5 +1,6 @@
 """Trained models as ASE calculators."""
 
+import copy
 from pathlib import Path
 
 import torch
@@ -32,8 +33,8 @@ class NeuralCalculator(Calculator):
     ) -> None:
         super().__init__()
         self.device, self.dtype = pick_device(device), DTYPES[dtype]
-        self.potential = potential.to(self.device, self.dtype).requires_grad_(False)
-        self.potential.references = self.potential.references.double()  # sums stay in float64
+        self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
+        self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
 
     def calculate(
