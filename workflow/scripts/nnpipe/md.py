@@ -55,7 +55,7 @@ class Summary:
     max_bond_deviation_a: float
     drift_mev_per_atom_per_ps: float  # slope of the total energy in NVE, else nan
     ms_per_step: float
-    mean_temperature_k: float
+    mean_temperature_k: float  # without a last frame that broke the run
     atoms: int
     relaxed: bool
     ended: str  # "complete", or why it stopped
@@ -194,7 +194,7 @@ def simulate(
         max_bond_deviation_a=float(np.max(deviations)),
         drift_mev_per_atom_per_ps=float(1000 * slope / len(atoms)),
         ms_per_step=1000 * seconds / steps,
-        mean_temperature_k=float(np.mean(temperatures)),
+        mean_temperature_k=float(np.mean(temperatures[: -1 if reason else None] or temperatures)),
         atoms=len(atoms),
         relaxed=relaxed,
         ended=reason or "complete",

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import chemical_symbols
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from .molecules import Molecules
 from .store import atomic
@@ -76,9 +78,10 @@ def error_by_size(
             markersize=3,
             label=f"{model} ({target}, {readable(unit)[1]})",
         )
-    axis.set_yscale("log")
+    _logarithmic(axis)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("atoms in the molecule (sizes with 10 or more test molecules)")
-    axis.set_ylabel("mean absolute error (unit in legend)")
+    axis.set_ylabel("test MAE (unit in legend)")
     axis.legend(fontsize="small")
     return figure
 
@@ -88,22 +91,23 @@ def error_by_element(
 ) -> Figure:
     """Test MAE over the molecules that hold an element."""
     figure, ((axis,),) = _figure(width=5)
-    elements = [symbol for symbol in "HCNOF" if atomic_numbers[symbol] in molecules.z]
+    elements = np.unique(molecules.z)
     owner = np.repeat(molecules.index, np.diff(molecules.ptr))
     width = 0.8 / len(predictions)
     for place, (model, table) in enumerate(predictions.items()):
         target, unit = targets[model]
         errors = _errors(table, unit)
         heights = []
-        for symbol in elements:
-            holders = np.unique(owner[molecules.z == atomic_numbers[symbol]])
+        for element in elements:
+            holders = np.unique(owner[molecules.z == element])
             heights.append(errors[errors.index.isin(holders)].mean())
         at = np.arange(len(elements)) + (place - (len(predictions) - 1) / 2) * width
         axis.bar(at, heights, width, label=f"{model} ({target}, {readable(unit)[1]})")
-    axis.set_xticks(range(len(elements)), elements)
+    axis.set_xticks(range(len(elements)), [chemical_symbols[element] for element in elements])
     axis.set_xlabel("test molecules that hold the element")
-    axis.set_ylabel("mean absolute error (unit in legend)")
-    axis.legend(fontsize="small")
+    axis.set_ylabel("test MAE (unit in legend)")
+    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
+    axis.legend(fontsize="small", ncols=2)
     return figure
 
 
@@ -119,7 +123,7 @@ def learning_curves(
         left.plot(history["epoch"], errors, label=f"{model} ({target}, {small})")
         right.plot(history["seconds"] / 60, errors)
     for axis in (left, right):
-        axis.set_yscale("log")
+        _logarithmic(axis)
         axis.set_ylabel("validation MAE (unit in legend)")
     left.set_xlabel("epoch")
     right.set_xlabel("training time (min)")
@@ -127,26 +131,39 @@ def learning_curves(
     return figure
 
 
+def _logarithmic(axis: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers."""
+    axis.set_yscale("log")
+    for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+
+
 def trajectory(frames: list[Atoms], summary: dict, limit_a: float) -> Figure:
-    """Temperature, energy and largest bond deviation over time."""
+    """Temperature, energy and largest bond deviation over time; a last frame that broke the run
+    may lie outside.
+    """
     figure, axes = _figure(1, 3, width=6, height=1.8)
     time = np.array([frame.info["time_fs"] for frame in frames]) / 1000
     potential = np.array([frame.get_potential_energy() for frame in frames])
     total = np.array([frame.info["total_energy"] for frame in frames])
     top, middle, bottom = axes[:, 0]
     top.plot(time, [frame.info["temperature_k"] for frame in frames], linewidth=0.8)
-    top.axhline(summary["temperature_k"], color="black", linewidth=0.6, linestyle="--")
+    top.plot(time, np.full(len(time), summary["temperature_k"]), "k--", linewidth=0.6)
     top.set_ylabel("temperature (K)")
     top.set_title(
-        f"{summary['molecule']} with {summary['model']}, {summary['ensemble'].upper()}:"
-        f" {summary['ended']}, {summary['stable_ps']:g} of {summary['length_ps']:g} ps,"
-        f" {summary['ms_per_step']:.1f} ms/step",
+        f"{summary['molecule']} with {summary['model']}, {summary['ensemble'].upper()},"
+        f" {summary['timestep_fs']:g} fs, {summary['ms_per_step']:.1f} ms/step\n"
+        f"{summary['stable_ps']:g} of {summary['length_ps']:g} ps: {summary['ended']}",
         fontsize="medium",
     )
     middle.plot(time, potential - potential[0], linewidth=0.8, label="potential")
     middle.plot(time, total - potential[0], linewidth=0.8, label="total")
     middle.set_ylabel("energy (eV)")
     middle.legend(fontsize="small")
+    for axis in (top, middle) if summary["ended"] != "complete" and len(time) > 2 else ():
+        seen = np.concatenate([np.asarray(line.get_ydata())[:-1] for line in axis.lines])
+        margin = 0.1 * np.ptp(seen) + 1e-3
+        axis.set_ylim(seen.min() - margin, seen.max() + margin)
     bottom.plot(time, [frame.info["max_bond_deviation_a"] for frame in frames], linewidth=0.8)
     bottom.axhline(limit_a, color="black", linewidth=0.6, linestyle="--")
     bottom.set_ylabel("largest bond\ndeviation (Å)")
