@@ -391,6 +391,16 @@ def test_every_rule_is_complete(rule):
     assert needed <= packages
 
 
+def test_the_picture_in_the_readme_is_the_rule_graph(tmp_path):
+    printed = snakemake(copy_to(tmp_path), "--rulegraph", "mermaid-js")
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", printed))
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", printed)}
+    drawn = set(
+        re.findall(r"^    (\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
+    assert drawn == {edge for edge in edges if edge[1] != "all"}
+
+
 @pytest.mark.parametrize(
     "command",
     [
