@@ -63,7 +63,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             # copies, as the file's own tensors lie unaligned, which changes the rounding
             return {name: file.get_tensor(name).clone() for name in names}, meta
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a safetensors file of nnpipe ({error})") from error
+        raise InputError(
+            f"{path}: not a whole safetensors file of nnpipe ({error}); delete it and run again"
+        ) from error
 
 
 def save_model(folder: str | Path, potential: Potential, info: ModelInfo) -> None:

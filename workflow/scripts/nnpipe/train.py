@@ -77,7 +77,6 @@ class Progress:
     batch: int = 0  # the next one of this epoch
     step: int = 0
     loss: float = 0.0  # summed over the molecules of this epoch
-    error: float = 0.0  # absolute error of the target, summed likewise
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)  # one entry an epoch
 
@@ -103,14 +102,14 @@ def train(
     model, average, labels = potential.model, averaged.model, potential.residual(data)
     optimizer = SOAP(model.parameters(), settings.learning_rate, settings.weight_decay)
     progress = _resume(checkpoint, identity, model, average, optimizer)
-    sums = torch.tensor([progress.loss, progress.error], dtype=torch.float64, device=labels.device)
+    total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=labels.device)
     before, started = progress.seconds, time.monotonic()
     saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
     def note() -> None:
         """Bring `progress` up to date, or raise."""
         progress.seconds = before + time.monotonic() - started
-        progress.loss, progress.error = sums.tolist()
+        progress.loss = total_loss.item()
         if not math.isfinite(progress.loss):
             raise Diverged(
                 f"training diverged: loss {progress.loss} in epoch {progress.epoch + 1}, step"
@@ -133,9 +132,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, progress.step, passed)
                 optimizer.zero_grad()
-                loss, error = _loss(
-                    model, data, rows.to(labels.device), labels, settings, potential.scale
-                )
+                rows = rows.to(labels.device)
+                loss = _loss(model, data, rows, labels, settings, potential.scale)
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
                 optimizer.step()
@@ -144,7 +142,7 @@ def train(
                     torch._foreach_lerp_(
                         list(average.parameters()), list(model.parameters()), 1 - decay
                     )
-                sums += torch.stack([loss.detach() * len(rows), error])
+                total_loss += loss.detach() * len(rows)
                 progress.step += 1
                 progress.batch += 1
                 seen += len(rows)
@@ -164,7 +162,6 @@ def train(
                     "step": progress.step,
                     "learning_rate": optimizer.param_groups[0]["lr"],
                     "train_loss": progress.loss / len(data),
-                    "train_mae": progress.error / len(data) * potential.scale,
                     "validation_mae": deviation.abs().mean().item(),
                     "validation_rmse": deviation.square().mean().sqrt().item(),
                     "seconds": progress.seconds,
@@ -172,14 +169,13 @@ def train(
             )
             after_epoch(progress.history)
             progress.epoch, progress.batch = progress.epoch + 1, 0
-            sums.zero_()
             factor, unit = units.readable(potential.unit)
             status = (
                 f"epoch {progress.epoch}/{settings.epochs}, loss {progress.loss / len(data):.4f},"
                 f" validation MAE {progress.history[-1]['validation_mae'] * factor:.1f} {unit}"
             )
             bar.set_postfix_str(status)
-            sums.zero_()
+            total_loss.zero_()
     save()
     model.load_state_dict(average.state_dict())
     return progress
@@ -187,8 +183,8 @@ def train(
 
 def _loss(
     model: nn.Module, data: Dataset, rows: Tensor, labels: Tensor, settings: Settings, scale: float
-) -> tuple[Tensor, Tensor]:
-    """Mean loss over the molecules `rows` and their summed absolute error, both without unit."""
+) -> Tensor:
+    """Mean loss over the molecules `rows`, without unit."""
     batch, label = data.batch(rows), labels[rows]
     if data.forces is None or not settings.force_weight:
         value, force_loss = model(batch), labels.new_zeros(())
@@ -197,8 +193,7 @@ def _loss(
         deviation = forces - data.forces[data.atoms(rows)[0]] / scale
         force_loss = (deviation.square().sum(1) + 1e-12).sqrt().mean()
     energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
-    loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
-    return loss, (value.detach() - label).abs().sum()
+    return settings.energy_weight * energy_loss + settings.force_weight * force_loss
 
 
 def _tensors(
