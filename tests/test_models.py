@@ -9,7 +9,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from scipy.spatial.transform import Rotation
 
 from conftest import CUTOFF, ELEMENTS, potential_of
-from nnpipe.batch import cut, load_dataset, single
+from nnpipe.batch import assemble, cut, load_dataset
 from nnpipe.calculator import NeuralCalculator
 from nnpipe.models import build
 from nnpipe.neighbours import neighbours
@@ -57,7 +57,7 @@ def test_a_molecule_alone_is_the_molecule_in_a_batch(architecture, tables, molec
     for place, row in enumerate(rows.tolist()):
         atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
         z, pos = molecules.z[atoms], molecules.pos[atoms].astype(np.float32).astype(float)
-        alone = single(z, pos, *neighbours(pos, CUTOFF))
+        alone = assemble(z, pos, *neighbours(pos, CUTOFF))
         energy, force = energy_forces(potential, alone)
         assert energy.item() == pytest.approx(energies[place].item(), abs=1e-8)
         torch.testing.assert_close(force, forces[batch.molecule == place], atol=1e-8, rtol=0)
@@ -103,7 +103,7 @@ def test_an_atom_that_passes_the_cutoff_is_not_felt(calculator, others):
 def test_second_derivatives(architecture):
     water = molecule("H2O")
     potential = potential_of(architecture)
-    batch = single(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
+    batch = assemble(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
 
     def energy(pos: torch.Tensor) -> torch.Tensor:
         return potential(batch.at(pos))
@@ -161,7 +161,7 @@ def test_memory_is_linear_in_atoms(architecture):
     for repeat in (2, 4):
         atoms = bulk("C", "diamond", 3.57, cubic=True).repeat(repeat)
         counts, index, shift = neighbours(atoms.positions, CUTOFF, atoms.cell.array, True)
-        batch = single(atoms.numbers, atoms.positions, counts, index, shift @ atoms.cell.array)
+        batch = assemble(atoms.numbers, atoms.positions, counts, index, shift @ atoms.cell.array)
         sizes = {}
 
         def pack(tensor: torch.Tensor, sizes: dict = sizes) -> torch.Tensor:

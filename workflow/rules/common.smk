@@ -17,6 +17,7 @@ from nnpipe.config import (
     models_of,
     structure_of,
     training_of,
+    uses_labels,
 )
 from nnpipe.errors import InputError
 from nnpipe.script import CORES, PARENT, lock

@@ -7,6 +7,7 @@ rule train:
         molecules="results/data/qm9.safetensors",
         neighbours="results/data/neighbours.safetensors",
         split="results/data/split.csv",
+        labels=lambda wc: rules.labels.output.labels if uses_labels(config, wc.model) else [],
     output:
         weights=ensure("results/models/{model}/model.safetensors", non_empty=True),
         info="results/models/{model}/model.json",

@@ -19,6 +19,7 @@ with script(snakemake.log[0]):
         neighbours=snakemake.input.neighbours,
         split=snakemake.input.split,
         checkpoint=snakemake.params.checkpoint,
+        labels=snakemake.input.labels or None,
         code=snakemake.params.code,
         device=snakemake.params.device,
     )

@@ -63,11 +63,17 @@ class Batch:
         return replace(self, pos=pos, offset=offset)
 
 
-def single(
-    z: np.ndarray, pos: np.ndarray, counts: np.ndarray, index: np.ndarray, offset: np.ndarray
+def assemble(
+    z: np.ndarray,
+    pos: np.ndarray,
+    counts: np.ndarray,
+    index: np.ndarray,
+    offset: np.ndarray,
+    molecule: np.ndarray | None = None,
 ) -> Batch:
-    """The batch of one system from its pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
-    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å.
+    """The batch of systems from their pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
+    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `molecule` (N,), from 0
+    and ascending, says which system an atom is of; without it all are of one.
     """
     atoms, width = len(z), max(int(counts.max(initial=0)), 1)
     mask = np.arange(width) < counts[:, None]
@@ -75,11 +81,12 @@ def single(
     neighbours[mask] = index
     offsets = np.zeros((atoms, width, 3))
     offsets[mask] = offset
+    molecule = np.zeros(atoms, int) if molecule is None else molecule
     return Batch(
         torch.tensor(z, dtype=torch.int64),
         torch.as_tensor(pos),
-        torch.zeros(atoms, dtype=torch.int64),
-        1,
+        torch.as_tensor(molecule),
+        int(molecule[-1]) + 1,
         torch.as_tensor(neighbours),
         torch.as_tensor(mask),
         torch.as_tensor(offsets),
@@ -161,23 +168,62 @@ def load_dataset(
         raise InputError(f"{neighbours}: made from other molecules than {molecules}; make it again")
     if target not in header["units"]:
         raise InputError(f"{molecules}: no target {target!r}; it has {', '.join(header['units'])}")
-    if cutoff > about["cutoff"]:
-        raise InputError(
-            f"{neighbours}: holds neighbours within {about['cutoff']} Å, a model's cutoff is"
-            f" {cutoff}; raise data.cutoff"
-        )
     atoms, ptr = ragged(table["ptr"], np.asarray(rows))
-    pos = table["pos"][atoms]
     slots, first = ragged(pairs["first"], atoms)
-    neighbour = pairs["neighbour"][slots]
-    centre = np.repeat(np.arange(len(atoms)), np.diff(first))
+    _check_cutoff(neighbours, cutoff, about["cutoff"])
+    return _dataset(
+        table["z"][atoms], table["pos"][atoms], ptr, first, pairs["neighbour"][slots],
+        table[target][rows], None, cutoff,
+    )  # fmt: skip
+
+
+def load_labels(
+    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str
+) -> Dataset:
+    """The labelled geometries of the molecules with QM9's numbers `index`, copied into memory.
+
+    Neighbours are those within `cutoff` Å. Raises InputError if there are none that far, or if the
+    labels are not of the table with that digest.
+    """
+    table, header = store.read(path, "labels")
+    if header["provenance"].get("molecules") != molecules_digest:
+        raise InputError(f"{path}: made from other molecules; make it again")
+    rows = np.flatnonzero(np.isin(table["index"], index))
+    atoms, ptr = ragged(table["ptr"], rows)
+    slots, first = ragged(table["first"], atoms)
+    _check_cutoff(path, cutoff, header["cutoff"])
+    return _dataset(
+        table["z"][atoms], table["pos"][atoms], ptr, first, table["neighbour"][slots],
+        table["energy"][rows], table["forces"][atoms], cutoff,
+    )  # fmt: skip
+
+
+def _check_cutoff(path: str | Path, wanted: float, held: float) -> None:
+    if wanted > held:
+        raise InputError(
+            f"{path}: holds neighbours within {held} Å, a model's cutoff is {wanted};"
+            " raise data.cutoff"
+        )
+
+
+def _dataset(
+    z: np.ndarray,
+    pos: np.ndarray,
+    ptr: np.ndarray,
+    first: np.ndarray,
+    neighbour: np.ndarray,
+    target: np.ndarray,
+    forces: np.ndarray | None,
+    cutoff: float,
+) -> Dataset:
+    """The data set with the neighbours that lie within `cutoff` Å."""
+    centre = np.repeat(np.arange(len(z)), np.diff(first))
     other = np.repeat(ptr[:-1], np.diff(ptr))[centre] + neighbour
     near = np.linalg.norm(pos[other] - pos[centre], axis=1) < cutoff
-    first = pointers(np.bincount(centre[near], minlength=len(atoms)))
-    arrays = (
-        table["z"][atoms], pos.astype(np.float32), ptr, first, neighbour[near], table[target][rows],
-    )  # fmt: skip
-    return Dataset(*map(torch.from_numpy, arrays))
+    first = pointers(np.bincount(centre[near], minlength=len(z)))
+    arrays = (z, pos.astype(np.float32), ptr, first, neighbour[near], target)
+    tensors = [torch.from_numpy(array) for array in arrays]
+    return Dataset(*tensors, None if forces is None else torch.from_numpy(forces))
 
 
 def cut(dataset: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:

@@ -1,26 +1,35 @@
 """Trained models as ASE calculators."""
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from .batch import single
+from .batch import Batch, assemble
 from .checkpoint import load_model
 from .device import pick_device
 from .errors import InputError
 from .geometry import check_elements
+from .molecules import pointers
 from .neighbours import neighbours
 from .potential import Potential, energy_forces, energy_forces_virial
 
+SYSTEM = "system"  # name of the array that says which system an atom is of
+HESSIAN_ATOMS = 2000  # atoms in a batch of displaced geometries
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class NeuralCalculator(Calculator):
-    """Energy (eV), forces (eV/Å) and stress (eV/Å^3) of a potential, open and periodic alike."""
+    """Energy (eV), forces (eV/Å) and stress (eV/Å^3) of a potential, open and periodic alike.
+
+    Atoms with an array `system` (N,), from 0 and ascending, are that many systems that do not see
+    each other, computed together; results["system_energies"] has the energy (eV) of each.
+    """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
@@ -51,18 +60,49 @@ class NeuralCalculator(Calculator):
         system = self.atoms
         assert isinstance(system, Atoms)
         check_elements(system.numbers, self.elements)
-        pos, cell = system.positions, system.cell.array
-        counts, index, shift = neighbours(pos, self.potential.cutoff, cell, system.pbc)
-        batch = single(system.numbers, pos, counts, index, shift @ cell)
-        batch = batch.to(self.device, self.dtype)
+        owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
+        batch = self.batch(system.numbers, system.positions, owner, system.cell.array, system.pbc)
         if "stress" in properties:
             energy, forces, virial = energy_forces_virial(self.potential, batch)
-            stress = virial[0].double().cpu().numpy() / system.get_volume()
+            stress = virial.sum(0).double().cpu().numpy() / system.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
         else:
             energy, forces = energy_forces(self.potential, batch)
-        self.results["energy"] = self.results["free_energy"] = energy.item()
+        self.results["system_energies"] = energy.detach().cpu().numpy()
+        self.results["energy"] = self.results["free_energy"] = energy.sum().item()
         self.results["forces"] = forces.double().cpu().numpy()
+
+    def batch(
+        self, z: np.ndarray, pos: np.ndarray, owner: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+    ) -> Batch:
+        """The systems `owner` (N,) says, each with its own neighbours, in one cell."""
+        ends = pointers(np.bincount(owner))
+        counts, index, shift = zip(
+            *(neighbours(pos[a:b], self.potential.cutoff, cell, pbc) for a, b in pairwise(ends)),
+            strict=True,
+        )
+        index = [near + start for near, start in zip(index, ends, strict=False)]
+        whole = map(np.concatenate, (counts, index, [translation @ cell for translation in shift]))
+        return assemble(z, pos, *whole, owner).to(self.device, self.dtype)
+
+    def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
+        """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.
+
+        The displaced geometries are computed together, some thousand atoms at a time.
+        """
+        size = 3 * len(atoms)
+        shifts = np.concatenate([np.eye(size), -np.eye(size)]).reshape(2 * size, len(atoms), 3)
+        parts = []
+        for some in np.array_split(shifts, -(-shifts.size // (3 * HESSIAN_ATOMS))):
+            pos = (atoms.positions + step * some).reshape(-1, 3)
+            owner = np.repeat(np.arange(len(some)), len(atoms))
+            z = np.tile(atoms.numbers, len(some))
+            batch = self.batch(z, pos, owner, atoms.cell.array, atoms.pbc)
+            forces = energy_forces(self.potential, batch)[1]
+            parts.append(forces.double().cpu().numpy().reshape(len(some), size))
+        forward, backward = np.split(np.concatenate(parts), 2)
+        hessian = (backward - forward) / (2 * step)
+        return 0.5 * (hessian + hessian.T)
 
 
 def load_calculator(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .models import build
-from .potential import Potential
+from .potential import SURFACE, Potential
 from .store import atomic, sha256
 
 FORMAT = 1
@@ -29,7 +29,8 @@ class ModelInfo:
     references: dict[int, float]  # {atomic number: unit of the target}
     scale: float  # unit of the target
     seed: int
-    n_train: int
+    n_train: int  # molecules
+    n_geometries: int  # of them, the minima and others
     parameters: int
     train_seconds: float
     peak_memory_mb: float
@@ -108,4 +109,7 @@ def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
         raise InputError(f"{weights}: not the weights that model.json describes; train it again")
     model = build(info.architecture, info.hyperparameters)
     model.load_state_dict(load_tensors(weights)[0])
-    return Potential(model, info.references, info.scale, info.unit, info.intensive), info
+    potential = Potential(
+        model, info.references, info.scale, info.unit, info.intensive, info.target == SURFACE
+    )
+    return potential, info

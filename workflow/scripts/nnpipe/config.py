@@ -27,6 +27,7 @@ def check(config: Config, schema: Config) -> None:
             raise InputError(
                 f"config: data.sources: {source!r} is neither {' nor '.join(SOURCES)} nor a file"
             )
+    _check_labels(config["labels"])
     for name, model in config["models"].items():
         _check_model(f"config: models.{name}", model)
     for model in config["md"]["models"]:
@@ -46,6 +47,12 @@ def training_of(config: Config, model: str) -> Config:
 def hyperparameters_of(config: Config, model: str) -> Config:
     """Hyperparameters of a model, the data's cutoff unless it has a smaller one of its own."""
     return {"cutoff": config["data"]["cutoff"]} | config["models"][model].get("hyperparameters", {})
+
+
+def uses_labels(config: Config, model: str) -> bool:
+    """Whether a model is trained on geometries off the minimum, and not on minima alone."""
+    entry = config["models"][model]
+    return entry["target"] == "energy" and entry.get("labels", True)
 
 
 def structure_of(config: Config, molecule: str) -> str:
@@ -97,6 +104,19 @@ def _explain(error: Any, schema: Config) -> str:
 def _close(word: str, known: Any) -> str:
     close = difflib.get_close_matches(str(word), list(map(str, known)), 1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(map(str, known))}"
+
+
+def _check_labels(labels: Config) -> None:
+    if labels["coldest_k"] > labels["hottest_k"]:
+        raise InputError(
+            f"config: labels.coldest_k: {labels['coldest_k']} is above hottest_k,"
+            f" {labels['hottest_k']}; lower it"
+        )
+    if labels["torsions"] + labels["strains"] > 1:
+        raise InputError(
+            f"config: labels.torsions: {labels['torsions']} and strains, {labels['strains']}, are"
+            " more than all geometries; lower one"
+        )
 
 
 def _check_model(where: str, model: Config) -> None:

@@ -12,11 +12,11 @@ import torch
 
 from . import __version__
 from .atomref import atomic_references
-from .batch import Dataset, load_dataset
+from .batch import Dataset, load_dataset, load_labels
 from .checkpoint import ModelInfo, save_model
 from .device import peak_memory_mb, pick_device
 from .models import build
-from .potential import INTENSIVE, Potential
+from .potential import INTENSIVE, SURFACE, Potential
 from .splits import read_split
 from .store import atomic, sha256
 from .store import read as read_store
@@ -35,7 +35,7 @@ def make_potential(
     references = atomic_references(data.z.numpy(), data.ptr.numpy(), total.numpy())
     plain = Potential(model, references, 1.0, unit, intensive)
     scale = float(plain.residual(data).double().std(correction=0)) or 1.0
-    return Potential(model, references, scale, unit, intensive)
+    return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
 
 
 def fit(
@@ -48,13 +48,15 @@ def fit(
     neighbours: str | Path,
     split: str | Path,
     checkpoint: str | Path,
+    labels: str | Path | None = None,
     code: str = "",
     device: str = "auto",
 ) -> None:
     """Train a model on the split's training molecules and write it to `folder`.
 
-    model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. `code` stands
-    for the code in the checkpoint's identity.
+    model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. With `labels`
+    it is trained on the labelled geometries of those molecules, energies and forces; references are
+    of the minima. `code` stands for the code in the checkpoint's identity.
     """
     where = pick_device(device)
     table, header = read_store(molecules, "molecules")
@@ -63,19 +65,24 @@ def fit(
         load_dataset(molecules, neighbours, parts[part], target, hyperparameters["cutoff"])
         for part in ("train", "validation")
     )
+    index = table["index"][parts["train"]]
     unit = header["units"][target]
     model = build(architecture, hyperparameters, settings.seed)
     potential = make_potential(model, data, target, unit).to(where)
+    n_train = len(data)
+    if labels:
+        data = load_labels(labels, index, hyperparameters["cutoff"], header["digest"])
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
-        "%s of %d parameters on %s, %d threads: %d molecules, %s with a deviation of %.4g %s",
-        architecture, parameters, where, torch.get_num_threads(), len(data), target,
-        potential.scale, unit,
+        "%s of %d parameters on %s, %d threads: %d molecules, %d geometries, %s with a deviation of %.4g %s",
+        architecture, parameters, where, torch.get_num_threads(), n_train, len(data),
+        target, potential.scale, unit,
     )  # fmt: skip
     provenance = {
         "molecules": header["digest"],
         "neighbours": read_store(neighbours, "neighbours")[1]["digest"],
         "split": sha256(split),
+        "labels": read_store(labels, "labels")[1]["digest"] if labels else None,
         "source": header["provenance"],
     }
     about = [architecture, hyperparameters, target, asdict(settings), provenance, code, str(where)]
@@ -109,7 +116,8 @@ def fit(
             references={z: potential.references[z].item() for z in np.unique(data.z).tolist()},
             scale=potential.scale,
             seed=settings.seed,
-            n_train=len(data),
+            n_train=n_train,
+            n_geometries=len(data),
             parameters=parameters,
             train_seconds=progress.seconds,
             peak_memory_mb=peak_memory_mb(where),

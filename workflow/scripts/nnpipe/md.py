@@ -1,13 +1,14 @@
-"""Molecular dynamics into extended xyz, and whether it held."""
+"""Molecular dynamics into extended xyz, and whether it held; many systems at once if wanted."""
 
 import logging
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import scipy.stats
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -19,11 +20,14 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from tqdm import tqdm
 
+from .calculator import SYSTEM
 from .geometry import bond_lengths, bonds, check_timestep
 from .store import atomic
 
 log = logging.getLogger(__name__)
 EXPLOSION_K = 10_000.0  # above the target, https://arxiv.org/abs/2511.20487 calls it an explosion
+HYDROGEN_LOST_A = 2.5  # Å, the same source
+BLOCKS = 20  # of a trajectory, whose means count as independent
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class Summary:
     stable_ps: float
     max_bond_deviation_a: float
     drift_mev_per_atom_per_ps: float  # slope of the total energy in NVE, else nan
-    ms_per_step: float
+    ms_per_step: float  # of one system; several are faster together
+    replica: int
+    drift_95_mev_per_atom_per_ps: float  # half the width of the slope's 95 % confidence interval
+    hydrogen_lost: bool  # a hydrogen ended 2.5 Å or more from the atom it was bonded to
     mean_temperature_k: float  # without a last frame that broke the run
     atoms: int
     relaxed: bool
@@ -80,7 +87,28 @@ def relax(atoms: Atoms, settings: Settings, steps: int = 500) -> tuple[Atoms, bo
     return moved, converged
 
 
-def integrator(atoms: Atoms, settings: Settings) -> MolecularDynamics:
+def combine(systems: Sequence[Atoms]) -> Atoms:
+    """All systems in one object, told apart by the array `system`; they share one cell."""
+    whole = systems[0][:0]
+    for system in systems:
+        whole += system
+    whole.set_array(SYSTEM, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
+    return whole
+
+
+def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
+    """Draw velocities, without translation and, unless periodic, rotation of the whole."""
+    # of twice the kinetic energy, half goes into the potential when a minimum is left
+    start_k = settings.temperature_k * (2 if settings.ensemble == "nve" else 1)
+    thermalize_momenta(atoms, start_k, rng=np.random.default_rng(seed))
+    Stationary(atoms)
+    if not atoms.pbc.any():
+        ZeroRotation(atoms)
+
+
+def integrator(
+    atoms: Atoms, settings: Settings, rng: np.random.Generator
+) -> MolecularDynamics:
     """Langevin dynamics for nvt, velocity Verlet for nve."""
     timestep = settings.timestep_fs * units.fs
     if settings.ensemble == "nve":
@@ -91,98 +119,200 @@ def integrator(atoms: Atoms, settings: Settings) -> MolecularDynamics:
         temperature_K=settings.temperature_k,
         friction=settings.friction_per_ps / (1000 * units.fs),
         fixcm=False,
-        rng=np.random.default_rng(settings.seed + 1),
+        rng=rng,
     )
 
 
-def frames(atoms: Atoms, settings: Settings) -> Iterator[tuple[Atoms, str]]:
-    """Frames of a run every `frame_fs`, from 0 on, and after the last one why it stopped, or "".
+def frames(
+    systems: Sequence[Atoms], calculator: Calculator, settings: Settings
+) -> Iterator[tuple[int, Atoms, str]]:
+    """Frames of all systems every `frame_fs`, from 0 on: number of the system, frame, and with its
+    last one why it stopped, or "".
 
     Each has energy, forces and momenta, and in `info` time_fs, temperature_k, total_energy and
-    max_bond_deviation_a. `atoms` is moved. A frame that breaks the run is given too, if finite.
+    max_bond_deviation_a. A frame that breaks a run is given too; the others go on.
     """
-    rng = np.random.default_rng(settings.seed)
-    # of twice the kinetic energy, half goes into the potential when a minimum is left
-    start_k = settings.temperature_k * (2 if settings.ensemble == "nve" else 1)
-    thermalize_momenta(atoms, start_k, rng=rng)
-    Stationary(atoms)
-    if not atoms.pbc.any():
-        ZeroRotation(atoms)
-    pairs = bonds(atoms)
-    reference = bond_lengths(atoms, pairs)
+    systems = [system.copy() for system in systems]
+    for number, system in enumerate(systems):
+        thermalize(system, settings, settings.seed + number)
+    links = [bonds(system) for system in systems]
+    lengths = list(map(bond_lengths, systems, links))
+    running = np.arange(len(systems))
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
-    dynamics = integrator(atoms, settings)
+    rng = np.random.default_rng(settings.seed + 1)
+    atoms, dynamics = systems[0], None
     for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
+        if dynamics is None:
+            atoms = combine([systems[number] for number in running])
+            atoms.calc = calculator
+            dynamics = integrator(atoms, settings, rng)
+            owner = atoms.arrays[SYSTEM]
+            sizes = np.bincount(owner)
+            starts = np.cumsum(sizes) - sizes
+            pairs = np.concatenate([links[n] + a for n, a in zip(running, starts, strict=True)])
+            rest = np.concatenate([lengths[number] for number in running])
         if step:
             dynamics.run(1)
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-        temperature = atoms.get_temperature()
-        deviation = np.abs(bond_lengths(atoms, pairs) - reference).max(initial=0)
-        reason = ""
-        if not (math.isfinite(energy) and np.isfinite(forces).all()):
-            reason = "energy or forces are not finite"
-        elif temperature > settings.temperature_k + EXPLOSION_K:
-            reason = f"temperature of {temperature:.0f} K"
-        elif deviation > settings.max_bond_deviation_a:
-            a, b = pairs[np.abs(bond_lengths(atoms, pairs) - reference).argmax()]
-            names = atoms.get_chemical_symbols()
-            reason = f"bond {names[a]}{a}-{names[b]}{b} is off by {deviation:.2f} Å"
-        if step % every == 0 or reason:
-            frame = atoms.copy()
-            frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+        forces, energies = atoms.get_forces(), _energies(atoms, len(running))
+        momenta = atoms.get_momenta()
+        kinetic = np.bincount(owner, 0.5 * (momenta**2).sum(1) / atoms.get_masses())
+        temperatures = 2 * kinetic / (3 * units.kB * sizes)
+        off = np.abs(bond_lengths(atoms, pairs) - rest)
+        deviations = np.zeros(len(running))
+        np.maximum.at(deviations, owner[pairs[:, 0]], off)
+        finite = np.isfinite(energies) & (np.bincount(owner, ~np.isfinite(forces).all(1)) == 0)
+        broken = ~finite | (temperatures > settings.temperature_k + EXPLOSION_K)
+        broken |= ~(deviations <= settings.max_bond_deviation_a)
+        for place in np.flatnonzero(broken) if step % every else range(len(running)):
+            reason = ""
+            if not finite[place]:
+                reason = "energy or forces are not finite"
+            elif temperatures[place] > settings.temperature_k + EXPLOSION_K:
+                reason = f"temperature of {temperatures[place]:.0f} K"
+            elif broken[place]:
+                a, b = pairs[np.where(owner[pairs[:, 0]] == place, off, -1).argmax()]
+                names, start = atoms.get_chemical_symbols(), starts[place]
+                bond = f"{names[a]}{a - start}-{names[b]}{b - start}"
+                reason = f"bond {bond} is off by {deviations[place]:.2f} Å"
+            mine = owner == place
+            frame = atoms[mine]
+            del frame.arrays[SYSTEM]
+            frame.calc = SinglePointCalculator(
+                frame, energy=float(energies[place]), forces=forces[mine]
+            )
             frame.info = {
                 "time_fs": step * settings.timestep_fs,
-                "temperature_k": temperature,
-                "total_energy": energy + atoms.get_kinetic_energy(),
-                "max_bond_deviation_a": deviation,
+                "temperature_k": temperatures[place],
+                "total_energy": energies[place] + kinetic[place],
+                "max_bond_deviation_a": deviations[place],
             }
-            yield frame, reason
-        if reason:
-            return
+            yield int(running[place]), frame, reason
+        if broken.any():
+            for place, number in enumerate(running):
+                systems[number] = atoms[owner == place]
+            running, dynamics = running[~broken], None
+            if not len(running):
+                return
+
+
+def _energies(atoms: Atoms, count: int) -> np.ndarray:
+    """(count,) eV of each system; a calculator that tells only their sum serves one system."""
+    energy = atoms.get_potential_energy()
+    if count == 1:
+        return np.array([energy])
+    return atoms.calc.results["system_energies"].copy()
+
+
+def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, float]:
+    """Slope of the total energy (eV/ps) and half its 95 % confidence interval, by least squares on
+    the means of blocks, which vibrations do not correlate as they do frames.
+    """
+    blocks = min(BLOCKS, len(time_ps) // 2)
+    if blocks < 3:
+        return math.nan, math.nan
+    time, total = (
+        np.array([block.mean() for block in np.array_split(np.asarray(values), blocks)])
+        for values in (time_ps, total_ev)
+    )
+    line = scipy.stats.linregress(time, total)
+    return line.slope, line.stderr * scipy.stats.t.ppf(0.975, blocks - 2)
+
+
+@dataclass
+class Record:
+    """What the summary of a system is made of."""
+
+    times: list[float] = field(default_factory=list)  # ps
+    totals: list[float] = field(default_factory=list)  # eV
+    temperatures: list[float] = field(default_factory=list)  # K
+    deviations: list[float] = field(default_factory=list)  # Å
+    hydrogen_lost: bool = False
+    reason: str = ""
 
 
 def simulate(
-    atoms: Atoms,
+    systems: Sequence[Atoms],
     calculator: Calculator,
     settings: Settings,
     path: str | Path,
     model: str = "model",
-    molecule: str = "molecule",
-) -> Summary:
-    """Relax, run and write the trajectory to `path`; a run that breaks ends there and says why.
+    names: Sequence[str] = ("molecule",),
+) -> list[Summary]:
+    """Relax all systems, run them together and write the trajectory to `path`.
 
-    Raises InputError for a timestep or an element that cannot be.
+    One that breaks ends there and says why. `names` are the molecules, the same one for replicas
+    of it; a frame's `info` says its molecule and replica where there are several systems. Raises
+    InputError for a timestep or an element that cannot be.
     """
-    check_timestep(atoms.numbers, settings.timestep_fs)
-    atoms = atoms.copy()
-    atoms.calc = calculator
-    atoms, relaxed = relax(atoms, settings)
-    times, totals, temperatures, deviations, reason = [], [], [], [], ""
+    started_from, relaxed = [], []
+    done: dict[int, tuple[Atoms, bool]] = {}
+    for system in systems:
+        check_timestep(system.numbers, settings.timestep_fs)
+        if id(system) not in done:
+            copy = system.copy()
+            copy.calc = calculator
+            done[id(system)] = relax(copy, settings)
+        started_from.append(done[id(system)][0])
+        relaxed.append(done[id(system)][1])
+    heavy = [_heavy_of_hydrogens(atoms) for atoms in started_from]
+    replicas = [list(names[:number]).count(name) for number, name in enumerate(names)]
+    records = [Record() for _ in systems]
     started = time.monotonic()
     with atomic(path) as temporary, open(temporary, "w") as file:
-        total = settings.length_ps
+        label = f"{model} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         with tqdm(
-            total=total, unit=" ps", disable=None, mininterval=1, desc=f"{model} {molecule}"
+            total=settings.length_ps, unit=" ps", disable=None, mininterval=1, desc=label
         ) as bar:
-            for frame, ended in frames(atoms, settings):
-                reason = ended
+            for number, frame, reason in frames(started_from, calculator, settings):
+                record = records[number]
+                record.reason = reason
+                if len(systems) > 1:
+                    frame.info |= {"molecule": names[number], "replica": replicas[number]}
                 if np.isfinite(frame.positions).all():
                     write_extxyz(file, [frame])
-                times.append(frame.info["time_fs"] / 1000)
-                totals.append(frame.info["total_energy"])
-                temperatures.append(frame.info["temperature_k"])
-                deviations.append(frame.info["max_bond_deviation_a"])
-                bar.update(times[-1] - bar.n)
-                bar.set_postfix_str(f"{temperatures[-1]:.0f} K")
+                far = bond_lengths(frame, heavy[number]).max(initial=0) >= HYDROGEN_LOST_A
+                record.hydrogen_lost |= bool(far)
+                record.times.append(frame.info["time_fs"] / 1000)
+                record.totals.append(frame.info["total_energy"])
+                record.temperatures.append(frame.info["temperature_k"])
+                record.deviations.append(frame.info["max_bond_deviation_a"])
+                bar.update(record.times[-1] - bar.n)
+                bar.set_postfix_str(f"{record.temperatures[-1]:.0f} K")
     seconds = time.monotonic() - started
-    if reason:
-        log.warning("%s %s: stopped at %.4f ps: %s", model, molecule, times[-1], reason)
-    steps = max(1, round(1000 * times[-1] / settings.timestep_fs))
-    slope = (
-        np.polyfit(times, totals, 1)[0]
-        if len(times) > 2 and settings.ensemble == "nve"
-        else math.nan
+    steps = sum(max(1.0, 1000 * record.times[-1] / settings.timestep_fs) for record in records)
+    for record, name in zip(records, names, strict=True):
+        if record.reason:
+            log.warning(
+                "%s %s: stopped at %.4f ps: %s", model, name, record.times[-1], record.reason
+            )
+    return [
+        _summary(model, name, replica, settings, record, 1000 * seconds / steps, len(atoms), found)
+        for name, replica, record, atoms, found in zip(
+            names, replicas, records, started_from, relaxed, strict=True
+        )
+    ]
+
+
+def _heavy_of_hydrogens(atoms: Atoms) -> np.ndarray:
+    """(P, 2) bonds of hydrogen."""
+    pairs = bonds(atoms)
+    return pairs[(atoms.numbers[pairs] == 1).any(1)]
+
+
+def _summary(
+    model: str,
+    molecule: str,
+    replica: int,
+    settings: Settings,
+    record: Record,
+    ms_per_step: float,
+    atoms: int,
+    relaxed: bool,
+) -> Summary:
+    slope, half = (
+        drift(record.times, record.totals) if settings.ensemble == "nve" else (math.nan, math.nan)
     )
+    intact = record.temperatures[: -1 if record.reason else None] or record.temperatures
     return Summary(
         model=model,
         molecule=molecule,
@@ -190,12 +320,15 @@ def simulate(
         temperature_k=settings.temperature_k,
         timestep_fs=settings.timestep_fs,
         length_ps=settings.length_ps,
-        stable_ps=times[-1],
-        max_bond_deviation_a=float(np.max(deviations)),
-        drift_mev_per_atom_per_ps=float(1000 * slope / len(atoms)),
-        ms_per_step=1000 * seconds / steps,
-        mean_temperature_k=float(np.mean(temperatures[: -1 if reason else None] or temperatures)),
-        atoms=len(atoms),
+        stable_ps=record.times[-1],
+        max_bond_deviation_a=float(np.max(record.deviations)),
+        drift_mev_per_atom_per_ps=float(1000 * slope / atoms),
+        ms_per_step=ms_per_step,
+        replica=replica,
+        drift_95_mev_per_atom_per_ps=float(1000 * half / atoms),
+        hydrogen_lost=record.hydrogen_lost,
+        mean_temperature_k=float(np.mean(intact)),
+        atoms=atoms,
         relaxed=relaxed,
-        ended=reason or "complete",
+        ended=record.reason or "complete",
     )

@@ -1,11 +1,15 @@
 """A model with its atomic references: energies, forces and stress for every model alike."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from .batch import Batch, Dataset
+from .repulsion import Repulsion
 
 MAX_Z = 118
+SURFACE = "energy"  # the target that atoms move on
 INTENSIVE = {"rotational_a", "rotational_b", "rotational_c", "mu", "homo", "lumo", "gap"}
 
 
@@ -13,7 +17,8 @@ class Potential(nn.Module):
     """Sum of atomic references plus `scale` times a model, in float64.
 
     `references` are {atomic number: value}, `scale` has their unit, `unit`. An intensive target is
-    the mean over atoms instead of the sum.
+    the mean over atoms instead of the sum. With `repulsion`, atoms that come too close repel each
+    other (nnpipe.repulsion): what a potential energy surface needs, whatever the model has seen.
     """
 
     references: Tensor
@@ -25,21 +30,28 @@ class Potential(nn.Module):
         scale: float,
         unit: str = "eV",
         intensive: bool = False,
+        repulsion: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.scale, self.unit, self.intensive = model, scale, unit, intensive
         self.cutoff = float(model.cutoff)  # type: ignore[arg-type]
+        self.repulsion = Repulsion() if repulsion else None
         table = torch.zeros(MAX_Z + 1, dtype=torch.float64)
         table[list(references)] = torch.tensor(list(references.values()), dtype=torch.float64)
         self.register_buffer("references", table)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) predictions, float64."""
-        total = batch.sum_over_atoms(self.references[batch.z]) + self.scale * self.model(batch)
+        total = batch.sum_over_atoms(self.references[batch.z]) + self.scale * self.network(batch)
         return total / batch.molecule.bincount(minlength=batch.size) if self.intensive else total
 
+    def network(self, batch: Batch) -> Tensor:
+        """(B,) what is learned: the model, and the repulsion in its unit."""
+        energy = self.model(batch)
+        return energy if self.repulsion is None else energy + self.repulsion(batch) / self.scale
+
     def residual(self, data: Dataset) -> Tensor:
-        """(M,) float32: what the model itself should predict for the molecules of `data`."""
+        """(M,) float32: what `network` should predict for the molecules of `data`."""
         rest = data.target - self.reference(data)
         return ((rest * data.sizes if self.intensive else rest) / self.scale).float()
 
@@ -52,7 +64,7 @@ class Potential(nn.Module):
 
 
 def energy_forces(
-    potential: nn.Module, batch: Batch, create_graph: bool = False
+    potential: Callable[[Batch], Tensor], batch: Batch, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Energies (B,) eV and forces (N, 3) eV/Å."""
     pos = batch.pos.detach().requires_grad_()

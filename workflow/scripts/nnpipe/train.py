@@ -20,6 +20,7 @@ from .optim import SOAP
 from .potential import Potential, energy_forces
 
 log = logging.getLogger(__name__)
+BUCKET = 512  # molecules that are sorted by their number of neighbours before they are cut
 EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
 
@@ -49,10 +50,17 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
 
 
 def shuffled(data: Dataset, settings: Settings, epoch: int) -> list[Tensor]:
-    """The batches of an epoch, the same for the same seed and epoch."""
+    """The batches of an epoch, the same for the same seed and epoch.
+
+    Some hundred molecules at a time are put in the order of their number of neighbours before they
+    are cut, so that a batch is not padded to the width of its one crowded molecule.
+    """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     order = torch.randperm(len(data), generator=generator)
-    return cut(data, order, settings.batch_atoms, settings.batch_pairs)
+    slots = data.slots.cpu()
+    order = torch.cat([some[slots[some].argsort(stable=True)] for some in order.split(BUCKET)])
+    batches = cut(data, order, settings.batch_atoms, settings.batch_pairs)
+    return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
 
 def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) -> Tensor:
@@ -133,7 +141,7 @@ def train(
                     group["lr"] = learning_rate(settings, progress.step, passed)
                 optimizer.zero_grad()
                 rows = rows.to(labels.device)
-                loss = _loss(model, data, rows, labels, settings, potential.scale)
+                loss = _loss(potential, data, rows, labels, settings)
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
                 optimizer.step()
@@ -182,15 +190,15 @@ def train(
 
 
 def _loss(
-    model: nn.Module, data: Dataset, rows: Tensor, labels: Tensor, settings: Settings, scale: float
+    potential: Potential, data: Dataset, rows: Tensor, labels: Tensor, settings: Settings
 ) -> Tensor:
     """Mean loss over the molecules `rows`, without unit."""
-    batch, label = data.batch(rows), labels[rows]
+    batch, label, network = data.batch(rows), labels[rows], potential.network
     if data.forces is None or not settings.force_weight:
-        value, force_loss = model(batch), labels.new_zeros(())
+        value, force_loss = network(batch), labels.new_zeros(())
     else:
-        value, forces = energy_forces(model, batch, create_graph=True)
-        deviation = forces - data.forces[data.atoms(rows)[0]] / scale
+        value, forces = energy_forces(network, batch, create_graph=True)
+        deviation = forces - data.forces[data.atoms(rows)[0]] / potential.scale
         force_loss = (deviation.square().sum(1) + 1e-12).sqrt().mean()
     energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
     return settings.energy_weight * energy_loss + settings.force_weight * force_loss

@@ -9,6 +9,8 @@ DEBYE = 0.20819433270935594  # e·Å
 CAL_PER_MOL = 4.336410424180094e-05  # eV
 INVERSE_CM = 1.2398419843320026e-04  # eV
 BOLTZMANN = 8.617333262145179e-05  # eV/K
+COULOMB = 14.399645478425668  # eV·Å/e², of 1/(4 pi epsilon_0)
+FREQUENCY = 521.4708983725064  # cm^-1 of the root of eV/Å²/amu
 
 
 def readable(unit: str) -> tuple[float, str]:

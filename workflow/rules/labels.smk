@@ -1,0 +1,81 @@
+# Geometries off the minimum with energies and forces, in chunks that can run anywhere.
+
+LABELS = config["labels"]
+
+
+rule label_chunk:
+    """Distort a share of the training molecules and label every geometry."""
+    input:
+        molecules="results/data/qm9.safetensors",
+        split="results/data/split.csv",
+    output:
+        chunk="results/data/labels/{chunk}.safetensors",
+    log:
+        "results/logs/label_chunk/{chunk}.log",
+    benchmark:
+        "results/benchmarks/label_chunk/{chunk}.tsv"
+    priority: 50
+    conda:
+        "../../envs/labels.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        settings={key: LABELS[key] for key in LABELS if key != "correction_molecules"},
+        code=code("label_chunk.py"),
+    script:
+        "../scripts/label_chunk.py"
+
+
+rule correction:
+    """Fit what the labelling method's curvature lacks to frequencies of training molecules."""
+    input:
+        molecules="results/data/qm9.safetensors",
+        split="results/data/split.csv",
+    output:
+        correction="results/data/correction.json",
+    log:
+        "results/logs/correction/qm9.log",
+    benchmark:
+        "results/benchmarks/correction/qm9.tsv"
+    priority: 60
+    conda:
+        "../../envs/labels.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        method=LABELS["method"],
+        molecules=LABELS["correction_molecules"],
+        code=code("correction.py"),
+    script:
+        "../scripts/correction.py"
+
+
+rule labels:
+    """Put the labels of all chunks on QM9's surface and find their neighbours."""
+    input:
+        molecules="results/data/qm9.safetensors",
+        correction="results/data/correction.json",
+        chunks=expand(rules.label_chunk.output.chunk, chunk=range(LABELS["chunks"])),
+    output:
+        labels="results/data/labels.safetensors",
+    log:
+        "results/logs/labels/qm9.log",
+    benchmark:
+        "results/benchmarks/labels/qm9.tsv"
+    priority: 50
+    conda:
+        "../../envs/labels.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        method=LABELS["method"],
+        cutoff=config["data"]["cutoff"],
+        code=code("labels.py"),
+    script:
+        "../scripts/labels.py"

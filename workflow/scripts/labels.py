@@ -1,0 +1,17 @@
+"""Put the labels of all chunks on QM9's surface."""
+
+from nnpipe.labels import read_correction, write_labels
+from nnpipe.molecules import read_molecules
+from nnpipe.script import script
+
+with script(snakemake.log[0]):
+    molecules, header = read_molecules(snakemake.input.molecules)
+    method = snakemake.params.method
+    write_labels(
+        snakemake.input.chunks,
+        molecules,
+        read_correction(snakemake.input.correction) if method == "xtb" else None,
+        snakemake.params.cutoff,
+        snakemake.output.labels,
+        {"molecules": header["digest"], "method": method},
+    )

@@ -1,0 +1,122 @@
+"""What a cheap method's curvature lacks, fitted to the harmonic frequencies of QM9.
+
+GFN2-xTB's bonds are too soft by a bias that depends on the two elements and the length. A spring
+constant for every pair of atoms, a smooth function of both, is fitted so that the frequencies at
+the minima become those of the data set: a change H' of the Hessian changes the square of mode n by
+v_n^T H' v_n to first order, which is linear in the constants.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from .anchor import Surface, pairs
+from .units import FREQUENCY
+from .vibrations import normal_modes
+
+ELEMENTS = (1, 6, 7, 8, 9)
+KINDS = {pair: n for n, pair in enumerate(combinations_with_replacement(ELEMENTS, 2))}
+CENTRES = np.arange(0.9, 3.6, 0.2)  # Å, of Gaussians in the length
+WIDTH = 0.2  # Å
+RIDGE = 100.0  # (cm^-1 per eV/Å^2)^2: keeps constants small that few modes know of
+SOFT = 150.0  # cm^-1: the root of softer modes is linearised there
+ROBUST = 50.0  # cm^-1: larger deviations count linearly
+STEP = 0.005  # Å, of the differences of forces
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Spring constants (15 kinds of pairs, Gaussians) eV/Å^2."""
+
+    constants: np.ndarray
+
+    def __call__(self, z: np.ndarray, pos: np.ndarray) -> np.ndarray:
+        """(P,) eV/Å^2, what each pair of `pairs(pos)` gains in curvature."""
+        i, j, length, _ = pairs(pos)
+        return (gaussians(length) * self.constants[kinds(z, i, j)]).sum(1)
+
+
+def none() -> Correction:
+    """The correction that corrects nothing."""
+    return Correction(np.zeros((len(KINDS), len(CENTRES))))
+
+
+def gaussians(length: np.ndarray) -> np.ndarray:
+    """(P, K) of lengths (P,) Å."""
+    return np.exp(-0.5 * ((length[:, None] - CENTRES) / WIDTH) ** 2)
+
+
+def kinds(z: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """(P,) number of the pair of elements."""
+    return np.array([KINDS[tuple(sorted(pair))] for pair in zip(z[i], z[j], strict=True)], int)
+
+
+def hessian(surface: Surface, pos: np.ndarray) -> np.ndarray:
+    """(3N, 3N) eV/Å^2, by central differences of forces."""
+    columns = []
+    for place in range(pos.size):
+        shift = np.zeros(pos.size)
+        shift[place] = STEP
+        shift = shift.reshape(pos.shape)
+        columns.append((surface(pos - shift)[1] - surface(pos + shift)[1]).ravel() / (2 * STEP))
+    whole = np.array(columns)
+    return 0.5 * (whole + whole.T)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A molecule at its minimum with a cheap Hessian and the frequencies it should have."""
+
+    z: np.ndarray  # (N,)
+    pos: np.ndarray  # (N, 3) Å
+    hessian: np.ndarray  # (3N, 3N) eV/Å^2
+    frequencies: np.ndarray  # (V,) cm^-1
+
+    def corrected(self, correction: Correction) -> np.ndarray:
+        """The Hessian with the correction."""
+        i, j, _, unit = pairs(self.pos)
+        blocks = correction(self.z, self.pos)[:, None, None] * unit[:, :, None] * unit[:, None]
+        whole = self.hessian.reshape(len(self.z), 3, len(self.z), 3).copy()
+        for a, b, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+            np.add.at(whole, (a, slice(None), b), sign * blocks)
+        return whole.reshape(self.hessian.shape)
+
+    def deviations(self, correction: Correction) -> np.ndarray:
+        """(V,) cm^-1, frequencies with the correction less the known ones, in ascending order."""
+        found, _ = normal_modes(self.z, self.pos, self.corrected(correction))
+        return found - np.sort(self.frequencies)
+
+
+def fit(molecules: Iterable[Known], rounds: int = 3) -> Correction:
+    """The correction that brings the molecules' frequencies closest to the known ones.
+
+    Each round solves ridge regression on first-order changes, modes matched by their order.
+    """
+    molecules = list(molecules)
+    correction = none()
+    for _ in range(rounds):
+        size = correction.constants.size
+        normal, right = RIDGE * np.eye(size), np.zeros(size)
+        for molecule in molecules:
+            rows, lack = _first_order(molecule, correction)
+            weight = 1 / np.sqrt(1 + (lack / ROBUST) ** 2)
+            normal += rows.T @ (rows * weight[:, None])
+            right += rows.T @ (weight * (lack + rows @ correction.constants.ravel()))
+        solution = np.linalg.solve(normal, right)
+        correction = Correction(solution.reshape(correction.constants.shape))
+    return correction
+
+
+def _first_order(molecule: Known, correction: Correction) -> tuple[np.ndarray, np.ndarray]:
+    """(V, 15 K) cm^-1 per eV/Å^2, what the constants do to the frequencies, and (V,) what lacks."""
+    found, modes = normal_modes(molecule.z, molecule.pos, molecule.corrected(correction))
+    i, j, length, unit = pairs(molecule.pos)
+    moves = modes.reshape(*molecule.pos.shape, -1)
+    stretch = np.einsum("px,pxv->pv", unit, moves[j] - moves[i]) ** 2
+    change = np.zeros((len(KINDS), len(CENTRES), len(found)))
+    np.add.at(change, kinds(molecule.z, i, j), gaussians(length)[..., None] * stretch[:, None])
+    root = 2 * np.maximum(np.abs(found), SOFT)
+    rows = (change.reshape(-1, len(found)) * FREQUENCY**2 / root).T
+    return rows, np.sort(molecule.frequencies) - found

@@ -1,0 +1,118 @@
+"""Geometries off the minimum: what a molecule looks like when it is hot, turned or strained."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import covalent_radii
+from scipy.sparse.csgraph import connected_components, shortest_path
+from scipy.spatial.transform import Rotation
+
+from .units import BOLTZMANN, FREQUENCY
+from .vibrations import normal_modes
+
+# force constants (eV/Å^2) of springs between atoms one, two and three bonds apart, and beyond
+SPRINGS = np.array([0.0, 30.0, 3.0, 0.3])
+FAR_SPRING = 0.02
+SOFTEST = 200.0  # cm^-1; softer motion is left to torsions, which follow the arc and not its tangent
+TWIST = 20.0  # degrees at 300 K, of every rotatable bond
+LONG = 0.92  # of the sum of covalent radii: longer bonds count as single and may turn all the way
+STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond
+CLASH = 0.55  # of the sum of covalent radii: closer pairs that were not so close are drawn again
+
+
+@dataclass(frozen=True)
+class Distortions:
+    """How geometries are drawn."""
+
+    coldest_k: float = 50.0
+    hottest_k: float = 1500.0  # temperatures are drawn evenly in their logarithm
+    torsions: float = 0.25  # share of geometries with a bond turned by any angle
+    strains: float = 0.15  # share with one bond compressed or stretched
+
+
+def bond_matrix(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
+    """(N, N) bool, True within 1.2 times the sum of covalent radii."""
+    distance = np.linalg.norm(pos[:, None] - pos, axis=2)
+    bonded = distance < 1.2 * _radii(z)
+    np.fill_diagonal(bonded, False)
+    return bonded
+
+
+def _radii(z: np.ndarray) -> np.ndarray:
+    """(N, N) Å, sums of covalent radii."""
+    return covalent_radii[z][:, None] + covalent_radii[z]
+
+
+def spring_hessian(pos: np.ndarray, bonded: np.ndarray) -> np.ndarray:
+    """(3N, 3N) eV/Å^2: springs between all pairs, by the number of bonds between them."""
+    count = len(pos)
+    steps = shortest_path(bonded, unweighted=True)
+    known = steps < len(SPRINGS)
+    springs = np.full((count, count), FAR_SPRING)
+    springs[known] = SPRINGS[steps[known].astype(int)]
+    vectors = pos[:, None] - pos
+    unit = vectors / (np.linalg.norm(vectors, axis=2) + np.eye(count))[..., None]
+    blocks = -springs[..., None, None] * unit[..., :, None] * unit[..., None, :]
+    blocks[np.arange(count), np.arange(count)] = -blocks.sum(1)
+    return blocks.transpose(0, 2, 1, 3).reshape(3 * count, 3 * count)
+
+
+def far_side(bonded: np.ndarray, a: int, b: int) -> np.ndarray | None:
+    """(N,) bool, the atoms that hang on `b` if the bond a-b is cut; None if it is part of a ring."""
+    cut = bonded.copy()
+    cut[a, b] = cut[b, a] = False
+    _, part = connected_components(cut)
+    return part == part[b] if part[a] != part[b] else None
+
+
+class Distorter:
+    """Draws distorted geometries of one molecule at its minimum: z (N,), pos (N, 3) Å."""
+
+    def __init__(self, z: np.ndarray, pos: np.ndarray, settings: Distortions) -> None:
+        self.z, self.pos, self.settings = z, pos, settings
+        self.bonded = bond_matrix(z, pos)
+        frequencies, modes = normal_modes(z, pos, spring_hessian(pos, self.bonded))
+        # Å per root of eV, of a classical oscillator
+        self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
+        self.bonds = np.argwhere(np.triu(self.bonded))
+        degree = self.bonded.sum(1)
+        length = np.linalg.norm(pos[:, None] - pos, axis=2)
+        self.rotors = [
+            (a, b, side, length[a, b] > LONG * _radii(z)[a, b])
+            for a, b in self.bonds
+            if degree[a] > 1 and degree[b] > 1 and (side := far_side(self.bonded, a, b)) is not None
+        ]
+        self.closest = np.minimum(CLASH * _radii(z), length)
+
+    def draw(self, rng: np.random.Generator, attempts: int = 20) -> np.ndarray | None:
+        """A geometry (N, 3) Å, or None if all attempts ended with atoms on top of each other."""
+        for _ in range(attempts):
+            pos = self._draw(rng)
+            if (np.linalg.norm(pos[:, None] - pos, axis=2) >= self.closest).all():
+                return pos
+        return None
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        cold, hot = np.log([self.settings.coldest_k, self.settings.hottest_k])
+        temperature = np.exp(rng.uniform(cold, hot))
+        amplitude = np.sqrt(BOLTZMANN * temperature)
+        pos = self.pos + amplitude * (self.modes @ rng.normal(size=self.modes.shape[1])).reshape(
+            -1, 3
+        )
+        kind = rng.random()
+        free = [n for n, rotor in enumerate(self.rotors) if rotor[3]]
+        turned = rng.choice(free) if free and kind < self.settings.torsions else None
+        for number, (a, b, side, _) in enumerate(self.rotors):
+            angle = rng.normal(scale=np.radians(TWIST) * np.sqrt(temperature / 300))
+            if number == turned:
+                angle = rng.uniform(-np.pi, np.pi)
+            axis = pos[b] - pos[a]
+            turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
+            pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
+        if len(self.bonds) and kind > 1 - self.settings.strains:
+            a, b = self.bonds[rng.integers(len(self.bonds))]
+            side = far_side(self.bonded, a, b)
+            moved = np.arange(len(pos)) == b if side is None else side
+            way = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
+            pos[moved] += rng.uniform(*STRAIN) * way
+        return pos

@@ -1,0 +1,42 @@
+"""The floor under every model: atoms repel each other when they come too close."""
+
+import torch
+from ase.data import covalent_radii
+from torch import Tensor, nn
+
+from .batch import Batch
+from .models.radial import envelope
+from .units import BOHR, COULOMB
+
+REACH = 0.8  # of the sum of covalent radii; no bond of a molecule at rest is that short
+# Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985)
+WEIGHTS = (0.18175, 0.50986, 0.28022, 0.02817)
+DECAYS = (3.19980, 0.94229, 0.40290, 0.20162)
+
+
+class Repulsion(nn.Module):
+    """Screened repulsion of the nuclei, smoothly gone beyond REACH times the covalent radii."""
+
+    radii: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        radii = torch.tensor(covalent_radii, dtype=torch.float64)
+        self.register_buffer("radii", radii, persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,) eV, in the precision of the positions. Only pairs within reach are computed."""
+        with torch.no_grad():
+            radii = self.radii[batch.z].to(batch.pos.dtype)
+            reach = REACH * (radii[:, None] + radii[batch.neighbours])
+            i, slot = (batch.vectors().norm(dim=-1) < reach).nonzero(as_tuple=True)
+        j, reach = batch.neighbours[i, slot], reach[i, slot]
+        vectors = batch.pos[j] - batch.pos[i]
+        if batch.offset is not None:
+            vectors = vectors + batch.offset[i, slot]
+        distance = vectors.norm(dim=-1)
+        z, other = batch.z[i].to(distance.dtype), batch.z[j].to(distance.dtype)
+        x = distance * (z**0.23 + other**0.23) / (0.8854 * BOHR)
+        screened = sum(w * torch.exp(-d * x) for w, d in zip(WEIGHTS, DECAYS, strict=True))
+        energy = 0.5 * COULOMB * z * other / distance * screened * envelope(distance / reach)
+        return distance.new_zeros(batch.size).index_add(0, batch.molecule[i], energy)
