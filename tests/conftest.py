@@ -34,7 +34,7 @@ def small_model(architecture: str, seed: int = 0) -> torch.nn.Module:
 def potential_of(architecture: str) -> Potential:
     """An untrained potential in float64, with forces of some eV/Å."""
     references = {1: -13.6, 6: -1030.0, 7: -1485.0, 8: -2043.0, 9: -2713.0}
-    potential = Potential(small_model(architecture), references, 20.0).double()
+    potential = Potential(small_model(architecture), references, 20.0, repulsion=True).double()
     return potential.requires_grad_(False)
 
 

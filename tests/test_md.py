@@ -16,7 +16,7 @@ from ase.md.verlet import VelocityVerlet
 
 from nnpipe.errors import InputError
 from nnpipe.geometry import bond_lengths, bonds, from_smiles, load_geometry
-from nnpipe.md import Settings, simulate
+from nnpipe.md import Settings, combine, drift, simulate
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
 
@@ -66,7 +66,7 @@ def test_energy_error_falls_fourfold_when_the_timestep_halves(calculator, ethano
 
 def test_nve_does_not_drift_and_the_summary_says_so(tmp_path, ethanol):
     settings = replace(LOOSE, ensemble="nve", length_ps=0.5, frame_fs=1.0, timestep_fs=0.25)
-    summary = simulate(ethanol, Springs(ethanol), settings, tmp_path / "x.xyz")
+    (summary,) = simulate([ethanol], Springs(ethanol), settings, tmp_path / "x.xyz")
     assert summary.ended == "complete"
     assert abs(summary.drift_mev_per_atom_per_ps) < 0.1
     assert summary.stable_ps == 0.5
@@ -81,7 +81,7 @@ def test_thermostat_reaches_its_temperature(tmp_path, ethanol):
         timestep_fs=1.0,
         friction_per_ps=50.0,
     )
-    summary = simulate(ethanol, Springs(ethanol, 20.0), settings, tmp_path / "x.xyz")
+    (summary,) = simulate([ethanol], Springs(ethanol, 20.0), settings, tmp_path / "x.xyz")
     # 500 frames of 27 degrees of freedom: the standard error of the mean is about 2 %
     assert summary.mean_temperature_k == pytest.approx(400, rel=0.08)
     assert math.isnan(summary.drift_mev_per_atom_per_ps)
@@ -90,7 +90,7 @@ def test_thermostat_reaches_its_temperature(tmp_path, ethanol):
 def test_frames_hold_what_they_promise(tmp_path, ethanol, calculator):
     path = tmp_path / "run.xyz"
     springs = SumCalculator([calculator, Springs(ethanol)])
-    summary = simulate(ethanol, springs, replace(LOOSE, length_ps=0.02, frame_fs=5.0), path)
+    (summary,) = simulate([ethanol], springs, replace(LOOSE, length_ps=0.02, frame_fs=5.0), path)
     frames = read(path, ":", format="extxyz")
     assert [frame.info["time_fs"] for frame in frames] == [0, 5, 10, 15, 20]
     for frame in frames:
@@ -110,8 +110,8 @@ def test_frames_hold_what_they_promise(tmp_path, ethanol, calculator):
 def test_the_same_seed_gives_the_same_trajectory(tmp_path, ethanol):
     settings = replace(LOOSE, length_ps=0.05)
     for name in "ab":
-        simulate(ethanol, Springs(ethanol), settings, tmp_path / name)
-    simulate(ethanol, Springs(ethanol), replace(settings, seed=1), tmp_path / "c")
+        simulate([ethanol], Springs(ethanol), settings, tmp_path / name)
+    simulate([ethanol], Springs(ethanol), replace(settings, seed=1), tmp_path / "c")
     texts = [(tmp_path / name).read_text() for name in "abc"]
     assert texts[0] == texts[1] != texts[2]
 
@@ -139,7 +139,7 @@ class Broken(Springs):
 def test_a_run_that_explodes_stops_keeps_its_frames_and_says_why(tmp_path, ethanol):
     path = tmp_path / "x.xyz"
     settings = Settings(length_ps=10.0, frame_fs=1.0, relax_fmax=100.0)
-    summary = simulate(ethanol, Repulsive(ethanol, 1.0), settings, path)
+    (summary,) = simulate([ethanol], Repulsive(ethanol, 1.0), settings, path)
     frames = read(path, ":", format="extxyz")
     assert 0 < summary.stable_ps < 1
     assert frames[-1].info["time_fs"] == pytest.approx(1000 * summary.stable_ps)
@@ -152,7 +152,7 @@ def test_a_run_that_explodes_stops_keeps_its_frames_and_says_why(tmp_path, ethan
 
 
 def test_energies_that_are_no_numbers_stop_the_run(tmp_path, ethanol):
-    summary = simulate(ethanol, Broken(ethanol), replace(LOOSE, length_ps=1.0), tmp_path / "x")
+    (summary,) = simulate([ethanol], Broken(ethanol), replace(LOOSE, length_ps=1.0), tmp_path / "x")
     assert summary.ended == "energy or forces are not finite"
     assert summary.stable_ps < 0.02
 
@@ -162,7 +162,7 @@ def test_heat_stops_the_run(tmp_path, ethanol):
     settings = replace(
         LOOSE, temperature_k=1.0, length_ps=1.0, max_bond_deviation_a=1e9, relax_fmax=1e3
     )
-    summary = simulate(atoms, Repulsive(ethanol, 30.0), settings, tmp_path / "x")
+    (summary,) = simulate([atoms], Repulsive(ethanol, 30.0), settings, tmp_path / "x")
     assert summary.ended.startswith("temperature of ")
 
 
@@ -170,7 +170,7 @@ def test_a_relaxation_that_breaks_the_molecule_is_not_used(tmp_path, ethanol):
     settings = Settings(length_ps=0.001)
     atoms = ethanol.copy()
     atoms.rattle(0.02, seed=1)
-    summary = simulate(atoms, Repulsive(ethanol, 5.0), settings, tmp_path / "x.xyz")
+    (summary,) = simulate([atoms], Repulsive(ethanol, 5.0), settings, tmp_path / "x.xyz")
     assert not summary.relaxed
     np.testing.assert_allclose(read(tmp_path / "x.xyz", 0).positions, atoms.positions, atol=1e-6)
 
@@ -178,7 +178,7 @@ def test_a_relaxation_that_breaks_the_molecule_is_not_used(tmp_path, ethanol):
 def test_relaxation_finds_the_minimum(tmp_path, ethanol):
     atoms = ethanol.copy()
     atoms.rattle(0.05, seed=1)
-    summary = simulate(atoms, Springs(ethanol), Settings(length_ps=0.001), tmp_path / "x.xyz")
+    (summary,) = simulate([atoms], Springs(ethanol), Settings(length_ps=0.001), tmp_path / "x.xyz")
     assert summary.relaxed
     start = read(tmp_path / "x.xyz", 0)
     np.testing.assert_allclose(start.get_all_distances(), ethanol.get_all_distances(), atol=0.01)
@@ -188,7 +188,7 @@ def test_periodic_systems_run_too(tmp_path):
     from ase.build import bulk
 
     copper = bulk("Cu", cubic=True) * (2, 2, 2)
-    summary = simulate(copper, EMT(), Settings(length_ps=0.1, timestep_fs=2.0), tmp_path / "x.xyz")
+    (summary,) = simulate([copper], EMT(), Settings(length_ps=0.1, timestep_fs=2.0), tmp_path / "x.xyz")
     assert summary.ended == "complete"
     assert read(tmp_path / "x.xyz", -1).pbc.all()
 
@@ -196,7 +196,7 @@ def test_periodic_systems_run_too(tmp_path):
 @pytest.mark.parametrize("timestep", [0.0, 1.5, 5.0])
 def test_timesteps_that_cannot_follow_hydrogen_are_refused(tmp_path, ethanol, timestep):
     with pytest.raises(InputError, match=r"timestep_fs .* is not in \(0, 1\.0\] fs.*take 0\.5"):
-        simulate(ethanol, Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x")
+        simulate([ethanol], Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -232,3 +232,104 @@ def test_geometries_are_reproducible_and_bonded_as_drawn():
     first, second = from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3), from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3)
     np.testing.assert_array_equal(first.positions, second.positions)
     assert len(bonds(first)) == 21  # 21 atoms, one ring
+
+
+@pytest.fixture
+def four(ethanol) -> list[Atoms]:
+    """Different molecules, with springs that hold each together."""
+    return [from_smiles(smiles) for smiles in ("O", "CCO", "c1ccccc1", "CC(=O)O")]
+
+
+def test_systems_computed_together_are_the_systems_alone(calculator, four):
+    whole = combine(four)
+    whole.calc = calculator
+    forces, energies = whole.get_forces(), calculator.results["system_energies"]
+    assert energies.shape == (4,)
+    start = 0
+    for atoms, energy in zip(four, energies, strict=True):
+        atoms.calc = calculator
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-8)
+        part = forces[start : start + len(atoms)]
+        np.testing.assert_allclose(part, atoms.get_forces(), atol=1e-8)
+        start += len(atoms)
+
+
+class SystemSprings(Springs):
+    """Springs in each of several systems, with the energy of each; one may be made to burst."""
+
+    def __init__(self, systems: list[Atoms], burst: int | None = None) -> None:
+        super().__init__(systems[0])
+        self.parts = {len(s): Springs(s, -20.0 if n == burst else 20.0) for n, s in enumerate(systems)}
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        Calculator.calculate(self, atoms, properties, system_changes)
+        owner = self.atoms.arrays.get("system", np.zeros(len(self.atoms), int))
+        energies, forces = [], []
+        for number in np.unique(owner):
+            part = self.atoms[owner == number]
+            springs = self.parts[len(part)]
+            springs.calculate(part)
+            energies.append(springs.results["energy"])
+            forces.append(springs.results["forces"])
+        self.results = {
+            "energy": sum(energies),
+            "system_energies": np.array(energies),
+            "forces": np.concatenate(forces),
+        }
+
+
+def test_many_systems_run_together_and_a_broken_one_ends_alone(tmp_path, four):
+    settings = replace(LOOSE, length_ps=0.1, frame_fs=5.0, max_bond_deviation_a=0.5)
+    names = ["water", "ethanol", "benzene", "acid"]
+    path = tmp_path / "x.xyz"
+    summaries = simulate(four, SystemSprings(four, burst=2), settings, path, "springs", names)
+    assert [s.molecule for s in summaries] == names
+    assert [s.ended == "complete" for s in summaries] == [True, True, False, True]
+    assert 0 < summaries[2].stable_ps < 0.1
+    frames = read(path, ":", format="extxyz")
+    for name, summary, atoms in zip(names, summaries, four, strict=True):
+        mine = [frame for frame in frames if frame.info["molecule"] == name]
+        assert {len(frame) for frame in mine} == {len(atoms)}
+        assert mine[-1].info["time_fs"] == pytest.approx(1000 * summary.stable_ps)
+        assert summary.atoms == len(atoms)
+
+
+def test_replicas_differ_in_their_velocities_only(tmp_path, ethanol):
+    settings = replace(LOOSE, length_ps=0.02, frame_fs=10.0)
+    springs = SystemSprings([ethanol])
+    names = ["ethanol"] * 3
+    summaries = simulate([ethanol] * 3, springs, settings, tmp_path / "x.xyz", "springs", names)
+    assert [s.replica for s in summaries] == [0, 1, 2]
+    starts = [f for f in read(tmp_path / "x.xyz", ":", format="extxyz") if not f.info["time_fs"]]
+    for start in starts[1:]:
+        np.testing.assert_allclose(start.positions, starts[0].positions)
+        assert np.abs(start.get_momenta() - starts[0].get_momenta()).max() > 0.1
+    simulate([ethanol], springs, settings, tmp_path / "y.xyz", "springs", ["ethanol"])
+    alone = read(tmp_path / "y.xyz", 0)
+    np.testing.assert_allclose(alone.get_momenta(), starts[0].get_momenta(), atol=1e-6)
+
+
+def test_the_interval_of_a_slope_holds_the_slope():
+    """Of 200 noisy correlated series, some 95 % have the true slope in their interval."""
+    rng, held = np.random.default_rng(0), 0
+    time = np.arange(2000) * 0.01
+    for _ in range(200):
+        noise = np.convolve(rng.normal(size=2019), np.ones(20), "valid")
+        slope, half = drift(time, 0.3 * time + noise)
+        held += abs(slope - 0.3) < half
+    assert 178 <= held <= 200
+    assert all(map(math.isnan, drift([0.0, 1.0], [0.0, 1.0])))
+
+
+def test_the_hessian_is_the_derivative_of_the_forces(calculator):
+    water = molecule("H2O")
+    found = calculator.get_hessian(water)
+    np.testing.assert_allclose(found, found.T)
+    water.calc = calculator
+    step = np.zeros((3, 3))
+    step[1, 2] = 1e-4
+    water.positions += step
+    forward = water.get_forces()
+    water.positions -= 2 * step
+    column = (water.get_forces() - forward).ravel() / 2e-4
+    np.testing.assert_allclose(found[5], column, atol=1e-2 * np.abs(found).max())

@@ -14,6 +14,7 @@ from nnpipe.calculator import NeuralCalculator
 from nnpipe.models import build
 from nnpipe.neighbours import neighbours
 from nnpipe.potential import energy_forces
+from nnpipe.repulsion import Repulsion
 
 
 def with_calculator(atoms: Atoms, calculator: NeuralCalculator) -> Atoms:
@@ -199,3 +200,37 @@ def test_elements_matter(architecture):
     before = water.get_forces()
     water.numbers[0] = 7
     assert np.abs(water.get_forces() - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("pair", ["HH", "CH", "CC", "OO", "NF"])
+def test_no_collision_is_bottomless(architecture, calculator, pair):
+    """Whatever the model says, two atoms repel each other ever more when they come too close."""
+    atoms = with_calculator(Atoms(pair, np.zeros((2, 3))), calculator)
+    energies, pushes = [], []
+    for distance in (0.4, 0.3, 0.2, 0.1):
+        atoms.positions[1, 0] = distance
+        energies.append(atoms.get_potential_energy())
+        pushes.append(atoms.get_forces()[1, 0])
+    assert all(np.diff(energies) > 0)
+    assert energies[-1] - energies[0] > 50
+    assert all(push > 50 for push in pushes[-2:])
+
+
+def test_the_repulsion_is_not_felt_by_molecules_at_rest(molecules):
+    repulsion = Repulsion().double()
+    for row in range(0, 400, 20):
+        atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
+        z, pos = molecules.z[atoms], molecules.pos[atoms]
+        assert repulsion(assemble(z, pos, *neighbours(pos, CUTOFF))).item() == 0
+
+
+def test_the_repulsion_is_that_of_the_book():
+    """ZBL of two carbons at 0.5 Å, by hand: 14.4 eV Å * 36 / 0.5 Å * phi(0.5 Å / 0.1551 Å)."""
+    pos = np.array([[0.0, 0, 0], [0, 0, 0.5]])
+    found = Repulsion().double()(assemble(np.array([6, 6]), pos, *neighbours(pos, CUTOFF))).item()
+    x = 0.5 / (0.88534 * 0.529177 / (2 * 6**0.23))
+    phi = 0.18175 * np.exp(-3.1998 * x) + 0.50986 * np.exp(-0.94229 * x)
+    phi += 0.28022 * np.exp(-0.4029 * x) + 0.02817 * np.exp(-0.20162 * x)
+    fade = 0.5 / (0.75 * 1.52)
+    fade = 1 - 10 * fade**3 + 15 * fade**4 - 6 * fade**5
+    assert found == pytest.approx(14.39964 * 36 / 0.5 * phi * fade, rel=1e-3)

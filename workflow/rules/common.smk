@@ -44,12 +44,14 @@ onstart:
         raise WorkflowError(str(error)) from None
 
 
+SURFACES = [name for name in config["models"] if config["models"][name]["target"] == "energy"]
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 
 
 def code(script, model=None):
-    """Digest of the library files that a script uses, the model's own among them."""
-    files = [model_file(config["models"][model]["architecture"])] if model else []
+    """Digest of the library files that a script uses, those of a model or several among them."""
+    models = [model] if isinstance(model, str) else model or []
+    files = [model_file(config["models"][name]["architecture"]) for name in models]
     return digest(SCRIPTS / script, *files)
 
 

@@ -124,3 +124,111 @@ rule comparison:
         code=code("comparison.py"),
     script:
         "../scripts/comparison.py"
+
+
+rule minima:
+    """Relax held-out molecules and find their harmonic frequencies."""
+    input:
+        weights="results/models/{model}/model.safetensors",
+        info="results/models/{model}/model.json",
+        molecules="results/data/qm9.safetensors",
+        split="results/data/split.csv",
+    output:
+        modes="results/minima/{model}.csv",
+    log:
+        "results/logs/minima/{model}.log",
+    benchmark:
+        "results/benchmarks/minima/{model}.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+        gpu=1,
+    params:
+        molecules=config["evaluation"]["frequency_molecules"],
+        device=config["resources"]["device"],
+        code=lambda wc: code("minima.py", wc.model),
+    script:
+        "../scripts/minima.py"
+
+
+rule minima_gfn2:
+    """Relax the same molecules with GFN2-xTB and find their harmonic frequencies."""
+    input:
+        molecules="results/data/qm9.safetensors",
+        split="results/data/split.csv",
+    output:
+        modes="results/minima/GFN2-xTB.csv",
+    log:
+        "results/logs/minima_gfn2/qm9.log",
+    benchmark:
+        "results/benchmarks/minima_gfn2/qm9.tsv"
+    conda:
+        "../../envs/labels.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        molecules=config["evaluation"]["frequency_molecules"],
+        code=code("minima_gfn2.py"),
+    script:
+        "../scripts/minima_gfn2.py"
+
+
+rule frequencies:
+    """Table and figure of harmonic frequencies against QM9's own."""
+    input:
+        modes=expand("results/minima/{model}.csv", model=[*SURFACES, "GFN2-xTB"]),
+    output:
+        table=report("results/tables/frequencies.csv", category="Dynamics"),
+        figure=report(
+            "results/figures/frequencies.png",
+            caption="../report/frequencies.rst",
+            category="Dynamics",
+            labels={"figure": "frequency parity", "model": "all"},
+        ),
+    log:
+        "results/logs/frequencies/all.log",
+    benchmark:
+        "results/benchmarks/frequencies/all.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        models=[*SURFACES, "GFN2-xTB"],
+        code=code("frequencies.py"),
+    script:
+        "../scripts/frequencies.py"
+
+
+rule forces:
+    """Table of force errors on geometries of QM9's own level of theory."""
+    input:
+        reference="benchmarks/reference/forces.xyz",
+        split="results/data/split.csv",
+        weights=expand("results/models/{model}/model.safetensors", model=SURFACES),
+        infos=expand("results/models/{model}/model.json", model=SURFACES),
+    output:
+        table=report("results/tables/forces.csv", category="Dynamics"),
+    log:
+        "results/logs/forces/all.log",
+    benchmark:
+        "results/benchmarks/forces/all.tsv"
+    conda:
+        "../../envs/md.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        models=SURFACES,
+        device=config["resources"]["device"],
+        code=code("forces.py", SURFACES),
+    script:
+        "../scripts/forces.py"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from nnpipe.checkpoint import read_info
-from nnpipe.evaluate import accuracy, accuracy_markdown, write_csv
+from nnpipe.evaluate import accuracy, accuracy_markdown
 from nnpipe.script import script
-from nnpipe.store import atomic
+from nnpipe.store import atomic, write_csv
 
 with script(snakemake.log[0]):
     infos = [read_info(Path(path).parent) for path in snakemake.input.infos]

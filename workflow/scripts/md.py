@@ -15,17 +15,15 @@ from nnpipe.store import atomic
 with script(snakemake.log[0]):
     use_threads(snakemake.threads)
     settings = dict(snakemake.params.settings)
-    dtype = settings.pop("dtype")
-    calculator = load_calculator(
-        Path(snakemake.input.weights).parent, dtype, snakemake.params.device
-    )
-    summary = simulate(
-        read(snakemake.input.structure),
-        calculator,
+    dtype, replicas = settings.pop("dtype"), settings.pop("replicas")
+    folder = Path(snakemake.input.weights).parent
+    summaries = simulate(
+        [read(snakemake.input.structure)] * replicas,
+        load_calculator(folder, dtype, snakemake.params.device),
         Settings(**settings),
         snakemake.output.trajectory,
         snakemake.wildcards.model,
-        snakemake.wildcards.molecule,
+        [snakemake.wildcards.molecule] * replicas,
     )
     with atomic(snakemake.output.summary) as path:
-        path.write_text(json.dumps(asdict(summary), indent=1) + "\n")
+        path.write_text(json.dumps(list(map(asdict, summaries)), indent=1) + "\n")

@@ -10,5 +10,5 @@ from nnpipe.script import script
 
 with script(snakemake.log[0]):
     frames = read(snakemake.input.trajectory, ":")
-    summary = json.loads(Path(snakemake.input.summary).read_text())
-    plots.save(plots.trajectory(frames, summary, snakemake.params.limit), snakemake.output.figure)
+    summaries = json.loads(Path(snakemake.input.summary).read_text())
+    plots.save(plots.trajectory(frames, summaries, snakemake.params.limit), snakemake.output.figure)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnpipe.evaluate import write_csv
+from nnpipe.store import write_csv
 from nnpipe.script import script
 
 with script(snakemake.log[0]):
-    rows = [json.loads(Path(path).read_text()) for path in snakemake.input.summaries]
+    rows = [row for path in snakemake.input.summaries for row in json.loads(Path(path).read_text())]
     write_csv(pd.DataFrame(rows), snakemake.output.table)

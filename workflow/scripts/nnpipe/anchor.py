@@ -6,7 +6,6 @@ added to it, so that the sum is stationary at the expensive method's minimum and
 invariant: molecules may turn, and parts of them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,6 @@ SLOPE_RANGE = 1.0  # Å, beyond which a pair's linear term levels off
 MORSE = 2.0  # 1/Å, of the term in the curvature: bonds soften when they stretch
 LOCALITY = 0.5  # Å: slopes are put on short pairs, long ones cost exp of their length over this
 RIDGE = 1e-4  # of the least squares for the slopes
-
-Surface = Callable[[np.ndarray], tuple[float, np.ndarray]]  # pos (N, 3) -> eV, forces (N, 3) eV/Å
 
 
 def pairs(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

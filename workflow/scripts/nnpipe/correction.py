@@ -12,7 +12,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from .anchor import Surface, pairs
+from .anchor import pairs
 from .units import FREQUENCY
 from .vibrations import normal_modes
 
@@ -23,7 +23,6 @@ WIDTH = 0.2  # Å
 RIDGE = 100.0  # (cm^-1 per eV/Å^2)^2: keeps constants small that few modes know of
 SOFT = 150.0  # cm^-1: the root of softer modes is linearised there
 ROBUST = 50.0  # cm^-1: larger deviations count linearly
-STEP = 0.005  # Å, of the differences of forces
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,6 @@ def gaussians(length: np.ndarray) -> np.ndarray:
 def kinds(z: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """(P,) number of the pair of elements."""
     return np.array([KINDS[tuple(sorted(pair))] for pair in zip(z[i], z[j], strict=True)], int)
-
-
-def hessian(surface: Surface, pos: np.ndarray) -> np.ndarray:
-    """(3N, 3N) eV/Å^2, by central differences of forces."""
-    columns = []
-    for place in range(pos.size):
-        shift = np.zeros(pos.size)
-        shift[place] = STEP
-        shift = shift.reshape(pos.shape)
-        columns.append((surface(pos - shift)[1] - surface(pos + shift)[1]).ravel() / (2 * STEP))
-    whole = np.array(columns)
-    return 0.5 * (whole + whole.T)
 
 
 @dataclass(frozen=True)

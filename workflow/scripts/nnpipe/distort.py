@@ -11,9 +11,9 @@ from .units import BOLTZMANN, FREQUENCY
 from .vibrations import normal_modes
 
 # force constants (eV/Å^2) of springs between atoms one, two and three bonds apart, and beyond
-SPRINGS = np.array([0.0, 30.0, 3.0, 0.3])
+SPRINGS = np.array([0.0, 30.0, 3.0, 1.5])
 FAR_SPRING = 0.02
-SOFTEST = 200.0  # cm^-1; softer motion is left to torsions, which follow the arc and not its tangent
+SOFTEST = 400.0  # cm^-1; softer motion is left to torsions, which follow the arc, not its tangent
 TWIST = 20.0  # degrees at 300 K, of every rotatable bond
 LONG = 0.92  # of the sum of covalent radii: longer bonds count as single and may turn all the way
 STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond

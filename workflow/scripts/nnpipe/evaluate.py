@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ase import Atoms
 
 from .batch import load_dataset
 from .checkpoint import ModelInfo, load_model
 from .device import pick_device
 from .splits import read_split
-from .store import atomic
 from .store import read as read_store
+from .store import write_csv
 from .train import predict
 from .units import readable
 
@@ -55,12 +56,6 @@ def write_predictions(
     write_csv(pd.concat(tables), path)
 
 
-def write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table, whole or not at all."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
-
-
 def accuracy(model: str, info: ModelInfo, predictions: pd.DataFrame) -> pd.DataFrame:
     """One row a split: errors of a model in its target's unit (mse in its square)."""
     rows = []
@@ -96,6 +91,32 @@ def accuracy_markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
             figures = f"{row.n_train:,} | {row.mae_mev:g} meV | | "
             lines.append(f"| {row.model} | {row.target} | {figures} | {row.source} |")
     return "\n".join(lines) + "\n"
+
+
+def force_errors(
+    model: str, frames: Sequence[Atoms], predicted: Sequence[np.ndarray]
+) -> list[dict[str, object]]:
+    """A row for every set of reference frames (their `info` names it), of forces (N, 3) eV/Å that
+    a model predicts against those that the frames hold; errors of components, cosine of atoms.
+    """
+    rows = []
+    for name in dict.fromkeys(frame.info["reference"] for frame in frames):
+        mine = [n for n, frame in enumerate(frames) if frame.info["reference"] == name]
+        known = np.concatenate([frames[n].get_forces() for n in mine])
+        found = np.concatenate([predicted[n] for n in mine])
+        error = 1000 * (found - known)
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(known, axis=1)
+        rows.append(
+            {
+                "model": model,
+                "reference": name,
+                "n_frames": len(mine),
+                "mae_mev_per_a": np.abs(error).mean(),
+                "rmse_mev_per_a": np.sqrt((error**2).mean()),
+                "cosine": ((found * known).sum(1) / lengths).mean(),
+            }
+        )
+    return rows
 
 
 def cost(benchmarks: Sequence[str | Path]) -> pd.DataFrame:

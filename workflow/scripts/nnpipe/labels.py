@@ -16,14 +16,15 @@ import numpy as np
 from tqdm import tqdm
 
 from . import store
-from .anchor import Surface, anchor
-from .correction import CENTRES, KINDS, Correction, Known, fit, hessian, none
+from .anchor import anchor
+from .correction import CENTRES, KINDS, Correction, Known, fit, none
 from .distort import Distorter, Distortions
 from .errors import InputError
 from .molecules import Molecules, pointers
 from .neighbours import neighbours
 from .qm import NotConverged
 from .qm9 import SADDLE_POINTS
+from .vibrations import Surface, hessian
 
 log = logging.getLogger(__name__)
 Method = Callable[[np.ndarray], Surface]  # atomic numbers (N,) -> surface of the molecule

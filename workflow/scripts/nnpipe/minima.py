@@ -1,6 +1,7 @@
 """A potential at minima: where they lie and how stiff they are, against QM9's own."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,19 @@ from ase.optimize import BFGS
 from tqdm import tqdm
 
 from .molecules import Molecules
+from .qm9 import SADDLE_POINTS
+from .splits import read_split
 from .vibrations import normal_modes
 
 FMAX = 0.005  # eV/Å, largest force of a relaxed geometry
 STEPS = 300
 CLOSE = 0.3  # Å, heavy-atom RMSD within which a minimum counts as found
+
+
+def held_out(molecules: Molecules, split: str | Path, number: int) -> np.ndarray:
+    """Rows of the first `number` test molecules of a split that lie at minima."""
+    rows = read_split(split, molecules.index)["test"]
+    return rows[~np.isin(molecules.index[rows], SADDLE_POINTS)][:number]
 
 
 def relax(atoms: Atoms, calculator: Calculator) -> tuple[Atoms, bool]:

@@ -131,6 +131,25 @@ def learning_curves(
     return figure
 
 
+def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Harmonic frequencies of every model against the reference, and their deviations."""
+    figure, axes = _figure(len(tables), 2, width=3.2, height=2.6)
+    for (model, table), (top, bottom) in zip(tables.items(), axes.T, strict=True):
+        known, found = table["reference_cm1"], table["frequency_cm1"]
+        top.hexbin(known, found, gridsize=60, bins="log", mincnt=1)
+        top.plot([0, 4000], [0, 4000], color="black", linewidth=0.6)
+        error = (found - known).abs().mean()
+        top.set_title(f"{model}: MAE {error:.1f} cm$^{{-1}}$", fontsize="medium")
+        top.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
+        bottom.hexbin(known, found - known, gridsize=60, bins="log", mincnt=1)
+        bottom.axhline(0, color="black", linewidth=0.6)
+        bottom.set_ylim(-300, 300)
+        bottom.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
+    axes[0, 0].set_ylabel("harmonic frequency (cm$^{-1}$)")
+    axes[1, 0].set_ylabel("deviation (cm$^{-1}$)")
+    return figure
+
+
 def _logarithmic(axis: Axes) -> None:
     """A logarithmic vertical axis with plain numbers."""
     axis.set_yscale("log")
@@ -138,33 +157,47 @@ def _logarithmic(axis: Axes) -> None:
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
 
 
-def trajectory(frames: list[Atoms], summary: dict, limit_a: float) -> Figure:
-    """Temperature, energy and largest bond deviation over time; a last frame that broke the run
-    may lie outside.
+def trajectory(frames: list[Atoms], summaries: list[dict], limit_a: float) -> Figure:
+    """Temperature, energy and largest bond deviation over time, of one or several replicas; a last
+    frame that broke a run may lie outside.
     """
     figure, axes = _figure(1, 3, width=6, height=1.8)
-    time = np.array([frame.info["time_fs"] for frame in frames]) / 1000
-    potential = np.array([frame.get_potential_energy() for frame in frames])
-    total = np.array([frame.info["total_energy"] for frame in frames])
     top, middle, bottom = axes[:, 0]
-    top.plot(time, [frame.info["temperature_k"] for frame in frames], linewidth=0.8)
-    top.plot(time, np.full(len(time), summary["temperature_k"]), "k--", linewidth=0.6)
-    top.set_ylabel("temperature (K)")
+    seen: dict[Axes, list[np.ndarray]] = {top: [], middle: []}
+    for summary in summaries:
+        number = summary["replica"]
+        mine = [frame for frame in frames if frame.info.get("replica", 0) == number]
+        time = np.array([frame.info["time_fs"] for frame in mine]) / 1000
+        potential = np.array([frame.get_potential_energy() for frame in mine])
+        total = np.array([frame.info["total_energy"] for frame in mine])
+        whole = slice(None, -1 if summary["ended"] != "complete" and len(time) > 2 else None)
+        lines = (
+            (top, [frame.info["temperature_k"] for frame in mine], f"C{number}", None),
+            (middle, potential - potential[0], "C0", "potential"),
+            (middle, total - potential[0], "C1", "total"),
+        )
+        for axis, values, colour, label in lines:
+            axis.plot(time, values, colour, linewidth=0.8, label=None if number else label)
+            seen[axis].append(np.asarray(values)[whole])
+        deviation = [frame.info["max_bond_deviation_a"] for frame in mine]
+        bottom.plot(time, deviation, f"C{number}", linewidth=0.8)
+    first, held = summaries[0], min(summary["stable_ps"] for summary in summaries)
+    ended = next((s["ended"] for s in summaries if s["ended"] != "complete"), "complete")
+    many = f", {len(summaries)} replicas" if len(summaries) > 1 else ""
     top.set_title(
-        f"{summary['molecule']} with {summary['model']}, {summary['ensemble'].upper()},"
-        f" {summary['timestep_fs']:g} fs, {summary['ms_per_step']:.1f} ms/step\n"
-        f"{summary['stable_ps']:g} of {summary['length_ps']:g} ps: {summary['ended']}",
+        f"{first['molecule']} with {first['model']}, {first['ensemble'].upper()}{many},"
+        f" {first['timestep_fs']:g} fs, {first['ms_per_step']:.1f} ms/step\n"
+        f"{held:g} of {first['length_ps']:g} ps: {ended}",
         fontsize="medium",
     )
-    middle.plot(time, potential - potential[0], linewidth=0.8, label="potential")
-    middle.plot(time, total - potential[0], linewidth=0.8, label="total")
+    top.axhline(first["temperature_k"], color="black", linewidth=0.6, linestyle="--")
+    top.set_ylabel("temperature (K)")
     middle.set_ylabel("energy (eV)")
     middle.legend(fontsize="small")
-    for axis in (top, middle) if summary["ended"] != "complete" and len(time) > 2 else ():
-        seen = np.concatenate([np.asarray(line.get_ydata())[:-1] for line in axis.lines])
-        margin = 0.1 * np.ptp(seen) + 1e-3
-        axis.set_ylim(seen.min() - margin, seen.max() + margin)
-    bottom.plot(time, [frame.info["max_bond_deviation_a"] for frame in frames], linewidth=0.8)
+    for axis, parts in seen.items():
+        values = np.concatenate(parts)
+        margin = 0.1 * np.ptp(values) + 1e-3
+        axis.set_ylim(values.min() - margin, values.max() + margin)
     bottom.axhline(limit_a, color="black", linewidth=0.6, linestyle="--")
     bottom.set_ylabel("largest bond\ndeviation (Å)")
     bottom.set_xlabel("time (ps)")

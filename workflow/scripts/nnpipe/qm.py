@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .anchor import Surface
 from .errors import InputError
 from .units import BOHR, HARTREE
+from .vibrations import Surface
 
 
 class NotConverged(Exception):

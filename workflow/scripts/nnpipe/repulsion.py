@@ -8,7 +8,7 @@ from .batch import Batch
 from .models.radial import envelope
 from .units import BOHR, COULOMB
 
-REACH = 0.8  # of the sum of covalent radii; no bond of a molecule at rest is that short
+REACH = 0.75  # of the sum of covalent radii; no bond of a molecule at rest is that short
 # Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985)
 WEIGHTS = (0.18175, 0.50986, 0.28022, 0.02817)
 DECAYS = (3.19980, 0.94229, 0.40290, 0.20162)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from .errors import InputError
 
@@ -48,6 +49,12 @@ def atomic(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table, whole or not at all."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 @contextmanager

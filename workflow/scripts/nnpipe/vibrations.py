@@ -1,9 +1,14 @@
-"""Normal modes: from a Hessian to harmonic frequencies."""
+"""Normal modes: from forces to a Hessian to harmonic frequencies."""
+
+from collections.abc import Callable
 
 import numpy as np
 from ase.data import atomic_masses
 
 from .units import FREQUENCY
+
+STEP = 0.005  # Å, of the differences of forces
+Surface = Callable[[np.ndarray], tuple[float, np.ndarray]]  # pos (N, 3) -> eV, forces (N, 3) eV/Å
 
 
 def vibrational_space(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
@@ -31,3 +36,15 @@ def normal_modes(z: np.ndarray, pos: np.ndarray, hessian: np.ndarray) -> tuple[n
     squared, vectors = np.linalg.eigh(inside)
     frequencies = np.sign(squared) * np.sqrt(np.abs(squared)) * FREQUENCY
     return frequencies, weight[:, None] * (space @ vectors)
+
+
+def hessian(surface: Surface, pos: np.ndarray) -> np.ndarray:
+    """(3N, 3N) eV/Å^2, by central differences of forces."""
+    columns = []
+    for place in range(pos.size):
+        shift = np.zeros(pos.size)
+        shift[place] = STEP
+        shift = shift.reshape(pos.shape)
+        columns.append((surface(pos - shift)[1] - surface(pos + shift)[1]).ravel() / (2 * STEP))
+    whole = np.array(columns)
+    return 0.5 * (whole + whole.T)

@@ -1,0 +1,278 @@
+"""Geometries off the minimum and their labels: distortions, quantum chemistry, the bent surface."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from scipy.spatial.transform import Rotation
+
+from nnpipe import store
+from nnpipe.anchor import anchor, pairs
+from nnpipe.batch import load_labels
+from nnpipe.correction import Correction, Known, fit, none
+from nnpipe.distort import Distorter, Distortions, bond_matrix, far_side
+from nnpipe.errors import InputError
+from nnpipe.labels import read_correction, write_chunk, write_correction, write_labels
+from nnpipe.molecules import Molecules, read_molecules
+from nnpipe.qm import NotConverged, dft, gfn2
+from nnpipe.vibrations import hessian, normal_modes
+
+ETHANOL = molecule("CH3CH2OH")
+
+
+def geometry(molecules: Molecules, row: int) -> tuple[np.ndarray, np.ndarray]:
+    atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
+    return molecules.z[atoms].astype(int), molecules.pos[atoms]
+
+
+def numerical_forces(surface, pos: np.ndarray, step: float = 1e-4) -> np.ndarray:
+    forces = np.zeros_like(pos)
+    for place in np.ndindex(pos.shape):
+        shift = np.zeros_like(pos)
+        shift[place] = step
+        forces[place] = (surface(pos - shift)[0] - surface(pos + shift)[0]) / (2 * step)
+    return forces
+
+
+@pytest.mark.parametrize("row", [0, 2, 4, 40, 80, 120])
+def test_the_bent_surface_is_stationary_at_the_known_minimum(molecules, row):
+    z, pos = geometry(molecules, row)
+    cheap = gfn2(z)
+    forces = cheap(pos)[1]
+    assert np.abs(forces).max() > 0.05
+    stiff = np.linspace(-1, 2, len(pairs(pos)[0]))
+    terms = anchor(pos, forces, stiff)
+    energy, pull = terms(pos)
+    assert energy == 0
+    np.testing.assert_allclose(forces + pull, 0, atol=1e-9)
+    moved = pos + np.random.default_rng(0).normal(scale=0.1, size=pos.shape)
+    np.testing.assert_allclose(terms(moved)[1], numerical_forces(terms, moved), atol=1e-5)
+    matrix = Rotation.random(rng=np.random.default_rng(1)).as_matrix()
+    turned = moved @ matrix.T + [1.0, 2.0, 3.0]
+    # what is not a sum over pairs is small
+    assert terms(turned)[0] == pytest.approx(terms(moved)[0], abs=0.1)
+    assert np.abs(terms.remainder).max() < 0.1 * np.abs(forces).max()
+
+
+def test_gfn2_forces_are_the_gradient_and_know_the_way_back():
+    cheap = gfn2(ETHANOL.numbers)
+    rng = np.random.default_rng(0)
+    moved = ETHANOL.positions + rng.normal(scale=0.05, size=(9, 3))
+    first = cheap(moved)
+    np.testing.assert_allclose(first[1], numerical_forces(cheap, moved, 1e-3), atol=2e-3)
+    assert cheap(moved)[0] == pytest.approx(first[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_the_functional_of_qm9_is_nearly_at_rest_at_qm9_s_minima(molecules, row):
+    """CH4, NH3, H2O at B3LYP/6-31G(2df,p), against GFN2-xTB, which is not."""
+    z, pos = geometry(molecules, row)
+    _, forces = dft(z)(pos)
+    assert np.abs(forces).max() < 0.08
+    assert np.abs(forces).max() < np.abs(gfn2(z)(pos)[1]).max() / 2
+    moved = pos.copy()
+    moved[1] += 0.1 * (pos[1] - pos[0])
+    assert (dft(z)(moved)[1][1] @ (pos[1] - pos[0])) < -1
+
+
+def test_normal_modes_of_known_molecules(molecules):
+    """Water and HCN (linear): their number, and GFN2-xTB's values near QM9's."""
+    for row, count in ((2, 3), (4, 4)):
+        z, pos = geometry(molecules, row)
+        found, modes = normal_modes(z, pos, hessian(gfn2(z), pos))
+        assert found.shape == (count,)
+        assert modes.shape == (pos.size, count)
+        known = molecules.frequencies[slice(*molecules.frequency_ptr[row : row + 2])]
+        np.testing.assert_allclose(found, np.sort(known), rtol=0.15)
+        momenta = modes.reshape(*pos.shape, -1) * Atoms(z).get_masses()[:, None, None]
+        np.testing.assert_allclose(momenta.sum(0), 0, atol=1e-8)
+
+
+def test_a_spring_vibrates_as_the_textbook_says():
+    """Two atoms of reduced mass mu on a spring k: omega = sqrt(k / mu)."""
+    pos = np.array([[0.0, 0, 0], [0, 0, 1.128]])
+    z, k = np.array([6, 8]), 118.8  # CO, eV/Å^2
+
+    def spring(pos: np.ndarray) -> tuple[float, np.ndarray]:
+        bond = pos[1] - pos[0]
+        length = np.linalg.norm(bond)
+        pull = k * (length - 1.128) * bond / length
+        return 0.5 * k * (length - 1.128) ** 2, np.array([pull, -pull])
+
+    found, _ = normal_modes(z, pos, hessian(spring, pos))
+    mass = 12.011 * 15.999 / (12.011 + 15.999) * 1.66053906660e-27
+    omega = np.sqrt(k * 16.02176634 / mass) / (2 * np.pi * 2.99792458e10)
+    np.testing.assert_allclose(found, [omega], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def known(molecules) -> list[Known]:
+    found = []
+    for row in range(25, 400, 9):
+        z, pos = geometry(molecules, row)
+        modes = slice(*molecules.frequency_ptr[row : row + 2])
+        if len(z) < 18 and molecules.index[row] not in (6620, 59818):
+            entry = Known(z, pos, hessian(gfn2(z), pos), molecules.frequencies[modes])
+            if len(entry.deviations(none())) == len(entry.frequencies):
+                found.append(entry)
+    return found
+
+
+def error(known: list[Known], correction: Correction) -> float:
+    return np.abs(np.concatenate([entry.deviations(correction) for entry in known])).mean()
+
+
+def test_a_correction_carries_over_to_other_molecules(known):
+    train, test = known[::2], known[1::2]
+    assert len(test) >= 5
+    correction = fit(train)
+    assert error(train, correction) < 0.6 * error(train, none())
+    assert error(test, correction) < 0.7 * error(test, none())
+
+
+def test_the_corrected_hessian_is_that_of_the_bent_surface(known):
+    """What the fit assumes of the springs is what the labels get."""
+    entry = max(known, key=lambda k: len(k.z))
+    correction = fit(known)
+    cheap = gfn2(entry.z)
+    terms = anchor(entry.pos, np.zeros_like(entry.pos), correction(entry.z, entry.pos))
+
+    def bent(pos: np.ndarray) -> tuple[float, np.ndarray]:
+        (energy, forces), (more, pull) = cheap(pos), terms(pos)
+        return energy + more, forces + pull
+
+    change = hessian(bent, entry.pos) - entry.corrected(correction)
+    assert np.abs(change).max() < 0.02 * np.abs(entry.hessian).max()
+    assert np.abs(entry.corrected(correction) - entry.hessian).max() > 0.5
+
+
+def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
+    z, pos = ETHANOL.numbers, ETHANOL.positions
+    settings = Distortions()
+    drawn = [Distorter(z, pos, settings).draw(np.random.default_rng(seed)) for seed in range(60)]
+    again = Distorter(z, pos, settings).draw(np.random.default_rng(0))
+    np.testing.assert_array_equal(drawn[0], again)
+    assert all(np.abs(p - pos).max() > 0.01 for p in drawn)
+    shortest = min(pairs(p)[2].min() for p in drawn)
+    assert 0.5 < shortest < 0.95
+    mild = Distorter(z, pos, Distortions(hottest_k=300.0, strains=0.0))
+    rng, bonded = np.random.default_rng(1), bond_matrix(z, pos)
+    assert all((bond_matrix(z, mild.draw(rng)) == bonded).all() for _ in range(60))
+
+
+@pytest.mark.parametrize("temperature", [100.0, 300.0, 900.0])
+def test_displacements_are_thermal(temperature):
+    """A bond on a spring k has the variance kT / k, whatever else moves."""
+    z, pos = ETHANOL.numbers, ETHANOL.positions
+    cold = Distortions(temperature, temperature, torsions=0.0, strains=0.0)
+    distorter, rng = Distorter(z, pos, cold), np.random.default_rng(0)
+    lengths = np.array([np.linalg.norm(p[1] - p[0]) for p in (distorter.draw(rng) for _ in "x" * 400)])
+    expected = np.sqrt(8.617333e-5 * temperature / 30)
+    assert lengths.std() == pytest.approx(expected, rel=0.3)
+
+
+def test_torsions_turn_one_side_as_a_whole():
+    z, pos = ETHANOL.numbers, ETHANOL.positions
+    frozen = Distortions(1e-6, 1e-6, torsions=1.0, strains=0.0)
+    drawn = Distorter(z, pos, frozen).draw(np.random.default_rng(3))
+    bonded = bond_matrix(z, pos)
+    before, after = (np.linalg.norm(p[:, None] - p, axis=2) for p in (pos, drawn))
+    np.testing.assert_allclose(after[bonded], before[bonded], atol=1e-4)
+    assert np.abs(after - before).max() > 0.2
+
+
+def test_sides_of_bonds_and_rings():
+    bonded = bond_matrix(ETHANOL.numbers, ETHANOL.positions)
+    side = far_side(bonded, 0, 1)
+    assert side.sum() + far_side(bonded, 1, 0).sum() == 9
+    ring = molecule("C6H6")
+    assert far_side(bond_matrix(ring.numbers, ring.positions), 0, 1) is None
+
+
+def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
+    """Energies and forces at the minima are QM9's; elsewhere energies are the forces' integral."""
+    rows = [1, 30, 60]
+    digest = read_molecules(tables[0])[1]["digest"]
+    settings = Distortions(1.0, 1.0, 0.0, 0.0)
+    about = {"molecules": digest}
+    number = write_chunk(molecules, rows, gfn2, 3, settings, 0, tmp_path / "chunk", about)
+    assert number == 12
+    assert write_labels([tmp_path / "chunk"], molecules, none(), 5.0, tmp_path / "l", about) == 12
+    table, header = store.read(tmp_path / "l", "labels")
+    assert header["units"] == {"energy": "eV", "forces": "eV/Å"}
+    for number in range(12):
+        atoms = slice(table["ptr"][number], table["ptr"][number + 1])
+        row = rows[number // 4]
+        z, rest = geometry(molecules, row)
+        rise = table["energy"][number] - molecules.targets["energy"][row]
+        np.testing.assert_array_equal(table["z"][atoms], z)
+        if number % 4 == 0:
+            assert rise == 0
+            np.testing.assert_allclose(table["forces"][atoms], 0, atol=1e-6)
+        else:
+            work = -0.5 * (table["forces"][atoms] * (table["pos"][atoms] - rest)).sum()
+            assert 0 < rise < 0.1
+            assert rise == pytest.approx(work, rel=0.1)
+    data = load_labels(tmp_path / "l", molecules.index[rows[1:]], 4.0, digest)
+    assert len(data) == 8
+    batch = data.batch(torch.arange(8))
+    assert (batch.vectors().norm(dim=-1)[batch.mask] < 4.0).all()
+    with pytest.raises(InputError, match="made from other molecules"):
+        load_labels(tmp_path / "l", molecules.index[rows], 4.0, "another")
+    with pytest.raises(InputError, match=r"neighbours within 5\.0 Å, a model's cutoff is 6\.0"):
+        load_labels(tmp_path / "l", molecules.index[rows], 6.0, digest)
+
+
+def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, caplog):
+    calls = 0
+
+    def failing(z: np.ndarray):
+        good = gfn2(z)
+
+        def surface(pos: np.ndarray):
+            nonlocal calls
+            calls += 1
+            if calls in (2, 5):  # a distorted geometry of the first, the minimum of the second
+                raise NotConverged("no luck")
+            return good(pos)
+
+        return surface
+
+    with caplog.at_level(logging.WARNING):
+        done = write_chunk(molecules, [0, 1, 2], failing, 3, Distortions(), 0, tmp_path / "c", {})
+    assert done == 3 + 0 + 4
+    index = store.read(tmp_path / "c", "chunk")[0]["index"]
+    assert index.tolist() == [molecules.index[0]] * 3 + [molecules.index[2]] * 4
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0].startswith(f"molecule {molecules.index[0]}: geometry 1 left out: no luck")
+    assert messages[1].startswith(f"molecule {molecules.index[1]}: molecule left out: no luck")
+
+
+def test_saddle_points_get_no_labels(molecules, tmp_path):
+    row = int(np.searchsorted(molecules.index, 6620))
+    assert molecules.index[row] == 6620
+    assert write_chunk(molecules, [row], gfn2, 1, Distortions(), 0, tmp_path / "c", {}) == 0
+
+
+def test_the_correction_is_written_and_read(molecules, tmp_path):
+    write_correction(molecules, [0, 1, 2, 3, 5], gfn2, tmp_path / "c.json")
+    correction = read_correction(tmp_path / "c.json")
+    assert np.abs(correction.constants).max() > 0.1
+    write_correction(molecules, [0, 1], None, tmp_path / "none.json")
+    assert not read_correction(tmp_path / "none.json").constants.any()
+    (tmp_path / "bad.json").write_text('{"constants": [[1.0]]}')
+    with pytest.raises(InputError, match="delete it and run again"):
+        read_correction(tmp_path / "bad.json")
+
+
+def test_a_larger_number_of_chunks_gives_the_same_labels(molecules, tmp_path):
+    """A molecule's geometries depend on the seed and on itself."""
+    write_chunk(molecules, [5, 6], gfn2, 2, Distortions(), 7, tmp_path / "a", {})
+    write_chunk(molecules, [6], gfn2, 2, Distortions(), 7, tmp_path / "b", {})
+    one, other = (store.read(tmp_path / name, "chunk")[0] for name in "ab")
+    np.testing.assert_array_equal(one["pos"][one["ptr"][3] :], other["pos"])
+
+

@@ -1,0 +1,19 @@
+"""Relax held-out molecules with a model and find their harmonic frequencies."""
+
+from pathlib import Path
+
+from nnpipe.calculator import load_calculator
+from nnpipe.device import use_threads
+from nnpipe.store import write_csv
+from nnpipe.minima import at_minima, held_out
+from nnpipe.molecules import read_molecules
+from nnpipe.script import promised_cores, script
+
+with script(snakemake.log[0]):
+    use_threads(snakemake.threads, promised_cores())
+    molecules, _ = read_molecules(snakemake.input.molecules)
+    rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
+    folder = Path(snakemake.input.weights).parent
+    calculator = load_calculator(folder, device=snakemake.params.device)
+    table = at_minima(molecules, rows, calculator, calculator.get_hessian)
+    write_csv(table, snakemake.output.modes)

@@ -1,0 +1,21 @@
+"""Relax held-out molecules with GFN2-xTB and find their harmonic frequencies."""
+
+from tblite.ase import TBLite
+
+from nnpipe.store import write_csv
+from nnpipe.minima import at_minima, held_out
+from nnpipe.molecules import read_molecules
+from nnpipe.qm import gfn2
+from nnpipe.script import script
+from nnpipe.vibrations import hessian
+
+with script(snakemake.log[0]):
+    molecules, _ = read_molecules(snakemake.input.molecules)
+    rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
+    table = at_minima(
+        molecules,
+        rows,
+        TBLite(method="GFN2-xTB", verbosity=0),
+        lambda atoms: hessian(gfn2(atoms.numbers), atoms.positions),
+    )
+    write_csv(table, snakemake.output.modes)
