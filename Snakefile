@@ -24,7 +24,9 @@ rule all:
     input:
         rules.accuracy.output,
         rules.comparison.output,
+        rules.frequencies.output,
+        rules.forces.output,
         rules.md_table.output,
         rules.cost.output,
         expand("results/figures/parity_{model}.png", model=config["models"]),
-        expand("results/figures/md_{run}.png", run=RUNS),
+        expand("results/figures/{figure}_{run}.png", figure=["md", "spectrum", "scan"], run=RUNS),

@@ -25,6 +25,7 @@ INFO = ModelInfo(
     scale=2.0,
     seed=0,
     n_train=1,
+    n_geometries=1,
     parameters=1,
     train_seconds=0.0,
     peak_memory_mb=0.0,
@@ -113,3 +114,27 @@ def test_threads_are_a_share_of_what_exists(monkeypatch, threads, promised, core
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     use_threads(threads, promised)
     assert asked == [expected]
+
+
+def test_a_compiled_program_gives_the_same(architecture, aspirin):
+    """Also when atoms come and go at the cutoff."""
+    potential = potential_of(architecture)
+    plain, fast = (NeuralCalculator(potential, ELEMENTS, "float32", "cpu", c) for c in (False, True))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        aspirin.rattle(0.02, rng=rng)
+        energy, forces = plain.get_potential_energy(aspirin), plain.get_forces(aspirin)
+        assert fast.get_potential_energy(aspirin) == pytest.approx(energy, abs=1e-4)
+        np.testing.assert_allclose(fast.get_forces(aspirin), forces, atol=1e-4)
+    assert fast.compiled == (architecture in ("mlp", "gnn"))  # schnet's shapes depend on the data
+
+
+def test_without_a_compiler_it_goes_on_without_compilation(aspirin, monkeypatch, caplog):
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/no/such/compiler",))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    calculator = NeuralCalculator(potential_of("mlp"), ELEMENTS, "float32", "cpu", compiled=True)
+    aspirin.calc = calculator
+    assert np.isfinite(aspirin.get_forces()).all()
+    assert not calculator.compiled
+    assert "going on without compilation" in caplog.text

@@ -58,6 +58,15 @@ BAD = [
     ("models/gnn/target", "energies", "models.gnn.target: 'energies' is none of energy, u0"),
     ("models/gnn/hyperparameters", {"layer": 3}, "models.gnn.hyperparameters: unknown key 'layer'; did you mean 'layers'?"),
     ("models/gnn/training", {"epoch": 3}, "models.gnn.training: unknown key 'epoch'; did you mean 'epochs'?"),
+    ("models/gnn_u0/start", "gmn", "models.gnn_u0.start: 'gmn' is none of models; did you mean 'gnn'?"),
+    ("models/gnn_u0/start", "mlp", "models.gnn_u0.start: 'mlp' has other architecture; make them the same"),
+    ("models/gnn/start", "gnn_u0", "models.gnn_u0.start: 'gnn' starts from itself in the end"),
+    ("labels/method", "mp2", "labels.method: 'mp2' is none of xtb, dft"),
+    ("labels/geometries", 0, "labels.geometries: 0 is less than the minimum of 1"),
+    ("labels/coldest_k", 2000, "labels.coldest_k: 2000 is above hottest_k, 1500.0; lower it"),
+    ("labels/torsions", 0.9, "labels.torsions: 0.9 and strains, 0.15, are more than all geometries"),
+    ("evaluation/frequencies", 3, "evaluation: unknown key 'frequencies'; did you mean 'frequency_molecules'?"),
+    ("md/replicas", 0, "md.replicas: 0 is less than the minimum of 1"),
     ("models/mlp", None, "models: 'mlp' is missing"),
     ("models/my model", {"architecture": "gnn", "target": "u0"}, "models: name 'my model' must be letters"),
     ("molecules/bad", "C1CC", "molecules.bad: SMILES 'C1CC' does not parse"),
@@ -94,7 +103,11 @@ def test_every_key_of_the_settings_is_a_key_of_the_configuration():
     from nnpipe.train import Settings
 
     assert {f.name for f in fields(Settings)} == set(CONFIG["training"])
-    assert {f.name for f in fields(MDSettings)} == set(CONFIG["md"]) - {"models", "dtype"}
+    assert {f.name for f in fields(MDSettings)} == set(CONFIG["md"]) - {
+        "models",
+        "dtype",
+        "replicas",
+    }
     for part in ("training", "md"):
         assert set(SCHEMA["$defs"][part]["properties"]) == set(CONFIG[part])
     assert tuple(SOURCES) == configuration.SOURCES

@@ -12,20 +12,27 @@ from scipy.spatial.transform import Rotation
 from nnpipe import store
 from nnpipe.anchor import anchor, pairs
 from nnpipe.batch import load_labels
-from nnpipe.correction import Correction, Known, fit, none
+from nnpipe.correction import (
+    Correction,
+    Known,
+    fit,
+    none,
+    read_correction,
+    write_correction,
+)
 from nnpipe.distort import Distorter, Distortions, bond_matrix, far_side
 from nnpipe.errors import InputError
-from nnpipe.labels import read_correction, write_chunk, write_correction, write_labels
+from nnpipe.labels import write_chunk
 from nnpipe.molecules import Molecules, read_molecules
 from nnpipe.qm import NotConverged, dft, gfn2
+from nnpipe.surface import write_labels
 from nnpipe.vibrations import hessian, normal_modes
 
 ETHANOL = molecule("CH3CH2OH")
 
 
 def geometry(molecules: Molecules, row: int) -> tuple[np.ndarray, np.ndarray]:
-    atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
-    return molecules.z[atoms].astype(int), molecules.pos[atoms]
+    return molecules.geometry(row)[1:]
 
 
 def numerical_forces(surface, pos: np.ndarray, step: float = 1e-4) -> np.ndarray:
@@ -85,8 +92,8 @@ def test_normal_modes_of_known_molecules(molecules):
         found, modes = normal_modes(z, pos, hessian(gfn2(z), pos))
         assert found.shape == (count,)
         assert modes.shape == (pos.size, count)
-        known = molecules.frequencies[slice(*molecules.frequency_ptr[row : row + 2])]
-        np.testing.assert_allclose(found, np.sort(known), rtol=0.15)
+        known = molecules.modes(row)
+        np.testing.assert_allclose(found, known, rtol=0.15)
         momenta = modes.reshape(*pos.shape, -1) * Atoms(z).get_masses()[:, None, None]
         np.testing.assert_allclose(momenta.sum(0), 0, atol=1e-8)
 
@@ -113,9 +120,8 @@ def known(molecules) -> list[Known]:
     found = []
     for row in range(25, 400, 9):
         z, pos = geometry(molecules, row)
-        modes = slice(*molecules.frequency_ptr[row : row + 2])
         if len(z) < 18 and molecules.index[row] not in (6620, 59818):
-            entry = Known(z, pos, hessian(gfn2(z), pos), molecules.frequencies[modes])
+            entry = Known(z, pos, hessian(gfn2(z), pos), molecules.modes(row))
             if len(entry.deviations(none())) == len(entry.frequencies):
                 found.append(entry)
     return found
@@ -169,7 +175,9 @@ def test_displacements_are_thermal(temperature):
     z, pos = ETHANOL.numbers, ETHANOL.positions
     cold = Distortions(temperature, temperature, torsions=0.0, strains=0.0)
     distorter, rng = Distorter(z, pos, cold), np.random.default_rng(0)
-    lengths = np.array([np.linalg.norm(p[1] - p[0]) for p in (distorter.draw(rng) for _ in "x" * 400)])
+    lengths = np.array(
+        [np.linalg.norm(p[1] - p[0]) for p in (distorter.draw(rng) for _ in "x" * 400)]
+    )
     expected = np.sqrt(8.617333e-5 * temperature / 30)
     assert lengths.std() == pytest.approx(expected, rel=0.3)
 
@@ -261,7 +269,7 @@ def test_the_correction_is_written_and_read(molecules, tmp_path):
     write_correction(molecules, [0, 1, 2, 3, 5], gfn2, tmp_path / "c.json")
     correction = read_correction(tmp_path / "c.json")
     assert np.abs(correction.constants).max() > 0.1
-    write_correction(molecules, [0, 1], None, tmp_path / "none.json")
+    write_correction(molecules, [], gfn2, tmp_path / "none.json")
     assert not read_correction(tmp_path / "none.json").constants.any()
     (tmp_path / "bad.json").write_text('{"constants": [[1.0]]}')
     with pytest.raises(InputError, match="delete it and run again"):
@@ -274,5 +282,3 @@ def test_a_larger_number_of_chunks_gives_the_same_labels(molecules, tmp_path):
     write_chunk(molecules, [6], gfn2, 2, Distortions(), 7, tmp_path / "b", {})
     one, other = (store.read(tmp_path / name, "chunk")[0] for name in "ab")
     np.testing.assert_array_equal(one["pos"][one["ptr"][3] :], other["pos"])
-
-

@@ -188,7 +188,9 @@ def test_periodic_systems_run_too(tmp_path):
     from ase.build import bulk
 
     copper = bulk("Cu", cubic=True) * (2, 2, 2)
-    (summary,) = simulate([copper], EMT(), Settings(length_ps=0.1, timestep_fs=2.0), tmp_path / "x.xyz")
+    (summary,) = simulate(
+        [copper], EMT(), Settings(length_ps=0.1, timestep_fs=2.0), tmp_path / "x.xyz"
+    )
     assert summary.ended == "complete"
     assert read(tmp_path / "x.xyz", -1).pbc.all()
 
@@ -259,7 +261,9 @@ class SystemSprings(Springs):
 
     def __init__(self, systems: list[Atoms], burst: int | None = None) -> None:
         super().__init__(systems[0])
-        self.parts = {len(s): Springs(s, -20.0 if n == burst else 20.0) for n, s in enumerate(systems)}
+        self.parts = {
+            len(s): Springs(s, -20.0 if n == burst else 20.0) for n, s in enumerate(systems)
+        }
 
     def calculate(self, atoms=None, properties=(), system_changes=all_changes):
         Calculator.calculate(self, atoms, properties, system_changes)

@@ -21,7 +21,10 @@ from nnpipe.evaluate import ACCURACY
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/presets/smoke.yaml"
-FILES = ("Snakefile", "config.yaml", "workflow", "envs", "profiles", "tests/data")
+FILES = (
+    "Snakefile", "config.yaml", "workflow", "envs", "profiles", "tests/data",
+    "benchmarks/reference",
+)  # fmt: skip
 
 
 def copy_to(folder: Path) -> Path:
@@ -91,6 +94,15 @@ def test_tables(finished):
     ]  # fmt: skip
     assert list(md.columns[:10]) == interface
     assert set(md["model"]) == {"gnn", "mlp"}
+    frequencies = pd.read_csv(tables / "frequencies.csv")
+    interface = ["model", "n_molecules", "n_modes", "mae_cm1", "imaginary_fraction"]
+    assert list(frequencies.columns[:5]) == interface
+    assert list(frequencies["model"]) == ["gnn", "mlp", "GFN2-xTB"]
+    assert frequencies["mae_cm1"].iloc[-1] < 100
+    forces = pd.read_csv(tables / "forces.csv")
+    interface = ["model", "reference", "n_frames", "mae_mev_per_a", "rmse_mev_per_a", "cosine"]
+    assert list(forces.columns) == interface
+    assert set(forces["model"]) == {"gnn", "mlp", "GFN2-xTB"}
     cost = pd.read_csv(tables / "cost.csv")
     assert {"download", "molecules", "neighbours", "train", "md"} <= set(cost["rule"])
     assert (cost["seconds"] > 0).all()
@@ -140,28 +152,30 @@ def test_nothing_reruns_when_nothing_changed_and_touching_is_nothing(done):
     assert planned(done) == set()
 
 
-AFTER_GNN = {
-    "train",
-    "predict",
-    "accuracy",
-    "parity",
-    "comparison",
-    "md",
-    "md_figure",
-    "md_table",
-    "cost",
-}
+MD = {"md", "md_figures", "md_table", "cost"}
+ACCURACY_OF_MODELS = {"predict", "accuracy", "parity", "comparison", "cost"}
+SURFACES = {"minima", "frequencies", "forces"} | MD
+TRAINED = {"train"} | ACCURACY_OF_MODELS | SURFACES
+LABELLED = {"label_chunk", "labels"} | TRAINED
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"data": {"cutoff": 4.5}}, AFTER_GNN | {"neighbours"}),
-        ({"models": {"gnn": {"training": {"epochs": 3}}}}, AFTER_GNN),
-        ({"md": {"temperature_k": 400}}, {"md", "md_figure", "md_table", "cost"}),
-        ({"md": {"max_bond_deviation_a": 0.4}}, {"md", "md_figure", "md_table", "cost"}),
-        ({"split": {"test": 50}}, AFTER_GNN | {"split"}),
-        ({"molecules": {"water": "O"}}, {"geometry", "md", "md_figure", "md_table", "cost"}),
+        ({"data": {"cutoff": 4.5}}, TRAINED | {"neighbours", "labels"}),
+        ({"models": {"gnn": {"training": {"epochs": 3}}}}, TRAINED),
+        ({"models": {"gnn_u0": {"training": {"epochs": 3}}}}, {"train"} | ACCURACY_OF_MODELS),
+        ({"labels": {"geometries": 2}}, LABELLED),
+        ({"labels": {"correction_molecules": 5}}, TRAINED | {"correction", "labels"}),
+        (
+            {"evaluation": {"frequency_molecules": 3}},
+            {"minima", "minima_gfn2", "frequencies", "cost"},
+        ),
+        ({"md": {"temperature_k": 400}}, MD),
+        ({"md": {"replicas": 2}}, MD),
+        ({"md": {"max_bond_deviation_a": 0.4}}, MD),
+        ({"split": {"test": 50}}, LABELLED | {"split", "correction", "minima_gfn2"}),
+        ({"molecules": {"water": "O"}}, {"geometry"} | MD),
     ],
 )
 def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
@@ -171,13 +185,16 @@ def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("models/atom_mlp.py", AFTER_GNN),
-        ("models/pyg.py", {"train", "predict", "accuracy", "parity", "comparison", "cost"}),
-        ("md.py", {"md", "md_figure", "md_table", "cost"}),
-        ("neighbours.py", AFTER_GNN | {"neighbours"}),
-        ("plots.py", {"parity", "comparison", "md_figure"}),
-        ("splits.py", AFTER_GNN | {"split"}),
-        ("geometry.py", {"geometry", "md", "md_figure", "md_table", "cost"}),
+        ("models/atom_mlp.py", TRAINED),
+        ("models/pyg.py", {"train"} | ACCURACY_OF_MODELS),
+        ("md.py", MD),
+        ("neighbours.py", TRAINED | {"neighbours", "labels"}),
+        ("plots.py", {"parity", "comparison", "frequencies", "md_figures"}),
+        ("splits.py", LABELLED | {"split", "correction", "minima_gfn2"}),
+        ("geometry.py", {"geometry"} | SURFACES),
+        ("correction.py", TRAINED | {"correction", "labels"}),
+        ("distort.py", LABELLED),
+        ("minima.py", {"minima", "minima_gfn2", "frequencies", "md_figures", "cost"}),
     ],
 )
 def test_a_changed_library_file_reruns_what_depends_on_it(done, file, expected):
@@ -200,9 +217,8 @@ def test_one_trajectory_needs_one_model(tmp_path):
     printed = snakemake(copy_to(tmp_path), "results/md/gnn_aspirin.xyz", "-n")
     counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
     counts.pop("total")
-    assert counts == dict.fromkeys(
-        ["download", "molecules", "neighbours", "split", "geometry", "train", "md"], "1"
-    )
+    once = ["download", "molecules", "neighbours", "split", "correction", "labels", "geometry"]
+    assert counts == dict.fromkeys([*once, "train", "md"], "1") | {"label_chunk": "2"}
 
 
 @pytest.mark.parametrize(
@@ -324,8 +340,8 @@ def test_digest_follows_imports_and_ignores_remarks(tmp_path):
 
 # which package of an environment file gives which import
 PACKAGES = {
-    "matplotlib": "matplotlib-base", "torch": "pytorch", "torch_geometric": "pytorch_geometric",
-    "yaml": "pyyaml",
+    "matplotlib": "matplotlib-base", "tblite": "tblite-python", "torch": "pytorch",
+    "torch_geometric": "pytorch_geometric", "yaml": "pyyaml",
 }  # fmt: skip
 
 

@@ -3,10 +3,10 @@
     python benchmarks/reference/forces.py small results/data/qm9.safetensors results/data/split.csv
     python benchmarks/reference/forces.py frames results/md/gnn_aspirin.xyz aspirin
 
-B3LYP/6-31G(2df,p), the level of QM9, by PySCF with density fitting. `small` takes 90 test molecules
-of a split with at most seven heavy atoms and heats each by 0.5 ps of GFN2-xTB dynamics at 500 K;
-`frames` takes twelve frames, evenly spaced, of a trajectory. Results are appended; frames that are
-there already are not computed again.
+B3LYP/6-31G(2df,p), the level of QM9, by PySCF with density fitting. `small` draws 100
+molecules of at most five heavy atoms that a split has neither for training nor for validation, and
+heats each by 0.5 ps of GFN2-xTB dynamics at 500 K; `frames` takes twelve frames, evenly spaced, of
+a trajectory. Results are appended; frames that are there already are not computed again.
 """
 
 import sys
@@ -29,7 +29,7 @@ from nnpipe.qm9 import SADDLE_POINTS
 from nnpipe.splits import read_split
 
 PATH = Path(__file__).with_name("forces.xyz")
-MOLECULES, HEAVY, TEMPERATURE_K, LENGTH_FS, FRAMES = 90, 7, 500, 500, 12
+MOLECULES, HEAVY, TEMPERATURE_K, LENGTH_FS, FRAMES = 100, 5, 500, 500, 12
 
 
 def heated(atoms: Atoms, seed: int) -> Atoms:
@@ -38,22 +38,27 @@ def heated(atoms: Atoms, seed: int) -> Atoms:
     atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
     thermalize_momenta(atoms, TEMPERATURE_K, rng=rng)
     Langevin(
-        atoms, units.fs, temperature_K=TEMPERATURE_K, friction=0.02 / units.fs, rng=rng
+        atoms, units.fs, temperature_K=TEMPERATURE_K, friction=0.02 / units.fs, rng=rng, fixcm=False
     ).run(LENGTH_FS)
     return Atoms(atoms.numbers, atoms.positions)
 
 
 def small(molecules: str, split: str) -> list[Atoms]:
-    """Heated test molecules, with QM9's number in `info`."""
+    """Molecules at their minima, with QM9's number in `info`."""
     table, _ = read_molecules(molecules)
+    parts = read_split(split, table.index)
+    free = np.setdiff1d(
+        np.arange(len(table)), np.concatenate([parts["train"], parts["validation"]])
+    )
     found = []
-    for row in read_split(split, table.index)["test"]:
-        atoms = Atoms(*(a[table.ptr[row] : table.ptr[row + 1]] for a in (table.z, table.pos)))
-        index = int(table.index[row])
-        if (atoms.numbers > 1).sum() <= HEAVY and index not in SADDLE_POINTS:
+    for row in free:
+        index, z, pos = table.geometry(row)
+        atoms = Atoms(z, pos)
+        if (atoms.numbers > 1).sum() <= HEAVY and len(atoms) > 2 and index not in SADDLE_POINTS:
             atoms.info = {"reference": "QM9, 500 K", "qm9": index}
             found.append(atoms)
-    return found[:MOLECULES]
+    chosen = np.random.default_rng(0).permutation(len(found))[:MOLECULES]
+    return [found[number] for number in chosen]
 
 
 def frames(trajectory: str, name: str) -> list[Atoms]:
@@ -78,7 +83,7 @@ def main(kind: str, *arguments: str) -> None:
         try:
             atoms = heated(atoms, info["qm9"]) if kind == "small" else atoms
             atoms.positions = atoms.positions.round(6)
-            energy, forces = dft(atoms.numbers, density_fit=True)(atoms.positions)
+            energy, forces = dft(atoms.numbers, fast=True)(atoms.positions)
             cheap = gfn2(atoms.numbers)(atoms.positions)[1]
         except NotConverged as error:
             print(info, error)

@@ -55,33 +55,49 @@ rule md:
         "../scripts/md.py"
 
 
-rule md_figure:
-    """Figure of temperature, energy and largest bond deviation over time."""
+rule md_figures:
+    """Figures of a run, of its spectrum, and of the energy along a bond with GFN2-xTB beside."""
     input:
+        weights="results/models/{model}/model.safetensors",
+        info="results/models/{model}/model.json",
         trajectory="results/md/{model}_{molecule}.xyz",
         summary="results/md/{model}_{molecule}.json",
     output:
-        figure=report(
+        run=report(
             "results/figures/md_{model}_{molecule}.png",
             caption="../report/md.rst",
             category="Molecular dynamics",
-            labels={"molecule": "{molecule}", "model": "{model}"},
+            labels={"figure": "run", "molecule": "{molecule}", "model": "{model}"},
+        ),
+        spectrum=report(
+            "results/figures/spectrum_{model}_{molecule}.png",
+            caption="../report/spectrum.rst",
+            category="Molecular dynamics",
+            labels={"figure": "spectrum", "molecule": "{molecule}", "model": "{model}"},
+        ),
+        scan=report(
+            "results/figures/scan_{model}_{molecule}.png",
+            caption="../report/scan.rst",
+            category="Molecular dynamics",
+            labels={"figure": "scan", "molecule": "{molecule}", "model": "{model}"},
         ),
     log:
-        "results/logs/md_figure/{model}_{molecule}.log",
+        "results/logs/md_figures/{model}_{molecule}.log",
     benchmark:
-        "results/benchmarks/md_figure/{model}_{molecule}.tsv"
+        "results/benchmarks/md_figures/{model}_{molecule}.tsv"
     conda:
         "../../envs/md.yaml"
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=30,
+        gpu=1,
     params:
         limit=lambda wc: md_of(config, wc.molecule)["max_bond_deviation_a"],
-        code=code("md_figure.py"),
+        device=config["resources"]["device"],
+        code=lambda wc: code("md_figures.py", wc.model),
     script:
-        "../scripts/md_figure.py"
+        "../scripts/md_figures.py"
 
 
 rule md_table:

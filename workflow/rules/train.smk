@@ -8,6 +8,11 @@ rule train:
         neighbours="results/data/neighbours.safetensors",
         split="results/data/split.csv",
         labels=lambda wc: rules.labels.output.labels if uses_labels(config, wc.model) else [],
+        start=lambda wc: expand(
+            "results/models/{start}/model.{kind}",
+            start=config["models"][wc.model].get("start", []),
+            kind=["safetensors", "json"],
+        ),
     output:
         weights=ensure("results/models/{model}/model.safetensors", non_empty=True),
         info="results/models/{model}/model.json",

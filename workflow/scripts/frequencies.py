@@ -3,9 +3,9 @@
 import pandas as pd
 
 from nnpipe import plots
-from nnpipe.store import write_csv
 from nnpipe.minima import summary
 from nnpipe.script import script
+from nnpipe.store import write_csv
 
 with script(snakemake.log[0]):
     models = snakemake.params.models

@@ -1,8 +1,9 @@
 """Put the labels of all chunks on QM9's surface."""
 
-from nnpipe.labels import read_correction, write_labels
+from nnpipe.correction import read_correction
 from nnpipe.molecules import read_molecules
 from nnpipe.script import script
+from nnpipe.surface import write_labels
 
 with script(snakemake.log[0]):
     molecules, header = read_molecules(snakemake.input.molecules)

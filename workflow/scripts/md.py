@@ -17,9 +17,10 @@ with script(snakemake.log[0]):
     settings = dict(snakemake.params.settings)
     dtype, replicas = settings.pop("dtype"), settings.pop("replicas")
     folder = Path(snakemake.input.weights).parent
+    long = settings["length_ps"] / settings["timestep_fs"] > 5  # 5,000 steps
     summaries = simulate(
         [read(snakemake.input.structure)] * replicas,
-        load_calculator(folder, dtype, snakemake.params.device),
+        load_calculator(folder, dtype, snakemake.params.device, compiled=long),
         Settings(**settings),
         snakemake.output.trajectory,
         snakemake.wildcards.model,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from nnpipe.calculator import load_calculator
 from nnpipe.device import use_threads
-from nnpipe.store import write_csv
 from nnpipe.minima import at_minima, held_out
 from nnpipe.molecules import read_molecules
 from nnpipe.script import promised_cores, script
+from nnpipe.store import write_csv
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads, promised_cores())

@@ -2,11 +2,11 @@
 
 from tblite.ase import TBLite
 
-from nnpipe.store import write_csv
 from nnpipe.minima import at_minima, held_out
 from nnpipe.molecules import read_molecules
 from nnpipe.qm import gfn2
 from nnpipe.script import script
+from nnpipe.store import write_csv
 from nnpipe.vibrations import hessian
 
 with script(snakemake.log[0]):

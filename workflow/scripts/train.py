@@ -9,6 +9,7 @@ from nnpipe.train import Settings
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads, promised_cores())
+    start = [Path(path).parent for path in snakemake.input.start]
     fit(
         folder=Path(snakemake.output.weights).parent,
         architecture=snakemake.params.architecture,
@@ -20,6 +21,7 @@ with script(snakemake.log[0]):
         split=snakemake.input.split,
         checkpoint=snakemake.params.checkpoint,
         labels=snakemake.input.labels or None,
+        start=start[0] if start else None,
         code=snakemake.params.code,
         device=snakemake.params.device,
     )

@@ -8,8 +8,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load_calculator(path: str, dtype: str = "float32", device: str = "auto") -> "NeuralCalculator":
+def load_calculator(
+    path: str, dtype: str = "float32", device: str = "auto", compiled: bool = False
+) -> "NeuralCalculator":
     """The ASE calculator of a trained model; see nnpipe.calculator.load_calculator."""
     from .calculator import load_calculator
 
-    return load_calculator(path, dtype, device)
+    return load_calculator(path, dtype, device, compiled)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SLOPE_RANGE = 1.0  # Å, beyond which a pair's linear term levels off
+REACH = 0.5  # Å, change of a length beyond which the terms level off: far from the minimum nothing
+# is known of their sum, and what is cheap is left as it is
 MORSE = 2.0  # 1/Å, of the term in the curvature: bonds soften when they stretch
 LOCALITY = 0.5  # Å: slopes are put on short pairs, long ones cost exp of their length over this
 RIDGE = 1e-4  # of the least squares for the slopes
@@ -45,14 +46,14 @@ class Anchor:
     def __call__(self, pos: np.ndarray) -> tuple[float, np.ndarray]:
         """Energy (eV, 0 at the minimum) and forces (N, 3) eV/Å of the terms."""
         i, j, length, unit = pairs(pos)
-        stretch = length - self.rest
-        level = np.tanh(stretch / SLOPE_RANGE)
+        level = np.tanh((length - self.rest) / REACH)
+        stretch = REACH * level
         decay = np.exp(-MORSE * stretch)
-        energy = (
-            self.slope * SLOPE_RANGE * level + 0.5 * self.curvature * ((1 - decay) / MORSE) ** 2
-        ).sum() + (self.remainder * (pos - self.origin)).sum()
-        gradient = self.slope * (1 - level**2) + self.curvature * (1 - decay) * decay / MORSE
-        return energy, spread(i, j, gradient[:, None] * unit, len(pos)) - self.remainder
+        energy = (self.slope * stretch + 0.5 * self.curvature * ((1 - decay) / MORSE) ** 2).sum()
+        energy += (self.remainder * (pos - self.origin)).sum()
+        gradient = self.slope + self.curvature * (1 - decay) * decay / MORSE
+        pull = gradient * (1 - level**2)
+        return energy, spread(i, j, pull[:, None] * unit, len(pos)) - self.remainder
 
 
 def anchor(pos: np.ndarray, forces: np.ndarray, curvature: np.ndarray | float = 0.0) -> Anchor:

@@ -70,12 +70,14 @@ def assemble(
     index: np.ndarray,
     offset: np.ndarray,
     molecule: np.ndarray | None = None,
+    slots: int = 1,
 ) -> Batch:
     """The batch of systems from their pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
     neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `molecule` (N,), from 0
-    and ascending, says which system an atom is of; without it all are of one.
+    and ascending, says which system an atom is of; without it all are of one. The number of slots
+    for neighbours is a multiple of `slots`.
     """
-    atoms, width = len(z), max(int(counts.max(initial=0)), 1)
+    atoms, width = len(z), slots * max(-(-int(counts.max(initial=0)) // slots), 1)
     mask = np.arange(width) < counts[:, None]
     neighbours = np.repeat(np.arange(atoms)[:, None], width, 1)
     neighbours[mask] = index
@@ -222,8 +224,8 @@ def _dataset(
     near = np.linalg.norm(pos[other] - pos[centre], axis=1) < cutoff
     first = pointers(np.bincount(centre[near], minlength=len(z)))
     arrays = (z, pos.astype(np.float32), ptr, first, neighbour[near], target)
-    tensors = [torch.from_numpy(array) for array in arrays]
-    return Dataset(*tensors, None if forces is None else torch.from_numpy(forces))
+    data = Dataset(*map(torch.from_numpy, arrays))
+    return data if forces is None else replace(data, forces=torch.from_numpy(forces))
 
 
 def cut(dataset: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:

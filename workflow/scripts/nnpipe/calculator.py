@@ -1,6 +1,7 @@
 """Trained models as ASE calculators."""
 
 import copy
+import logging
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+from torch._inductor.exc import InductorError
 
 from .batch import Batch, assemble
 from .checkpoint import load_model
@@ -17,9 +20,16 @@ from .errors import InputError
 from .geometry import check_elements
 from .molecules import pointers
 from .neighbours import neighbours
-from .potential import Potential, energy_forces, energy_forces_virial
+from .potential import (
+    Potential,
+    compiled_energy_forces,
+    energy_forces,
+    energy_forces_virial,
+)
 
+log = logging.getLogger(__name__)
 SYSTEM = "system"  # name of the array that says which system an atom is of
+SLOTS = 8  # a compiled program's number of neighbours is a multiple of it, so that it rarely changes
 HESSIAN_ATOMS = 2000  # atoms in a batch of displaced geometries
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -39,8 +49,10 @@ class NeuralCalculator(Calculator):
         elements: list[int],
         dtype: str = "float32",
         device: str = "auto",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
+        self.compiled, self.programs = compiled, {}
         self.device, self.dtype = pick_device(device), DTYPES[dtype]
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64
@@ -67,10 +79,23 @@ class NeuralCalculator(Calculator):
             stress = virial.sum(0).double().cpu().numpy() / system.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
         else:
-            energy, forces = energy_forces(self.potential, batch)
+            energy, forces = self.energy_forces(batch)
         self.results["system_energies"] = energy.detach().cpu().numpy()
         self.results["energy"] = self.results["free_energy"] = energy.sum().item()
         self.results["forces"] = forces.double().cpu().numpy()
+
+    def energy_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Energies (B,) eV and forces (N, 3) eV/Å, by a compiled program if that is wanted."""
+        if self.compiled:
+            shape = (*batch.neighbours.shape, batch.size)
+            try:
+                if shape not in self.programs:
+                    self.programs = {shape: compiled_energy_forces(self.potential, batch)}
+                return self.programs[shape](batch)
+            except (InductorError, RuntimeError) as error:  # no compiler, or a model of moving shapes
+                log.warning("going on without compilation: %s", str(error).splitlines()[0])
+                self.compiled = False
+        return energy_forces(self.potential, batch)
 
     def batch(
         self, z: np.ndarray, pos: np.ndarray, owner: np.ndarray, cell: np.ndarray, pbc: np.ndarray
@@ -82,8 +107,10 @@ class NeuralCalculator(Calculator):
             strict=True,
         )
         index = [near + start for near, start in zip(index, ends, strict=False)]
-        whole = map(np.concatenate, (counts, index, [translation @ cell for translation in shift]))
-        return assemble(z, pos, *whole, owner).to(self.device, self.dtype)
+        offset = np.concatenate(shift) @ cell
+        pairs = (np.concatenate(counts), np.concatenate(index), offset)
+        batch = assemble(z, pos, *pairs, owner, SLOTS if self.compiled else 1)
+        return batch.to(self.device, self.dtype)
 
     def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
         """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.
@@ -106,11 +133,12 @@ class NeuralCalculator(Calculator):
 
 
 def load_calculator(
-    path: str | Path, dtype: str = "float32", device: str = "auto"
+    path: str | Path, dtype: str = "float32", device: str = "auto", compiled: bool = False
 ) -> NeuralCalculator:
     """The calculator of the model in folder `path` (results/models/gnn, say).
 
-    dtype: float32, or float64 for tight relaxations and finite differences.
+    dtype: float32, or float64 for tight relaxations and finite differences. compiled: several times
+    faster, after some ten seconds of compilation; for thousands of steps of one system.
     Raises InputError if there is no model, or if it predicts no energy.
     """
     if dtype not in DTYPES:
@@ -120,4 +148,4 @@ def load_calculator(
         raise InputError(
             f"{path}: predicts {info.target}, which atoms do not move on; take a model of energy"
         )
-    return NeuralCalculator(potential, info.elements, dtype, device)
+    return NeuralCalculator(potential, info.elements, dtype, device, compiled)

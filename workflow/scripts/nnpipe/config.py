@@ -30,6 +30,7 @@ def check(config: Config, schema: Config) -> None:
     _check_labels(config["labels"])
     for name, model in config["models"].items():
         _check_model(f"config: models.{name}", model)
+        _check_start(config["models"], name)
     for model in config["md"]["models"]:
         if model not in config["models"]:
             raise InputError(
@@ -135,6 +136,22 @@ def _check_model(where: str, model: Config) -> None:
     for key in model.get("hyperparameters", {}):
         if key not in known:
             raise InputError(f"{where}.hyperparameters: unknown key {key!r}; {_close(key, known)}")
+
+
+def _check_start(models: Config, name: str) -> None:
+    """A model starts from another of its kind, and in the end from none."""
+    seen, now = [name], models[name]
+    while start := now.get("start"):
+        where = f"config: models.{seen[-1]}.start: {start!r}"
+        if start not in models:
+            raise InputError(f"{where} is none of models; {_close(start, models)}")
+        if start in seen:
+            raise InputError(f"{where} starts from itself in the end; leave one start out")
+        seen.append(start)
+        now = models[start]
+        for key in ("architecture", "hyperparameters"):
+            if now.get(key) != models[name].get(key):
+                raise InputError(f"{where} has other {key}; make them the same")
 
 
 def _check_molecule(config: Config, name: str) -> None:

@@ -6,15 +6,26 @@ the minima become those of the data set: a change H' of the Hessian changes the 
 v_n^T H' v_n to first order, which is linear in the constants.
 """
 
-from collections.abc import Iterable
+import json
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from .anchor import pairs
+from .errors import InputError
+from .molecules import Molecules
+from .qm import Method, NotConverged
+from .qm9 import SADDLE_POINTS
+from .store import atomic
 from .units import FREQUENCY
-from .vibrations import normal_modes
+from .vibrations import hessian, normal_modes
+
+log = logging.getLogger(__name__)
 
 ELEMENTS = (1, 6, 7, 8, 9)
 KINDS = {pair: n for n, pair in enumerate(combinations_with_replacement(ELEMENTS, 2))}
@@ -59,21 +70,22 @@ class Known:
     z: np.ndarray  # (N,)
     pos: np.ndarray  # (N, 3) Å
     hessian: np.ndarray  # (3N, 3N) eV/Å^2
-    frequencies: np.ndarray  # (V,) cm^-1
+    frequencies: np.ndarray  # (V,) cm^-1, ascending
 
     def corrected(self, correction: Correction) -> np.ndarray:
         """The Hessian with the correction."""
         i, j, _, unit = pairs(self.pos)
         blocks = correction(self.z, self.pos)[:, None, None] * unit[:, :, None] * unit[:, None]
-        whole = self.hessian.reshape(len(self.z), 3, len(self.z), 3).copy()
+        count = len(self.z)
+        change = np.zeros((count, count, 3, 3))
         for a, b, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
-            np.add.at(whole, (a, slice(None), b), sign * blocks)
-        return whole.reshape(self.hessian.shape)
+            np.add.at(change, (a, b), sign * blocks)
+        return self.hessian + change.transpose(0, 2, 1, 3).reshape(self.hessian.shape)
 
     def deviations(self, correction: Correction) -> np.ndarray:
         """(V,) cm^-1, frequencies with the correction less the known ones, in ascending order."""
         found, _ = normal_modes(self.z, self.pos, self.corrected(correction))
-        return found - np.sort(self.frequencies)
+        return found - self.frequencies
 
 
 def fit(molecules: Iterable[Known], rounds: int = 3) -> Correction:
@@ -106,4 +118,61 @@ def _first_order(molecule: Known, correction: Correction) -> tuple[np.ndarray, n
     np.add.at(change, kinds(molecule.z, i, j), gaussians(length)[..., None] * stretch[:, None])
     root = 2 * np.maximum(np.abs(found), SOFT)
     rows = (change.reshape(-1, len(found)) * FREQUENCY**2 / root).T
-    return rows, np.sort(molecule.frequencies) - found
+    return rows, molecule.frequencies - found
+
+
+def write_correction(
+    molecules: Molecules,
+    rows: Sequence[int] | np.ndarray,
+    method: Method,
+    path: str | Path,
+) -> None:
+    """Fit the correction of a method to the frequencies of `rows` and write it as JSON.
+
+    Without rows it corrects nothing.
+    """
+    correction, about = none(), {}
+    known = []
+    for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
+        index, z, pos = molecules.geometry(row)
+        frequencies = molecules.modes(row)
+        if index in SADDLE_POINTS or len(z) < 3:
+            continue
+        try:
+            entry = Known(z, pos, hessian(method(z), pos), frequencies)
+        except NotConverged as error:
+            log.warning("molecule %d: left out: %s", index, error)
+            continue
+        if len(entry.deviations(correction)) == len(frequencies):
+            known.append(entry)
+    if known:
+        correction = fit(known)
+        about = {
+            "molecules": len(known),
+            "modes": sum(len(entry.frequencies) for entry in known),
+            "mae_before_cm1": _mae(known, none()),
+            "mae_after_cm1": _mae(known, correction),
+        }
+        log.info(
+            "frequencies of %d molecules: MAE %.1f cm^-1 before, %.1f cm^-1 after the correction",
+            len(known), about["mae_before_cm1"], about["mae_after_cm1"],
+        )  # fmt: skip
+    content = {"constants": correction.constants.tolist(), "fit": about}
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content) + "\n")
+
+
+def _mae(known: list[Known], correction: Correction) -> float:
+    deviations = np.concatenate([entry.deviations(correction) for entry in known])
+    return float(np.abs(deviations).mean())
+
+
+def read_correction(path: str | Path) -> Correction:
+    """The correction; InputError if the file holds none."""
+    try:
+        constants = np.array(json.loads(Path(path).read_text())["constants"], float)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a correction; delete it and run again") from error
+    if constants.shape != (len(KINDS), len(CENTRES)):
+        raise InputError(f"{path}: {constants.shape} constants; delete it and run again")
+    return Correction(constants)

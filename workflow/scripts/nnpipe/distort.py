@@ -17,7 +17,7 @@ SOFTEST = 400.0  # cm^-1; softer motion is left to torsions, which follow the ar
 TWIST = 20.0  # degrees at 300 K, of every rotatable bond
 LONG = 0.92  # of the sum of covalent radii: longer bonds count as single and may turn all the way
 STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond
-CLASH = 0.55  # of the sum of covalent radii: closer pairs that were not so close are drawn again
+CLASH = 0.65  # of the sum of covalent radii: closer pairs that were not so close are drawn again
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def spring_hessian(pos: np.ndarray, bonded: np.ndarray) -> np.ndarray:
 
 
 def far_side(bonded: np.ndarray, a: int, b: int) -> np.ndarray | None:
-    """(N,) bool, the atoms that hang on `b` if the bond a-b is cut; None if it is part of a ring."""
+    """(N,) bool, the atoms that hang on `b` when the bond a-b is cut; None if it is in a ring."""
     cut = bonded.copy()
     cut[a, b] = cut[b, a] = False
     _, part = connected_components(cut)
@@ -111,8 +111,8 @@ class Distorter:
             pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
         if len(self.bonds) and kind > 1 - self.settings.strains:
             a, b = self.bonds[rng.integers(len(self.bonds))]
-            side = far_side(self.bonded, a, b)
-            moved = np.arange(len(pos)) == b if side is None else side
+            branch = far_side(self.bonded, a, b)
+            moved = np.arange(len(pos)) == b if branch is None else branch
             way = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
             pos[moved] += rng.uniform(*STRAIN) * way
         return pos

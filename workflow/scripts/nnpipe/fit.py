@@ -13,8 +13,9 @@ import torch
 from . import __version__
 from .atomref import atomic_references
 from .batch import Dataset, load_dataset, load_labels
-from .checkpoint import ModelInfo, save_model
+from .checkpoint import ModelInfo, load_model, save_model
 from .device import peak_memory_mb, pick_device
+from .errors import InputError
 from .models import build
 from .potential import INTENSIVE, SURFACE, Potential
 from .splits import read_split
@@ -38,6 +39,25 @@ def make_potential(
     return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
 
 
+def begin(
+    model: torch.nn.Module,
+    start: str | Path,
+    architecture: str,
+    hyperparameters: dict[str, float],
+) -> None:
+    """Give `model` the weights of the trained model in folder `start`.
+
+    Raises InputError if that is another architecture or has other hyperparameters.
+    """
+    trained, info = load_model(start)
+    if (info.architecture, info.hyperparameters) != (architecture, hyperparameters):
+        raise InputError(
+            f"{start}: a {info.architecture} with {info.hyperparameters}, to start from it needs"
+            f" the same, not a {architecture} with {hyperparameters}"
+        )
+    model.load_state_dict(trained.model.state_dict())
+
+
 def fit(
     folder: str | Path,
     architecture: str,
@@ -49,6 +69,7 @@ def fit(
     split: str | Path,
     checkpoint: str | Path,
     labels: str | Path | None = None,
+    start: str | Path | None = None,
     code: str = "",
     device: str = "auto",
 ) -> None:
@@ -56,7 +77,8 @@ def fit(
 
     model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. With `labels`
     it is trained on the labelled geometries of those molecules, energies and forces; references are
-    of the minima. `code` stands for the code in the checkpoint's identity.
+    of the minima. With `start`, the folder of a model of the same architecture and hyperparameters,
+    training begins with its weights. `code` stands for the code in the checkpoint's identity.
     """
     where = pick_device(device)
     table, header = read_store(molecules, "molecules")
@@ -68,13 +90,15 @@ def fit(
     index = table["index"][parts["train"]]
     unit = header["units"][target]
     model = build(architecture, hyperparameters, settings.seed)
+    if start:
+        begin(model, start, architecture, hyperparameters)
     potential = make_potential(model, data, target, unit).to(where)
     n_train = len(data)
     if labels:
         data = load_labels(labels, index, hyperparameters["cutoff"], header["digest"])
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
-        "%s of %d parameters on %s, %d threads: %d molecules, %d geometries, %s with a deviation of %.4g %s",
+        "%s of %d parameters on %s, %d threads; %d molecules, %d geometries; %s +- %.4g %s",
         architecture, parameters, where, torch.get_num_threads(), n_train, len(data),
         target, potential.scale, unit,
     )  # fmt: skip
@@ -83,6 +107,7 @@ def fit(
         "neighbours": read_store(neighbours, "neighbours")[1]["digest"],
         "split": sha256(split),
         "labels": read_store(labels, "labels")[1]["digest"] if labels else None,
+        "start": sha256(Path(start) / "model.safetensors") if start else None,
         "source": header["provenance"],
     }
     about = [architecture, hyperparameters, target, asdict(settings), provenance, code, str(where)]

@@ -106,9 +106,7 @@ def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
         ZeroRotation(atoms)
 
 
-def integrator(
-    atoms: Atoms, settings: Settings, rng: np.random.Generator
-) -> MolecularDynamics:
+def integrator(atoms: Atoms, settings: Settings, rng: np.random.Generator) -> MolecularDynamics:
     """Langevin dynamics for nvt, velocity Verlet for nve."""
     timestep = settings.timestep_fs * units.fs
     if settings.ensemble == "nve":
@@ -163,7 +161,7 @@ def frames(
         finite = np.isfinite(energies) & (np.bincount(owner, ~np.isfinite(forces).all(1)) == 0)
         broken = ~finite | (temperatures > settings.temperature_k + EXPLOSION_K)
         broken |= ~(deviations <= settings.max_bond_deviation_a)
-        for place in np.flatnonzero(broken) if step % every else range(len(running)):
+        for place in np.flatnonzero(broken | (step % every == 0)).tolist():
             reason = ""
             if not finite[place]:
                 reason = "energy or forces are not finite"
@@ -188,8 +186,8 @@ def frames(
             }
             yield int(running[place]), frame, reason
         if broken.any():
-            for place, number in enumerate(running):
-                systems[number] = atoms[owner == place]
+            for place, kept in enumerate(running):
+                systems[kept] = atoms[owner == place]
             running, dynamics = running[~broken], None
             if not len(running):
                 return

@@ -58,17 +58,15 @@ def at_minima(
     """
     tables = []
     for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
-        atom = slice(molecules.ptr[row], molecules.ptr[row + 1])
-        mode = slice(molecules.frequency_ptr[row], molecules.frequency_ptr[row + 1])
-        start = Atoms(molecules.z[atom], molecules.pos[atom])
+        index, z, pos = molecules.geometry(row)
+        start, known = Atoms(z, pos), molecules.modes(row)
         relaxed, converged = relax(start, calculator)
         found, _ = normal_modes(relaxed.numbers, relaxed.positions, hessian(relaxed))
-        known = np.sort(molecules.frequencies[mode])
         modes = min(len(known), len(found))  # a linear molecule that bends loses one
         tables.append(
             pd.DataFrame(
                 {
-                    "index": molecules.index[row],
+                    "index": index,
                     "converged": converged,
                     "rmsd_a": rmsd(relaxed, start),
                     "reference_cm1": known[-modes:],

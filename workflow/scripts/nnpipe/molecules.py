@@ -31,6 +31,15 @@ class Molecules:
     def __len__(self) -> int:
         return len(self.index)
 
+    def geometry(self, row: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """Index, atomic numbers (N,) and positions (N, 3) Å of one molecule."""
+        atoms = slice(self.ptr[row], self.ptr[row + 1])
+        return int(self.index[row]), self.z[atoms].astype(int), np.array(self.pos[atoms])
+
+    def modes(self, row: int) -> np.ndarray:
+        """(V,) cm^-1, harmonic frequencies of one molecule in ascending order."""
+        return np.sort(self.frequencies[self.frequency_ptr[row] : self.frequency_ptr[row + 1]])
+
 
 def pointers(counts: np.ndarray) -> np.ndarray:
     """(M+1,) int64 ends of rows of the given lengths (M,), from 0."""

@@ -150,6 +150,44 @@ def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def spectrum(
+    summary: dict, wavenumber: np.ndarray, density: np.ndarray, frequencies: np.ndarray
+) -> Figure:
+    """Vibrational density of states of a trajectory above its harmonic frequencies."""
+    figure, ((axis,),) = _figure(width=6)
+    axis.plot(wavenumber, 1000 * density, linewidth=0.8, label="trajectory")
+    axis.plot(
+        frequencies, np.zeros(len(frequencies)), "|", color="C1", markersize=12, label="harmonic"
+    )
+    axis.set_xlim(0, 4000)
+    axis.set_xlabel("wavenumber (cm$^{-1}$)")
+    axis.set_ylabel("density of states (10$^{-3}$ cm)")
+    run = f"{summary['stable_ps']:g} ps at {summary['mean_temperature_k']:.0f} K"
+    title = f"{summary['molecule']} with {summary['model']}, {run}"
+    axis.set_title(title, fontsize="medium")
+    axis.legend(fontsize="small")
+    return figure
+
+
+def scan(name: str, table: pd.DataFrame) -> Figure:
+    """Energy along a stretched bond and around it, of every surface."""
+    figure, axes = _figure(2)
+    labels = {"stretch": "length of {} (Å)", "torsion": "turn about {} (degrees)"}
+    for axis, kind in zip(axes[0], labels, strict=True):
+        rows = table[table["scan"] == kind]
+        surfaces = [c for c in table.columns if c not in ("scan", "bond", "at")]
+        for number, surface in enumerate(surfaces):
+            style = "-" if number == 0 else "--"
+            axis.plot(rows["at"], rows[surface], style, linewidth=1, label=surface)
+        if len(rows):
+            axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
+            axis.set_ylim(-0.5, min(12, 1.1 * np.nanmax(rows[surfaces].to_numpy())))
+        axis.set_ylabel("energy (eV)")
+    axes[0, 0].legend(fontsize="small")
+    figure.suptitle(f"{name}: one bond stretched and turned, the rest rigid", fontsize="medium")
+    return figure
+
+
 def _logarithmic(axis: Axes) -> None:
     """A logarithmic vertical axis with plain numbers."""
     axis.set_yscale("log")

@@ -25,18 +25,12 @@ class Repulsion(nn.Module):
         self.register_buffer("radii", radii, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) eV, in the precision of the positions. Only pairs within reach are computed."""
-        with torch.no_grad():
-            radii = self.radii[batch.z].to(batch.pos.dtype)
-            reach = REACH * (radii[:, None] + radii[batch.neighbours])
-            i, slot = (batch.vectors().norm(dim=-1) < reach).nonzero(as_tuple=True)
-        j, reach = batch.neighbours[i, slot], reach[i, slot]
-        vectors = batch.pos[j] - batch.pos[i]
-        if batch.offset is not None:
-            vectors = vectors + batch.offset[i, slot]
-        distance = vectors.norm(dim=-1)
-        z, other = batch.z[i].to(distance.dtype), batch.z[j].to(distance.dtype)
-        x = distance * (z**0.23 + other**0.23) / (0.8854 * BOHR)
+        """(B,) eV, in the precision of the positions."""
+        distance = batch.vectors().norm(dim=-1)
+        z, radii = batch.z.to(distance.dtype), self.radii[batch.z].to(distance.dtype)
+        other = z[batch.neighbours]
+        x = distance * (z[:, None] ** 0.23 + other**0.23) / (0.8854 * BOHR)
         screened = sum(w * torch.exp(-d * x) for w, d in zip(WEIGHTS, DECAYS, strict=True))
-        energy = 0.5 * COULOMB * z * other / distance * screened * envelope(distance / reach)
-        return distance.new_zeros(batch.size).index_add(0, batch.molecule[i], energy)
+        fade = envelope(distance / (REACH * (radii[:, None] + radii[batch.neighbours])))
+        energy = COULOMB * z[:, None] * other / distance * screened * fade
+        return batch.sum_over_atoms(0.5 * energy.sum(1))

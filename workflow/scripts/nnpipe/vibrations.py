@@ -42,9 +42,8 @@ def hessian(surface: Surface, pos: np.ndarray) -> np.ndarray:
     """(3N, 3N) eV/Å^2, by central differences of forces."""
     columns = []
     for place in range(pos.size):
-        shift = np.zeros(pos.size)
-        shift[place] = STEP
-        shift = shift.reshape(pos.shape)
+        shift = np.zeros_like(pos)
+        shift.flat[place] = STEP
         columns.append((surface(pos - shift)[1] - surface(pos + shift)[1]).ravel() / (2 * STEP))
     whole = np.array(columns)
     return 0.5 * (whole + whole.T)
