@@ -119,7 +119,8 @@ def test_threads_are_a_share_of_what_exists(monkeypatch, threads, promised, core
 def test_a_compiled_program_gives_the_same(architecture, aspirin):
     """Also when atoms come and go at the cutoff."""
     potential = potential_of(architecture)
-    plain, fast = (NeuralCalculator(potential, ELEMENTS, "float32", "cpu", c) for c in (False, True))
+    plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
+    fast = NeuralCalculator(potential, ELEMENTS, "float32", "cpu", compiled=True)
     rng = np.random.default_rng(0)
     for _ in range(5):
         aspirin.rattle(0.02, rng=rng)

@@ -16,16 +16,16 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from conftest import CUTOFF, SMALL, small_model
 from nnpipe import train as training
-from nnpipe.batch import Dataset, load_dataset
+from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.checkpoint import load_model, load_tensors, read_info
 from nnpipe.errors import InputError
 from nnpipe.fit import fit, make_potential
 from nnpipe.geometry import parse_smiles
-from nnpipe.molecules import pointers
+from nnpipe.molecules import pointers, read_molecules
 from nnpipe.neighbours import neighbours
 from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
-from nnpipe.splits import write_split
+from nnpipe.splits import read_split, write_split
 from nnpipe.train import Diverged, Settings, learning_rate, predict, train
 
 QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
@@ -182,7 +182,7 @@ def part(data: Dataset, start: int, end: int) -> Dataset:
 def test_any_target(tables, target):
     data = load_dataset(*tables, np.arange(100), target, CUTOFF)
     potential = make_potential(small_model("gnn"), data, target)
-    train(potential, data, data, replace(QUICK, epochs=15))
+    train(potential, data, data, replace(QUICK, epochs=25))
     error = (predict(potential, data) - data.target).abs().mean()
     assert error < 0.8 * (potential.reference(data) - data.target).abs().mean()
 
@@ -290,7 +290,9 @@ def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
     assert content["format"] == 1
     assert content["elements"] == [1, 6, 7, 8] or content["elements"] == [1, 6, 7, 8, 9]
     assert (content["seed"], content["n_train"], content["unit"]) == (5, 80, "eV")
-    assert set(content["data"]) == {"molecules", "neighbours", "split", "source"}
+    assert set(content["data"]) == {
+        "molecules", "neighbours", "split", "labels", "start", "source",
+    }  # fmt: skip
     potential, info = load_model(tmp_path)
     assert info.parameters == sum(p.numel() for p in potential.model.parameters())
 
@@ -321,3 +323,63 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
     }
     with pytest.raises(InputError, match=expected[damage]):
         load_model(tmp_path)
+
+
+def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):
+    """The other's weights are a better start for a related target than chance is."""
+    write_split(molecules.index, 340, 30, 30, 0, tmp_path / "split.csv")
+    hyperparameters = {"cutoff": CUTOFF} | SMALL["gnn"]
+
+    def run(name: str, target: str, epochs: int, start=None, **other) -> float:
+        settings = replace(QUICK, epochs=epochs)
+        fit(
+            tmp_path / name, "gnn", hyperparameters | other, target, settings, *tables,
+            tmp_path / "split.csv", tmp_path / f"{name}.checkpoint", device="cpu", start=start,
+        )  # fmt: skip
+        return json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])[
+            "validation_mae"
+        ]
+
+    run("first", "energy", 30)
+    fresh = run("fresh", "u0", 3)
+    started = run("started", "u0", 3, start=tmp_path / "first")
+    assert started < 0.5 * fresh
+    sha = json.loads((tmp_path / "first/model.json").read_text())["weights_sha256"]
+    assert json.loads((tmp_path / "started/model.json").read_text())["data"]["start"] == sha
+    with pytest.raises(InputError, match="to start from it needs the same"):
+        run("other", "u0", 1, start=tmp_path / "first", features=8)
+
+
+def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
+    """Trained on a few molecules' labels, forces off the minimum become far better."""
+    from nnpipe.correction import none
+    from nnpipe.distort import Distortions
+    from nnpipe.labels import write_chunk
+    from nnpipe.qm import gfn2
+    from nnpipe.surface import write_labels
+
+    write_split(molecules.index, 40, 20, 8, 0, tmp_path / "split.csv")
+    about = {"molecules": read_molecules(tables[0])[1]["digest"]}
+    parts = read_split(tmp_path / "split.csv", molecules.index)
+    for part in ("train", "test"):
+        write_chunk(
+            molecules, parts[part], gfn2, 3, Distortions(), 0, tmp_path / f"{part}.chunk", about
+        )
+        write_labels([tmp_path / f"{part}.chunk"], molecules, none(), 5.0, tmp_path / part, about)
+    test = load_labels(
+        tmp_path / "test", molecules.index[parts["test"]], CUTOFF, about["molecules"]
+    )
+    errors = []
+    for labels in (None, tmp_path / "train"):
+        fit(
+            tmp_path / "model", "gnn", {"cutoff": CUTOFF} | SMALL["gnn"], "energy",
+            replace(QUICK, epochs=25), *tables, tmp_path / "split.csv", tmp_path / "checkpoint",
+            labels, device="cpu",
+        )  # fmt: skip
+        potential, info = load_model(tmp_path / "model")
+        assert info.n_train == 40
+        assert (info.n_geometries > 120) == bool(labels)
+        _, forces = energy_forces(potential, test.batch(torch.arange(len(test))))
+        errors.append((forces - test.forces).norm(dim=1).mean().item())
+    assert errors[1] < 0.7 * errors[0]
+    assert errors[1] < 0.7 * test.forces.norm(dim=1).mean()

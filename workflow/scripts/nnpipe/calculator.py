@@ -29,7 +29,9 @@ from .potential import (
 
 log = logging.getLogger(__name__)
 SYSTEM = "system"  # name of the array that says which system an atom is of
-SLOTS = 8  # a compiled program's number of neighbours is a multiple of it, so that it rarely changes
+SLOTS = (
+    8  # a compiled program's number of neighbours is a multiple of it, so that it rarely changes
+)
 HESSIAN_ATOMS = 2000  # atoms in a batch of displaced geometries
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -92,7 +94,10 @@ class NeuralCalculator(Calculator):
                 if shape not in self.programs:
                     self.programs = {shape: compiled_energy_forces(self.potential, batch)}
                 return self.programs[shape](batch)
-            except (InductorError, RuntimeError) as error:  # no compiler, or a model of moving shapes
+            except (
+                InductorError,
+                RuntimeError,
+            ) as error:  # no compiler, or a model of moving shapes
                 log.warning("going on without compilation: %s", str(error).splitlines()[0])
                 self.compiled = False
         return energy_forces(self.potential, batch)

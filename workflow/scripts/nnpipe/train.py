@@ -20,7 +20,7 @@ from .optim import SOAP
 from .potential import Potential, energy_forces
 
 log = logging.getLogger(__name__)
-BUCKET = 512  # molecules that are sorted by their number of neighbours before they are cut
+BUCKET = 64  # molecules that are sorted by their number of neighbours before they are cut
 EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
 
@@ -31,13 +31,14 @@ class Settings:
     seed: int = 0
     epochs: int = 60
     batch_atoms: int = 300
-    batch_pairs: int = 12_000
+    batch_pairs: int = 10_000
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     weight_decay: float = 0.0
     ema_decay: float = 0.999
     clip_norm: float = 10.0
     huber: float = 0.02
+    force_huber: float = 0.2
     energy_weight: float = 1.0
     force_weight: float = 1.0
     checkpoint_seconds: float = 60.0
@@ -52,13 +53,14 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
 def shuffled(data: Dataset, settings: Settings, epoch: int) -> list[Tensor]:
     """The batches of an epoch, the same for the same seed and epoch.
 
-    Some hundred molecules at a time are put in the order of their number of neighbours before they
+    Some dozen molecules at a time are put in the order of their number of neighbours before they
     are cut, so that a batch is not padded to the width of its one crowded molecule.
     """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     order = torch.randperm(len(data), generator=generator)
     slots = data.slots.cpu()
-    order = torch.cat([some[slots[some].argsort(stable=True)] for some in order.split(BUCKET)])
+    bucket = max(1, min(BUCKET, len(data) // BUCKET))  # too coarse an order would fix the batches
+    order = torch.cat([some[slots[some].argsort(stable=True)] for some in order.split(bucket)])
     batches = cut(data, order, settings.batch_atoms, settings.batch_pairs)
     return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
@@ -192,14 +194,20 @@ def train(
 def _loss(
     potential: Potential, data: Dataset, rows: Tensor, labels: Tensor, settings: Settings
 ) -> Tensor:
-    """Mean loss over the molecules `rows`, without unit."""
+    """Mean loss over the molecules `rows`, without unit.
+
+    Errors of forces count as squares up to `force_huber` and linearly beyond (pseudo-Huber of the
+    error's length): a loss that is linear from the start takes the median of what it cannot tell
+    apart, which is nearer to zero than the mean, and makes vibrations too soft.
+    """
     batch, label, network = data.batch(rows), labels[rows], potential.network
     if data.forces is None or not settings.force_weight:
         value, force_loss = network(batch), labels.new_zeros(())
     else:
         value, forces = energy_forces(network, batch, create_graph=True)
         deviation = forces - data.forces[data.atoms(rows)[0]] / potential.scale
-        force_loss = (deviation.square().sum(1) + 1e-12).sqrt().mean()
+        knee = settings.force_huber / potential.scale
+        force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
     energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
     return settings.energy_weight * energy_loss + settings.force_weight * force_loss
 
