@@ -11,9 +11,10 @@ from .units import BOLTZMANN, FREQUENCY
 from .vibrations import normal_modes
 
 # force constants (eV/Å^2) of springs between atoms one, two and three bonds apart, and beyond
-SPRINGS = np.array([0.0, 30.0, 3.0, 1.5])
+SPRINGS = np.array([0.0, 30.0, 3.0, 1.0])
 FAR_SPRING = 0.02
-SOFTEST = 400.0  # cm^-1; softer motion is left to torsions, which follow the arc, not its tangent
+SOFTEST = 300.0  # cm^-1; softer motion is left to torsions, which follow the arc, not its tangent
+EXCITED = (0.2, 1.0)  # share of the modes that a geometry is displaced along, drawn evenly
 TWIST = 20.0  # degrees at 300 K, of every rotatable bond
 LONG = 0.92  # of the sum of covalent radii: longer bonds count as single and may turn all the way
 STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond
@@ -95,10 +96,12 @@ class Distorter:
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
         cold, hot = np.log([self.settings.coldest_k, self.settings.hottest_k])
         temperature = np.exp(rng.uniform(cold, hot))
-        amplitude = np.sqrt(BOLTZMANN * temperature)
-        pos = self.pos + amplitude * (self.modes @ rng.normal(size=self.modes.shape[1])).reshape(
-            -1, 3
-        )
+        # some modes take the energy of all, so that soft ones are seen without the noise of stiff ones
+        share = rng.uniform(*EXCITED)
+        excited = rng.random(self.modes.shape[1]) < share
+        amplitude = np.sqrt(BOLTZMANN * temperature / share) * excited
+        shift = self.modes @ (amplitude * rng.normal(size=len(amplitude)))
+        pos = self.pos + shift.reshape(-1, 3)
         kind = rng.random()
         free = [n for n, rotor in enumerate(self.rotors) if rotor[3]]
         turned = rng.choice(free) if free and kind < self.settings.torsions else None

@@ -136,12 +136,13 @@ def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
     figure, axes = _figure(len(tables), 2, width=3.2, height=2.6)
     for (model, table), (top, bottom) in zip(tables.items(), axes.T, strict=True):
         known, found = table["reference_cm1"], table["frequency_cm1"]
-        top.hexbin(known, found, gridsize=60, bins="log", mincnt=1)
+        top.hexbin(known, found, gridsize=60, bins="log", mincnt=1, extent=(0, 4000, 0, 4000))
         top.plot([0, 4000], [0, 4000], color="black", linewidth=0.6)
         error = (found - known).abs().mean()
         top.set_title(f"{model}: MAE {error:.1f} cm$^{{-1}}$", fontsize="medium")
         top.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
-        bottom.hexbin(known, found - known, gridsize=60, bins="log", mincnt=1)
+        extent = (0, 4000, -300, 300)
+        bottom.hexbin(known, found - known, gridsize=60, bins="log", mincnt=1, extent=extent)
         bottom.axhline(0, color="black", linewidth=0.6)
         bottom.set_ylim(-300, 300)
         bottom.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
@@ -181,7 +182,8 @@ def scan(name: str, table: pd.DataFrame) -> Figure:
             axis.plot(rows["at"], rows[surface], style, linewidth=1, label=surface)
         if len(rows):
             axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
-            axis.set_ylim(-0.5, min(12, 1.1 * np.nanmax(rows[surfaces].to_numpy())))
+            low, high = np.nanmin(rows[surfaces]), min(12, np.nanmax(rows[surfaces]))
+            axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axis.set_ylabel("energy (eV)")
     axes[0, 0].legend(fontsize="small")
     figure.suptitle(f"{name}: one bond stretched and turned, the rest rigid", fontsize="medium")
