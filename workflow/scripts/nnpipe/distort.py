@@ -96,7 +96,7 @@ class Distorter:
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
         cold, hot = np.log([self.settings.coldest_k, self.settings.hottest_k])
         temperature = np.exp(rng.uniform(cold, hot))
-        # some modes take the energy of all, so that soft ones are seen without the noise of stiff ones
+        # some modes take the energy of all: soft ones are seen without the noise of stiff ones
         share = rng.uniform(*EXCITED)
         excited = rng.random(self.modes.shape[1]) < share
         amplitude = np.sqrt(BOLTZMANN * temperature / share) * excited
