@@ -21,8 +21,6 @@ from ase.md.velocitydistribution import thermalize_momenta
 from tblite.ase import TBLite
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
-
 from nnpipe.molecules import read_molecules
 from nnpipe.qm import NotConverged, dft, gfn2
 from nnpipe.qm9 import SADDLE_POINTS

@@ -1,0 +1,116 @@
+"""Dynamics of a trained model beyond what the workflow runs, one command per table.
+
+    python benchmarks/dynamics.py seeds         # aspirin, 500 K, 0.5 fs, 100 ps, five seeds
+    python benchmarks/dynamics.py molecules     # 100 test molecules, 20 larger ones, 300 K, 50 ps
+    python benchmarks/dynamics.py conservation  # aspirin, NVE from 300 K, 50 ps, half the step too
+
+The workflow must have run. `--model mlp` takes another model, `--length-ps 5` another length.
+Tables and trajectories go to results/benchmarks.
+"""
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from ase.io import read
+
+from nnpipe import load_calculator
+from nnpipe.device import use_threads
+from nnpipe.geometry import from_smiles
+from nnpipe.md import Settings, simulate
+from nnpipe.minima import held_out
+from nnpipe.molecules import read_molecules
+from nnpipe.store import write_csv
+
+ROOT = Path(__file__).parents[1]
+LARGER = {
+    "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
+    "paracetamol": "CC(=O)Nc1ccc(O)cc1",
+    "ibuprofen": "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "caffeine": "Cn1cnc2c1c(=O)n(C)c(=O)n2C",
+    "naproxen": "CC(c1ccc2cc(OC)ccc2c1)C(=O)O",
+    "lidocaine": "CCN(CC)CC(=O)Nc1c(C)cccc1C",
+    "benzocaine": "CCOC(=O)c1ccc(N)cc1",
+    "nicotine": "CN1CCCC1c1cccnc1",
+    "melatonin": "CC(=O)NCCc1c[nH]c2ccc(OC)cc12",
+    "dopamine": "NCCc1ccc(O)c(O)c1",
+    "adrenaline": "CNCC(O)c1ccc(O)c(O)c1",
+    "glucose": "OCC1OC(O)C(O)C(O)C1O",
+    "vanillin": "COc1cc(C=O)ccc1O",
+    "menthol": "CC(C)C1CCC(C)CC1O",
+    "camphor": "CC1(C)C2CCC1(C)C(=O)C2",
+    "flurbiprofen": "CC(C(=O)O)c1ccc(c(F)c1)-c1ccccc1",
+    "phenacetin": "CCOc1ccc(NC(C)=O)cc1",
+    "tryptophan": "NC(Cc1c[nH]c2ccccc12)C(=O)O",
+    "estradiol": "CC12CCC3c4ccc(O)cc4CCC3C1CCC2O",
+    "testosterone": "CC12CCC3C(CCC4=CC(=O)CCC34C)C1CCC2O",
+}
+
+
+def seeds(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings]]:
+    """Replicas of aspirin."""
+    return [from_smiles(LARGER["aspirin"])] * 5, ["aspirin"] * 5, [settings]
+
+
+def molecules(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings]]:
+    """Test molecules of QM9 and larger ones."""
+    table, _ = read_molecules(ROOT / "results/data/qm9.safetensors")
+    systems, names = [], []
+    for row in held_out(table, ROOT / "results/data/split.csv", 100):
+        index, z, pos = table.geometry(row)
+        systems.append(Atoms(z, pos))
+        names.append(f"qm9_{index}")
+    return [*systems, *map(from_smiles, LARGER.values())], [*names, *LARGER], [settings]
+
+
+def conservation(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings]]:
+    """Aspirin without a thermostat, in double precision, at two timesteps."""
+    halves = [replace(settings, timestep_fs=settings.timestep_fs / n, frame_fs=2.0) for n in (1, 2)]
+    return [from_smiles(LARGER["aspirin"])], ["aspirin"], halves
+
+
+STUDIES = {
+    "seeds": (seeds, Settings(temperature_k=500.0, length_ps=100.0, frame_fs=100.0)),
+    "molecules": (molecules, Settings(temperature_k=300.0, length_ps=50.0, frame_fs=100.0)),
+    "conservation": (conservation, Settings("nve", temperature_k=300.0, length_ps=50.0)),
+}
+
+
+def main() -> None:
+    """Run one study and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--model", default="gnn")
+    parser.add_argument("--length-ps", type=float)
+    parser.add_argument("--timestep-fs", type=float)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    use_threads(options.threads)
+    study, settings = STUDIES[options.study]
+    changes = {key: getattr(options, key) for key in ("length_ps", "timestep_fs")}
+    settings = replace(settings, **{key: value for key, value in changes.items() if value})
+    systems, names, runs = study(settings)
+    dtype = "float64" if options.study == "conservation" else "float32"
+    rows = []
+    for number, run in enumerate(runs):
+        stem = ROOT / f"results/benchmarks/{options.study}_{options.model}"
+        calculator = load_calculator(ROOT / "results/models" / options.model, dtype, compiled=True)
+        trajectory = stem.with_name(f"{stem.name}_{number}.xyz")
+        trajectory.parent.mkdir(parents=True, exist_ok=True)
+        summaries = simulate(systems, calculator, run, trajectory, options.model, names)
+        rows += map(asdict, summaries)
+        if options.study == "conservation":
+            total = [frame.info["total_energy"] for frame in read(trajectory, ":")]
+            rows[-1]["total_energy_std_mev"] = 1000 * float(np.std(total))
+    table = pd.DataFrame(rows)
+    write_csv(table, stem.with_suffix(".csv"))
+    print(table.to_string(index=False))
+    whole = table["ended"] == "complete"
+    print(f"{whole.sum()} of {len(table)} complete, {table['hydrogen_lost'].sum()} lost a hydrogen")
+
+
+if __name__ == "__main__":
+    main()
