@@ -1,0 +1,104 @@
+"""What is said of a potential energy surface: minima, frequencies, scans, spectra, force errors."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from scipy.spatial.transform import Rotation
+from tblite.ase import TBLite
+
+from nnpipe.evaluate import force_errors
+from nnpipe.minima import at_minima, held_out, relax, rmsd, summary
+from nnpipe.qm import gfn2
+from nnpipe.scan import scan
+from nnpipe.spectrum import vibrational_density
+from nnpipe.splits import read_split, write_split
+from nnpipe.vibrations import hessian
+
+XTB = TBLite(method="GFN2-xTB", verbosity=0)
+
+
+def test_gfn2_at_its_own_minima_is_as_far_from_qm9_as_is_known(molecules):
+    """Minima within 0.1 Å, frequencies within some 30 cm^-1, no imaginary one."""
+    rows = np.array([6, 7, 20, 40])
+    table = at_minima(
+        molecules, rows, XTB, lambda atoms: hessian(gfn2(atoms.numbers), atoms.positions)
+    )
+    row = summary("GFN2-xTB", table)
+    assert row["n_molecules"] == 4
+    assert row["n_modes"] == sum(len(molecules.modes(r)) for r in rows)
+    assert 10 < row["mae_cm1"] < 60
+    assert row["imaginary_fraction"] == 0
+    assert row["converged_fraction"] == row["within_0.3_a_fraction"] == 1
+    assert 0.001 < row["mean_rmsd_a"] < 0.1
+
+
+def test_relaxation_finds_the_minimum_from_nearby():
+    water = molecule("H2O")
+    first, found = relax(water, XTB)
+    water.rattle(0.05, seed=1)
+    again, _ = relax(water, XTB)
+    assert found
+    np.testing.assert_allclose(first.get_all_distances(), again.get_all_distances(), atol=2e-3)
+
+
+def test_rmsd_is_that_of_heavy_atoms_best_superposed():
+    ethanol = molecule("CH3CH2OH")
+    turned = ethanol.copy()
+    turned.positions = ethanol.positions @ Rotation.random(rng=1).as_matrix().T + 3.0
+    turned.positions[ethanol.numbers == 1] += 1.0
+    assert rmsd(ethanol, turned) == pytest.approx(0, abs=1e-6)
+    turned.positions[0] += 0.5
+    assert 0.1 < rmsd(ethanol, turned) < 0.3
+    assert rmsd(molecule("CH4"), molecule("CH4")) == pytest.approx(0, abs=1e-9)
+
+
+def test_held_out_molecules_are_test_molecules_at_minima(molecules, tmp_path):
+    write_split(molecules.index, 100, 50, 250, 0, tmp_path / "split.csv")
+    rows = held_out(molecules, tmp_path / "split.csv", 400)
+    parts = read_split(tmp_path / "split.csv", molecules.index)
+    assert set(rows) <= set(parts["test"])
+    assert not {6620, 59818} & set(molecules.index[rows].tolist())
+    assert len(held_out(molecules, tmp_path / "split.csv", 7)) == 7
+
+
+def test_a_scan_of_ethane_shows_its_bond_and_its_barrier():
+    """C-C at 1.53 Å, some eV to break it, three barriers of some 0.12 eV around it."""
+    ethane, _ = relax(molecule("C2H6"), XTB)
+    table = scan(ethane, {"xtb": XTB})
+    stretch = table[table["scan"] == "stretch"].set_index("at")["xtb"]
+    torsion = table[table["scan"] == "torsion"].set_index("at")["xtb"]
+    assert stretch.idxmin() == pytest.approx(1.53, abs=0.06)
+    assert 3 < stretch.iloc[-1] < 8
+    assert torsion[0] == pytest.approx(torsion[360], abs=1e-6)
+    assert torsion[120] == pytest.approx(0, abs=0.01)
+    assert 0.05 < torsion[60] < 0.25
+    assert scan(molecule("H2O"), {"xtb": XTB}).empty
+
+
+def test_a_spectrum_has_its_peak_where_the_oscillator_is():
+    """1,600 and, weaker, 3,000 cm^-1, in units of the textbook: c in cm/fs."""
+    time = np.arange(5000) * 2.0
+    velocities = np.zeros((5000, 2, 3))
+    velocities[:, 0, 0] = np.cos(2 * np.pi * 2.99792458e-5 * 1600 * time)
+    velocities[:, 1, 2] = 0.3 * np.cos(2 * np.pi * 2.99792458e-5 * 3000 * time)
+    wavenumber, density = vibrational_density(velocities, np.array([12.0, 1.0]), 2.0)
+    assert wavenumber[density.argmax()] == pytest.approx(1600, abs=5)
+    high = wavenumber > 2000
+    assert wavenumber[high][density[high].argmax()] == pytest.approx(3000, abs=5)
+    assert np.trapezoid(density, wavenumber) == pytest.approx(1)
+
+
+def test_force_errors_are_of_components_and_per_reference():
+    frames = []
+    for name, force in (("a", 1.0), ("a", 2.0), ("b", 3.0)):
+        atoms = Atoms("H", info={"reference": name})
+        atoms.calc = SinglePointCalculator(atoms, forces=[[force, 0.0, 0.0]])
+        frames.append(atoms)
+    predicted = [np.array([[1.0, 0.3, 0.0]]), np.array([[2.0, 0.0, 0.0]]), -frames[2].get_forces()]
+    first, second = force_errors("m", frames, predicted)
+    assert (first["reference"], first["n_frames"]) == ("a", 2)
+    assert first["mae_mev_per_a"] == pytest.approx(50)
+    assert first["rmse_mev_per_a"] == pytest.approx(300 / np.sqrt(6))
+    assert second["cosine"] == pytest.approx(-1)
