@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .vibrations import Surface
+
 REACH = 0.5  # Å, change of a length beyond which the terms level off: far from the minimum nothing
 # is known of their sum, and what is cheap is left as it is
 MORSE = 2.0  # 1/Å, of the term in the curvature: bonds soften when they stretch
@@ -73,3 +75,14 @@ def anchor(pos: np.ndarray, forces: np.ndarray, curvature: np.ndarray | float = 
     slope = weight * (scaled.T @ np.linalg.solve(normal, forces.ravel()))
     remainder = forces - (slope @ jacobian).reshape(pos.shape)
     return Anchor(pos, length, slope, np.broadcast_to(curvature, length.shape), remainder)
+
+
+def bent(surface: Surface, pos: np.ndarray, curvature: np.ndarray | float = 0.0) -> Surface:
+    """The surface with the terms that make it stationary at `pos` (N, 3) Å; see `anchor`."""
+    terms = anchor(pos, surface(pos)[1], curvature)
+
+    def whole(moved: np.ndarray) -> tuple[float, np.ndarray]:
+        (energy, forces), (more, pull) = surface(moved), terms(moved)
+        return energy + more, forces + pull
+
+    return whole

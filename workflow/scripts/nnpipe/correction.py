@@ -3,7 +3,9 @@
 GFN2-xTB's bonds are too soft by a bias that depends on the two elements and the length. A spring
 constant for every pair of atoms, a smooth function of both, is fitted so that the frequencies at
 the minima become those of the data set: a change H' of the Hessian changes the square of mode n by
-v_n^T H' v_n to first order, which is linear in the constants.
+v_n^T H' v_n to first order, which is linear in the constants. The Hessian is that of the surface
+made stationary (nnpipe.anchor): the terms that do it pull along bonds, and what pulls along a bond
+has a curvature across it.
 """
 
 import json
@@ -16,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from .anchor import pairs
+from .anchor import bent, pairs
 from .errors import InputError
 from .molecules import Molecules
 from .qm import Method, NotConverged
@@ -65,7 +67,7 @@ def kinds(z: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Known:
-    """A molecule at its minimum with a cheap Hessian and the frequencies it should have."""
+    """A molecule at its minimum, with the Hessian and the frequencies it has and should have."""
 
     z: np.ndarray  # (N,)
     pos: np.ndarray  # (N, 3) Å
@@ -139,7 +141,7 @@ def write_correction(
         if index in SADDLE_POINTS or len(z) < 3:
             continue
         try:
-            entry = Known(z, pos, hessian(method(z), pos), frequencies)
+            entry = Known(z, pos, hessian(bent(method(z), pos), pos), frequencies)
         except NotConverged as error:
             log.warning("molecule %d: left out: %s", index, error)
             continue
