@@ -92,7 +92,7 @@ class NeuralCalculator(Calculator):
             shape = (*batch.neighbours.shape, batch.size)
             try:
                 if shape not in self.programs:
-                    self.programs = {shape: compiled_energy_forces(self.potential, batch)}
+                    self.programs[shape] = compiled_energy_forces(self.potential, batch)
                 return self.programs[shape](batch)
             except (
                 InductorError,
