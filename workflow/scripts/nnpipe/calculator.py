@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,7 +55,8 @@ class NeuralCalculator(Calculator):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.compiled, self.programs = compiled, {}
+        self.compiled = compiled
+        self.programs: dict[tuple[int, ...], Callable[[Batch], tuple[Tensor, Tensor]]] = {}
         self.device, self.dtype = pick_device(device), DTYPES[dtype]
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +96,8 @@ def compiled_energy_forces(
     names = [name for name, value in vars(example).items() if isinstance(value, Tensor)]
 
     def program(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        batch = replace(example, **dict(zip(names, tensors, strict=True)))
+        values: dict[str, Any] = dict(zip(names, tensors, strict=True))
+        batch = replace(example, **values)
 
         def energy_of(pos: Tensor) -> tuple[Tensor, Tensor]:
             energy = potential(batch.at(pos))
