@@ -233,11 +233,11 @@ def trajectory(frames: list[Atoms], summaries: list[dict], limit_a: float) -> Fi
     top.axhline(first["temperature_k"], color="black", linewidth=0.6, linestyle="--")
     top.set_ylabel("temperature (K)")
     middle.set_ylabel("energy (eV)")
-    middle.legend(fontsize="small")
+    middle.legend(fontsize="small", loc="upper right", ncols=2)
     for axis, parts in seen.items():
         values = np.concatenate(parts)
         margin = 0.1 * np.ptp(values) + 1e-3
-        axis.set_ylim(values.min() - margin, values.max() + margin)
+        axis.set_ylim(values.min() - margin, values.max() + 3 * margin)
     bottom.axhline(limit_a, color="black", linewidth=0.6, linestyle="--")
     bottom.set_ylabel("largest bond\ndeviation (Å)")
     bottom.set_xlabel("time (ps)")
