@@ -117,17 +117,19 @@ def test_threads_are_a_share_of_what_exists(monkeypatch, threads, promised, core
 
 
 def test_a_compiled_program_gives_the_same(architecture, aspirin):
-    """Also when atoms come and go at the cutoff."""
+    """Also when atoms come and go at the cutoff, and for molecules of any size."""
     potential = potential_of(architecture)
     plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
     fast = NeuralCalculator(potential, ELEMENTS, "float32", "cpu", compiled=True)
     rng = np.random.default_rng(0)
-    for _ in range(5):
-        aspirin.rattle(0.02, rng=rng)
-        energy, forces = plain.get_potential_energy(aspirin), plain.get_forces(aspirin)
-        assert fast.get_potential_energy(aspirin) == pytest.approx(energy, abs=1e-4)
-        np.testing.assert_allclose(fast.get_forces(aspirin), forces, atol=1e-4)
-    assert fast.compiled == (architecture in ("mlp", "gnn"))  # schnet's shapes depend on the data
+    for atoms in (aspirin, molecule("CH3CH2OH"), molecule("H2O"), aspirin):
+        atoms.rattle(0.02, rng=rng)
+        energy, forces = plain.get_potential_energy(atoms), plain.get_forces(atoms)
+        assert fast.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-4)
+        np.testing.assert_allclose(fast.get_forces(atoms), forces, atol=1e-4)
+    works = architecture in ("mlp", "gnn")  # schnet's shapes depend on the data
+    assert fast.energy_forces.works == works
+    assert len(fast.energy_forces.programs) == works
 
 
 def test_without_a_compiler_it_goes_on_without_compilation(aspirin, monkeypatch, caplog):
@@ -137,5 +139,5 @@ def test_without_a_compiler_it_goes_on_without_compilation(aspirin, monkeypatch,
     calculator = NeuralCalculator(potential_of("mlp"), ELEMENTS, "float32", "cpu", compiled=True)
     aspirin.calc = calculator
     assert np.isfinite(aspirin.get_forces()).all()
-    assert not calculator.compiled
+    assert not calculator.energy_forces.works
     assert "going on without compilation" in caplog.text

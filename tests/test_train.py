@@ -20,13 +20,23 @@ from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.checkpoint import load_model, load_tensors, read_info
 from nnpipe.errors import InputError
 from nnpipe.fit import fit, make_potential
+from nnpipe.fused import Fused
 from nnpipe.geometry import parse_smiles
+from nnpipe.models import build
 from nnpipe.molecules import pointers, read_molecules
 from nnpipe.neighbours import neighbours
 from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
 from nnpipe.splits import read_split, write_split
-from nnpipe.train import Diverged, Settings, learning_rate, predict, train
+from nnpipe.train import (
+    Diverged,
+    Settings,
+    gradients,
+    interleaved,
+    learning_rate,
+    predict,
+    train,
+)
 
 QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
 
@@ -166,6 +176,38 @@ def test_force_labels_teach_forces():
         errors.append((forces - test.forces).norm(dim=1).mean().item())
     assert errors[1] < 0.5 * errors[0]
     assert errors[1] < 0.35 * test.forces.norm(dim=1).mean()
+
+
+def test_a_compiled_step_gives_the_same_gradients():
+    """For batches of other sizes too."""
+    data = mmff_frames("CCO", 20)
+    potential = make_potential(build("gnn", {"cutoff": CUTOFF, "layers": 1}), data, "energy")
+    step = gradients(potential, QUICK)
+    fused = Fused(step)
+    for number in (20, 7):
+        rows = torch.arange(number)
+        args = (data.batch(rows), potential.residual(data)[rows], data.forces[: number * 9])
+        for some, other in zip(fused(*args), step(*args), strict=True):
+            torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
+    assert fused.works
+    assert len(fused.programs) == 1
+
+
+def test_minima_are_mixed_into_every_epoch(data, validation):
+    """Each is seen as many times as was asked for, all along."""
+    settings = replace(QUICK, minima_passes=2)
+    mixed = interleaved(data, validation, settings, 0)
+    for kind, size, passes in ((False, len(data), 1), (True, len(validation), 2)):
+        seen = torch.cat([rows for which, rows in mixed if which == kind])
+        assert torch.equal(seen.bincount(), torch.full((size,), passes))
+        places = np.array([place for place, (which, _) in enumerate(mixed) if which == kind])
+        assert abs(places.mean() - (len(mixed) - 1) / 2) < 0.1 * len(mixed)
+    assert not all(
+        torch.equal(rows, other)
+        for (_, rows), (_, other) in zip(
+            mixed, interleaved(data, validation, settings, 1), strict=False
+        )
+    )
 
 
 def part(data: Dataset, start: int, end: int) -> Dataset:

@@ -70,14 +70,12 @@ def assemble(
     index: np.ndarray,
     offset: np.ndarray,
     molecule: np.ndarray | None = None,
-    slots: int = 1,
 ) -> Batch:
     """The batch of systems from their pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
     neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `molecule` (N,), from 0
-    and ascending, says which system an atom is of; without it all are of one. The number of slots
-    for neighbours is a multiple of `slots`.
+    and ascending, says which system an atom is of; without it all are of one.
     """
-    atoms, width = len(z), slots * max(-(-int(counts.max(initial=0)) // slots), 1)
+    atoms, width = len(z), max(int(counts.max(initial=0)), 1)
     mask = np.arange(width) < counts[:, None]
     neighbours = np.repeat(np.arange(atoms)[:, None], width, 1)
     neighbours[mask] = index
@@ -180,17 +178,25 @@ def load_dataset(
 
 
 def load_labels(
-    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str
+    path: str | Path,
+    index: np.ndarray,
+    cutoff: float,
+    molecules_digest: str,
+    minima: bool = True,
 ) -> Dataset:
     """The labelled geometries of the molecules with QM9's numbers `index`, copied into memory.
 
+    Without `minima` the first of each molecule is left out.
     Neighbours are those within `cutoff` Å. Raises InputError if there are none that far, or if the
     labels are not of the table with that digest.
     """
     table, header = store.read(path, "labels")
     if header["provenance"].get("molecules") != molecules_digest:
         raise InputError(f"{path}: made from other molecules; make it again")
-    rows = np.flatnonzero(np.isin(table["index"], index))
+    wanted = np.isin(table["index"], index)
+    if not minima:
+        wanted[np.unique(table["index"], return_index=True)[1]] = False
+    rows = np.flatnonzero(wanted)
     atoms, ptr = ragged(table["ptr"], rows)
     slots, first = ragged(table["first"], atoms)
     _check_cutoff(path, cutoff, header["cutoff"])

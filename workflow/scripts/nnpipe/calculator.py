@@ -1,8 +1,6 @@
 """Trained models as ASE calculators."""
 
 import copy
-import logging
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,27 +10,18 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
-from torch._inductor.exc import InductorError
 
 from .batch import Batch, assemble
 from .checkpoint import load_model
 from .device import pick_device
 from .errors import InputError
+from .fused import Fused
 from .geometry import check_elements
 from .molecules import pointers
 from .neighbours import neighbours
-from .potential import (
-    Potential,
-    compiled_energy_forces,
-    energy_forces,
-    energy_forces_virial,
-)
+from .potential import Potential, energy_forces, energy_forces_virial
 
-log = logging.getLogger(__name__)
 SYSTEM = "system"  # name of the array that says which system an atom is of
-SLOTS = (
-    8  # a compiled program's number of neighbours is a multiple of it, so that it rarely changes
-)
 HESSIAN_ATOMS = 2000  # atoms in a batch of displaced geometries
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -55,12 +44,11 @@ class NeuralCalculator(Calculator):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.compiled = compiled
-        self.programs: dict[tuple[int, ...], Callable[[Batch], tuple[Tensor, Tensor]]] = {}
         self.device, self.dtype = pick_device(device), DTYPES[dtype]
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
+        self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
 
     def calculate(
         self,
@@ -88,21 +76,10 @@ class NeuralCalculator(Calculator):
         self.results["energy"] = self.results["free_energy"] = energy.sum().item()
         self.results["forces"] = forces.double().cpu().numpy()
 
-    def energy_forces(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Energies (B,) eV and forces (N, 3) eV/Å, by a compiled program if that is wanted."""
-        if self.compiled:
-            shape = (*batch.neighbours.shape, batch.size)
-            try:
-                if shape not in self.programs:
-                    self.programs[shape] = compiled_energy_forces(self.potential, batch)
-                return self.programs[shape](batch)
-            except (
-                InductorError,
-                RuntimeError,
-            ) as error:  # no compiler, or a model of moving shapes
-                log.warning("going on without compilation: %s", str(error).splitlines()[0])
-                self.compiled = False
-        return energy_forces(self.potential, batch)
+    def _energy_forces(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Energies (B,) eV and forces (N, 3) eV/Å."""
+        energy, forces = energy_forces(self.potential, batch)
+        return energy.detach(), forces
 
     def batch(
         self, z: np.ndarray, pos: np.ndarray, owner: np.ndarray, cell: np.ndarray, pbc: np.ndarray
@@ -116,8 +93,7 @@ class NeuralCalculator(Calculator):
         index = [near + start for near, start in zip(index, ends, strict=False)]
         offset = np.concatenate(shift) @ cell
         pairs = (np.concatenate(counts), np.concatenate(index), offset)
-        batch = assemble(z, pos, *pairs, owner, SLOTS if self.compiled else 1)
-        return batch.to(self.device, self.dtype)
+        return assemble(z, pos, *pairs, owner).to(self.device, self.dtype)
 
     def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
         """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.
@@ -132,7 +108,7 @@ class NeuralCalculator(Calculator):
             owner = np.repeat(np.arange(len(some)), len(atoms))
             z = np.tile(atoms.numbers, len(some))
             batch = self.batch(z, pos, owner, atoms.cell.array, atoms.pbc)
-            forces = energy_forces(self.potential, batch)[1]
+            forces = self.energy_forces(batch)[1]
             parts.append(forces.double().cpu().numpy().reshape(len(some), size))
         forward, backward = np.split(np.concatenate(parts), 2)
         hessian = (backward - forward) / (2 * step)

@@ -76,9 +76,10 @@ def fit(
     """Train a model on the split's training molecules and write it to `folder`.
 
     model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. With `labels`
-    it is trained on the labelled geometries of those molecules, energies and forces; references are
-    of the minima. With `start`, the folder of a model of the same architecture and hyperparameters,
-    training begins with its weights. `code` stands for the code in the checkpoint's identity.
+    it is trained on the labelled geometries of those molecules, energies and forces, and on the
+    energies of their minima; references are of the minima. With `start`, the folder of a model of
+    the same architecture and hyperparameters, training begins with its weights. `code` stands for
+    the code in the checkpoint's identity.
     """
     where = pick_device(device)
     table, header = read_store(molecules, "molecules")
@@ -93,9 +94,12 @@ def fit(
     if start:
         begin(model, start, architecture, hyperparameters)
     potential = make_potential(model, data, target, unit).to(where)
-    n_train = len(data)
+    n_train, minima = len(data), None
     if labels:
-        data = load_labels(labels, index, hyperparameters["cutoff"], header["digest"])
+        minima = data.to(where) if settings.minima_passes else None
+        data = load_labels(
+            labels, index, hyperparameters["cutoff"], header["digest"], minima is None
+        )
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
         "%s of %d parameters on %s, %d threads; %d molecules, %d geometries; %s +- %.4g %s",
@@ -125,6 +129,7 @@ def fit(
         checkpoint,
         identity,
         write_metrics,
+        minima,
     )
     write_metrics(progress.history)
     factor, small = readable(unit)
@@ -142,7 +147,7 @@ def fit(
             scale=potential.scale,
             seed=settings.seed,
             n_train=n_train,
-            n_geometries=len(data),
+            n_geometries=len(data) + (len(minima) if minima else 0),
             parameters=parameters,
             train_seconds=progress.seconds,
             peak_memory_mb=peak_memory_mb(where),

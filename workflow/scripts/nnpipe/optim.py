@@ -58,9 +58,10 @@ class SOAP(torch.optim.Optimizer):
                 return  # the first gradient only sets up the basis
         state["step"] += 1
         step = state["step"].item()
-        state["mean"].lerp_(gradient, 1 - beta1)
-        state["square"].lerp_(_rotate(gradient, state, sides).square(), 1 - beta2)
-        mean = _rotate(state["mean"], state, sides) / (1 - beta1**step)
+        turned = _rotate(gradient, state, sides)
+        state["mean"].lerp_(turned, 1 - beta1)  # both moments are kept in the eigenbasis
+        state["square"].lerp_(turned.square(), 1 - beta2)
+        mean = state["mean"] / (1 - beta1**step)
         root = (state["square"] / (1 - beta2**step)).sqrt() + group["eps"]
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         parameter.sub_(_rotate(mean / root, state, sides, back=True), alpha=group["lr"])
@@ -92,5 +93,7 @@ def _refresh(state: dict[str, Tensor], side: str) -> None:
     basis, outer = state[f"{side}_basis"], state[side]
     order = (basis * (outer @ basis)).sum(0).argsort(descending=True)
     state["square"] = state["square"].index_select(0 if side == "left" else 1, order)
+    mean = _rotate(state["mean"], state, [side], back=True)
     # contiguous, as a state from a checkpoint is: rounding depends on the layout
     state[f"{side}_basis"] = torch.linalg.qr(outer @ basis[:, order])[0].contiguous()
+    state["mean"] = _rotate(mean, state, [side])

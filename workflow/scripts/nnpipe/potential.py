@@ -1,12 +1,9 @@
 """A model with its atomic references: energies, forces and stress for every model alike."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from .batch import Batch, Dataset
 from .repulsion import Repulsion
@@ -83,37 +80,3 @@ def energy_forces_virial(potential: nn.Module, batch: Batch) -> tuple[Tensor, Te
     energy = potential(batch.at(pos).strained(strain))
     gradient, virial = torch.autograd.grad(energy.sum(), (pos, strain))
     return energy, -gradient, virial
-
-
-def compiled_energy_forces(
-    potential: nn.Module, example: Batch
-) -> Callable[[Batch], tuple[Tensor, Tensor]]:
-    """`energy_forces` as one compiled program for batches of the shape of `example`.
-
-    The gradient is traced together with the energy and both are fused by torch.compile, which needs
-    a C++ compiler on the CPU; compilation takes some ten seconds, at the first call.
-    """
-    names = [name for name, value in vars(example).items() if isinstance(value, Tensor)]
-
-    def program(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        values: dict[str, Any] = dict(zip(names, tensors, strict=True))
-        batch = replace(example, **values)
-
-        def energy_of(pos: Tensor) -> tuple[Tensor, Tensor]:
-            energy = potential(batch.at(pos))
-            return energy.sum(), energy
-
-        gradient, energy = torch.func.grad(energy_of, has_aux=True)(batch.pos)
-        return energy, -gradient
-
-    def tensors_of(batch: Batch) -> list[Tensor]:
-        return [getattr(batch, name) for name in names]
-
-    with torch.no_grad():
-        fused = torch.compile(make_fx(program)(*tensors_of(example)), dynamic=False)
-
-    def compiled(batch: Batch) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            return fused(*tensors_of(batch))
-
-    return compiled

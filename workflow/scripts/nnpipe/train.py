@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import units
-from .batch import Dataset, cut
+from .batch import Batch, Dataset, cut
 from .checkpoint import load_tensors, save_tensors
 from .errors import InputError
+from .fused import Fused
 from .optim import SOAP
 from .potential import Potential, energy_forces
 
@@ -39,9 +41,11 @@ class Settings:
     clip_norm: float = 10.0
     huber: float = 0.02
     force_huber: float = 0.2
+    minima_passes: int = 0
     energy_weight: float = 1.0
     force_weight: float = 1.0
     checkpoint_seconds: float = 60.0
+    compiled: bool = False
 
 
 def learning_rate(settings: Settings, step: int, progress: float) -> float:
@@ -50,19 +54,38 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
     return settings.learning_rate * warm * (0.505 + 0.495 * math.cos(math.pi * progress))
 
 
-def shuffled(data: Dataset, settings: Settings, epoch: int) -> list[Tensor]:
-    """The batches of an epoch, the same for the same seed and epoch.
+def shuffled(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
+    """The batches of a pass over the data, the same for the same seed.
 
     Some dozen molecules at a time are put in the order of their number of neighbours before they
     are cut, so that a batch is not padded to the width of its one crowded molecule.
     """
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + seed)
     order = torch.randperm(len(data), generator=generator)
     slots = data.slots.cpu()
     bucket = max(1, min(BUCKET, len(data) // BUCKET))  # too coarse an order would fix the batches
     order = torch.cat([some[slots[some].argsort(stable=True)] for some in order.split(bucket)])
     batches = cut(data, order, settings.batch_atoms, settings.batch_pairs)
     return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
+
+
+def interleaved(
+    data: Dataset, minima: Dataset | None, settings: Settings, epoch: int
+) -> list[tuple[bool, Tensor]]:
+    """The batches of an epoch, evenly mixed: (False, rows of `data`) and, `minima_passes` times in
+    all, (True, rows of `minima`).
+    """
+    passes = settings.minima_passes if minima else 0
+    kinds = [shuffled(data, settings, epoch), []]
+    for number in range(passes):
+        assert minima
+        kinds[1] += shuffled(minima, settings, epoch * passes + number)
+    placed = [
+        ((place + 0.5) / len(batches), kind, rows)
+        for kind, batches in enumerate(kinds)
+        for place, rows in enumerate(batches)
+    ]
+    return [(bool(kind), rows) for _, kind, rows in sorted(placed, key=lambda one: one[:2])]
 
 
 def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) -> Tensor:
@@ -99,20 +122,31 @@ def train(
     checkpoint: str | Path | None = None,
     identity: str = "",
     after_epoch: Callable[[list[dict[str, float]]], None] = lambda history: None,
+    minima: Dataset | None = None,
 ) -> Progress:
     """Train `potential` in place; it ends with the exponential average of the weights.
 
-    `data` and `validation` lie on the potential's device. The state is written to `checkpoint`
+    `data`, `validation` and `minima`, whose energies alone are seen `minima_passes` times an epoch,
+    lie on the potential's device. The state is written to `checkpoint`
     every `checkpoint_seconds` and at the end; if one of the same `identity` is there, the training
     goes on from it and ends with the weights of an uninterrupted run. `after_epoch` gets the
     history, one entry an epoch. Raises Diverged when the loss is not finite; the checkpoint is then
     the last good one.
     """
     averaged = copy.deepcopy(potential).requires_grad_(False)
-    model, average, labels = potential.model, averaged.model, potential.residual(data)
-    optimizer = SOAP(model.parameters(), settings.learning_rate, settings.weight_decay)
+    model, average = potential.model, averaged.model
+    sources = [(data, potential.residual(data))]
+    if minima:
+        sources.append((minima, potential.residual(minima)))
+    parameters = list(model.parameters())
+    optimizer = SOAP(parameters, settings.learning_rate, settings.weight_decay)
     progress = _resume(checkpoint, identity, model, average, optimizer)
-    total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=labels.device)
+    step = gradients(potential, settings)
+    if settings.compiled:
+        step = Fused(step)
+        for source in sources:  # with the same example after a restart
+            step(*_cut(*source, shuffled(source[0], settings, 0)[0]))
+    total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     before, started = progress.seconds, time.monotonic()
     saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -131,28 +165,26 @@ def train(
             meta = {"identity": identity, "progress": asdict(progress)}
             save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
 
-    total = settings.epochs * len(data)
+    each = len(data) + (settings.minima_passes * len(minima) if minima else 0)
+    total = settings.epochs * each
     with tqdm(total=total, unit=" molecules", disable=None, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
-            batches = shuffled(data, settings, progress.epoch)
-            seen = progress.epoch * len(data) + sum(map(len, batches[: progress.batch]))
+            batches = interleaved(data, minima, settings, progress.epoch)
+            seen = progress.epoch * each + sum(len(b) for _, b in batches[: progress.batch])
             bar.update(seen - bar.n)
-            for rows in batches[progress.batch :]:
+            for kind, rows in batches[progress.batch :]:
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, progress.step, passed)
-                optimizer.zero_grad()
-                rows = rows.to(labels.device)
-                loss = _loss(potential, data, rows, labels, settings)
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+                loss, *found = step(*_cut(*sources[kind], rows))
+                for parameter, gradient in zip(parameters, found, strict=True):
+                    parameter.grad = gradient
+                nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
                 optimizer.step()
                 decay = min(settings.ema_decay, (1 + progress.step) / (10 + progress.step))
                 with torch.no_grad():
-                    torch._foreach_lerp_(
-                        list(average.parameters()), list(model.parameters()), 1 - decay
-                    )
-                total_loss += loss.detach() * len(rows)
+                    torch._foreach_lerp_(tuple(average.parameters()), tuple(parameters), 1 - decay)
+                total_loss += loss * len(rows)
                 progress.step += 1
                 progress.batch += 1
                 seen += len(rows)
@@ -171,7 +203,7 @@ def train(
                     "epoch": progress.epoch + 1,
                     "step": progress.step,
                     "learning_rate": optimizer.param_groups[0]["lr"],
-                    "train_loss": progress.loss / len(data),
+                    "train_loss": progress.loss / each,
                     "validation_mae": deviation.abs().mean().item(),
                     "validation_rmse": deviation.square().mean().sqrt().item(),
                     "seconds": progress.seconds,
@@ -181,7 +213,7 @@ def train(
             progress.epoch, progress.batch = progress.epoch + 1, 0
             factor, unit = units.readable(potential.unit)
             status = (
-                f"epoch {progress.epoch}/{settings.epochs}, loss {progress.loss / len(data):.4f},"
+                f"epoch {progress.epoch}/{settings.epochs}, loss {progress.loss / each:.4f},"
                 f" validation MAE {progress.history[-1]['validation_mae'] * factor:.1f} {unit}"
             )
             bar.set_postfix_str(status)
@@ -191,25 +223,37 @@ def train(
     return progress
 
 
-def _loss(
-    potential: Potential, data: Dataset, rows: Tensor, labels: Tensor, settings: Settings
-) -> Tensor:
-    """Mean loss over the molecules `rows`, without unit.
+def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[Tensor, ...]]:
+    """A function of a batch, labels (B,) and, if there are any, forces (N, 3) in their unit per Å:
+    the loss, and its gradients with respect to the model's parameters.
 
-    Errors of forces count as squares up to `force_huber` and linearly beyond (pseudo-Huber of the
-    error's length): a loss that is linear from the start takes the median of what it cannot tell
-    apart, which is nearer to zero than the mean, and makes vibrations too soft.
+    The loss, without unit, is a mean over molecules and atoms. Errors of forces count as squares up
+    to `force_huber` and linearly beyond (pseudo-Huber of the error's length): a loss that is linear
+    from the start takes the median of what it cannot tell apart, which is nearer to zero than the
+    mean, and makes vibrations too soft.
     """
-    batch, label, network = data.batch(rows), labels[rows], potential.network
-    if data.forces is None or not settings.force_weight:
-        value, force_loss = network(batch), labels.new_zeros(())
-    else:
-        value, forces = energy_forces(network, batch, create_graph=True)
-        deviation = forces - data.forces[data.atoms(rows)[0]] / potential.scale
-        knee = settings.force_huber / potential.scale
-        force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
-    energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
-    return settings.energy_weight * energy_loss + settings.force_weight * force_loss
+    network, parameters = potential.network, list(potential.model.parameters())
+    knee = settings.force_huber / potential.scale
+
+    def step(batch: Batch, label: Tensor, known: Tensor | None = None) -> tuple[Tensor, ...]:
+        if known is None or not settings.force_weight:
+            value, force_loss = network(batch), label.new_zeros(())
+        else:
+            value, forces = energy_forces(network, batch, create_graph=True)
+            deviation = forces - known / potential.scale
+            force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
+        energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
+        loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
+        return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
+
+    return step
+
+
+def _cut(data: Dataset, labels: Tensor, rows: Tensor) -> tuple[Any, ...]:
+    """What `gradients` needs of the molecules `rows`."""
+    rows = rows.to(labels.device)
+    forces = () if data.forces is None else (data.forces[data.atoms(rows)[0]],)
+    return data.batch(rows), labels[rows], *forces
 
 
 def _tensors(

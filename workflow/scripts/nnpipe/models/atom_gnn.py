@@ -59,10 +59,15 @@ class Layer(nn.Module):
         )
 
     def forward(self, h: Tensor, geometry: Tensor, neighbours: Tensor) -> Tensor:
-        """Features (N, F) after the round; `geometry` (N, 9 * radial, K)."""
-        around = self.project(h)[neighbours.flatten()].view(*neighbours.shape, -1)
-        density = torch.bmm(geometry, around).view(len(h), 9, -1)  # (N, 9, radial * channels)
-        mixed = [density[:, rows] @ weight for rows, weight in zip(DEGREES, self.mix, strict=True)]
+        """Features (N, F) after the round; `geometry` (N, K, 9 * radial)."""
+        atoms, slots = neighbours.shape
+        around = self.project(h)[neighbours.flatten()].view(atoms, slots, -1)
+        density = torch.bmm(around.transpose(1, 2), geometry).unflatten(2, (9, -1))
+        density = density.transpose(1, 2).flatten(2)  # (N, 9, channels * radial)
+        mixed = [
+            (density[:, rows].flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
+            for rows, weight in zip(DEGREES, self.mix, strict=True)
+        ]  # as products of matrices: compiled, one with the atoms as a batch is far slower
         return h + self.update(torch.cat([h, invariants(mixed[0][:, 0], *mixed[1:])], 1))
 
 
@@ -91,13 +96,12 @@ class AtomGNN(nn.Module):
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
 
     def geometry(self, vectors: Tensor) -> Tensor:
-        """(N, 9 * radial, K): radial functions times spherical harmonics of `vectors` (N, K, 3)."""
+        """(N, K, 9 * radial): spherical harmonics times radial functions of `vectors`."""
         distance = vectors.norm(dim=-1)
         radial = bessel(distance, self.radial, self.cutoff)
         radial = radial * envelope(distance / self.cutoff)[..., None]
         angular = spherical_harmonics(vectors / distance[..., None])
-        outer = angular[..., :, None] * radial[..., None, :]  # (N, K, 9, radial)
-        return outer.flatten(2).transpose(1, 2)
+        return (angular[..., :, None] * radial[..., None, :]).flatten(2)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from ..batch import FAR, Batch
 from .radial import bessel, envelope
@@ -41,13 +42,13 @@ class AtomMLP(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
-        distance = batch.vectors().norm(dim=-1)
-        sixteenth = distance[:, NEAREST : NEAREST + 1].sum(1, keepdim=True)  # 0 if there is none
-        limit = torch.where(sixteenth > 0, sixteenth, FAR).clamp(max=self.cutoff)
+        distance = pad(batch.vectors().norm(dim=-1), (0, NEAREST + 1), value=FAR)
+        neighbours = pad(batch.neighbours, (0, NEAREST))[:, :NEAREST]
+        limit = distance[:, NEAREST : NEAREST + 1].clamp(max=self.cutoff)  # where the 16th is
         distance = distance[:, :NEAREST]
         weight = envelope(distance / self.cutoff) * (1 - envelope((limit - distance) / self.fade))
         waves = bessel(distance, self.radial, self.cutoff) * weight[..., None]
-        elements = self.neighbour(batch.z[batch.neighbours[:, :NEAREST]])
+        elements = self.neighbour(batch.z[neighbours])
         around = torch.bmm(waves.transpose(1, 2), elements).flatten(1)  # (N, radial * channels)
         h = self.activation(self.embed(around) + self.element(batch.z))
         for layer in self.hidden:

@@ -1,0 +1,60 @@
+"""Functions of a batch as compiled programs."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+import torch.fx.experimental._config as symbolic
+from torch import Tensor
+from torch._inductor.exc import InductorError
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from .batch import Batch
+
+log = logging.getLogger(__name__)
+TENSORS = [field.name for field in fields(Batch) if field.name != "size"]
+
+
+class Fused:
+    """`function` of a batch and further tensors, to tensors, as a program that torch.compile fuses.
+
+    Gradients that the function takes are part of the program; the result has none. One program
+    serves batches of every size (sizes of one get programs of their own). Compilation, at the first
+    call, takes up to a minute and, on the CPU, a C++ compiler; where that is missing, or what the
+    function does depends on values, it is called as it is from then on.
+    """
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
+        self.function, self.works = function, True
+        self.programs: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]]] = {}
+
+    def __call__(self, batch: Batch, *more: Tensor) -> tuple[Tensor, ...]:
+        """What the function gives."""
+        if not self.works:
+            return self.function(batch, *more)
+        tensors = [*(getattr(batch, name) for name in TENSORS), torch.empty(batch.size), *more]
+        key = (len(more), *(size == 1 for size in (*batch.neighbours.shape, batch.size)))
+        try:
+            with torch.no_grad():
+                if key not in self.programs:
+                    self.programs[key] = self._compile(tensors)
+                return self.programs[key](*tensors)
+        except (InductorError, RuntimeError) as error:
+            log.warning("going on without compilation: %s", str(error).splitlines()[0])
+            self.works = False
+            return self.function(batch, *more)
+
+    def _compile(self, tensors: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+        def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+            number = len(TENSORS)
+            parts = dict(zip(TENSORS, tensors[:number], strict=True))
+            batch = Batch(size=tensors[number].shape[0], **parts)
+            with torch.enable_grad():
+                return self.function(batch, *tensors[number + 1 :])
+
+        with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
+            trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
+            program = torch.compile(trace(*tensors), dynamic=True)
+            program(*tensors)
+        return program
