@@ -14,6 +14,7 @@ with script(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
     folder = Path(snakemake.input.weights).parent
-    calculator = load_calculator(folder, device=snakemake.params.device)
+    many = snakemake.params.molecules > 200
+    calculator = load_calculator(folder, device=snakemake.params.device, compiled=many)
     table = at_minima(molecules, rows, calculator, calculator.get_hessian)
     write_csv(table, snakemake.output.modes)

@@ -178,25 +178,17 @@ def load_dataset(
 
 
 def load_labels(
-    path: str | Path,
-    index: np.ndarray,
-    cutoff: float,
-    molecules_digest: str,
-    minima: bool = True,
+    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str
 ) -> Dataset:
     """The labelled geometries of the molecules with QM9's numbers `index`, copied into memory.
 
-    Without `minima` the first of each molecule is left out.
     Neighbours are those within `cutoff` Å. Raises InputError if there are none that far, or if the
     labels are not of the table with that digest.
     """
     table, header = store.read(path, "labels")
     if header["provenance"].get("molecules") != molecules_digest:
         raise InputError(f"{path}: made from other molecules; make it again")
-    wanted = np.isin(table["index"], index)
-    if not minima:
-        wanted[np.unique(table["index"], return_index=True)[1]] = False
-    rows = np.flatnonzero(wanted)
+    rows = np.flatnonzero(np.isin(table["index"], index))
     atoms, ptr = ragged(table["ptr"], rows)
     slots, first = ragged(table["first"], atoms)
     _check_cutoff(path, cutoff, header["cutoff"])

@@ -22,7 +22,7 @@ from .neighbours import neighbours
 from .potential import Potential, energy_forces, energy_forces_virial
 
 SYSTEM = "system"  # name of the array that says which system an atom is of
-HESSIAN_ATOMS = 2000  # atoms in a batch of displaced geometries
+HESSIAN_ATOMS = 500  # atoms in a batch of displaced geometries
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

@@ -96,10 +96,8 @@ def fit(
     potential = make_potential(model, data, target, unit).to(where)
     n_train, minima = len(data), None
     if labels:
-        minima = data.to(where) if settings.minima_passes else None
-        data = load_labels(
-            labels, index, hyperparameters["cutoff"], header["digest"], minima is None
-        )
+        minima = data.to(where)
+        data = load_labels(labels, index, hyperparameters["cutoff"], header["digest"])
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
         "%s of %d parameters on %s, %d threads; %d molecules, %d geometries; %s +- %.4g %s",
@@ -147,7 +145,7 @@ def fit(
             scale=potential.scale,
             seed=settings.seed,
             n_train=n_train,
-            n_geometries=len(data) + (len(minima) if minima else 0),
+            n_geometries=len(data),
             parameters=parameters,
             train_seconds=progress.seconds,
             peak_memory_mb=peak_memory_mb(where),

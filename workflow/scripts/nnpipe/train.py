@@ -42,7 +42,7 @@ class Settings:
     huber: float = 0.02
     force_huber: float = 0.2
     minima_passes: int = 0
-    energy_weight: float = 1.0
+    energy_weight: float = 0.2
     force_weight: float = 1.0
     checkpoint_seconds: float = 60.0
     compiled: bool = False
@@ -236,14 +236,14 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
     knee = settings.force_huber / potential.scale
 
     def step(batch: Batch, label: Tensor, known: Tensor | None = None) -> tuple[Tensor, ...]:
-        if known is None or not settings.force_weight:
-            value, force_loss = network(batch), label.new_zeros(())
+        if known is None:
+            loss = nn.functional.smooth_l1_loss(network(batch), label, beta=settings.huber)
         else:
             value, forces = energy_forces(network, batch, create_graph=True)
             deviation = forces - known / potential.scale
             force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
-        energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
-        loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
+            energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
+            loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return step
