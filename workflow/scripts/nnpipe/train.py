@@ -141,13 +141,13 @@ def train(
     parameters = list(model.parameters())
     optimizer = SOAP(parameters, settings.learning_rate, settings.weight_decay)
     progress = _resume(checkpoint, identity, model, average, optimizer)
+    before, started = progress.seconds, time.monotonic()
     step = gradients(potential, settings)
     if settings.compiled:
         step = Fused(step)
         for source in sources:  # with the same example after a restart
             step(*_cut(*source, shuffled(source[0], settings, 0)[0]))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
-    before, started = progress.seconds, time.monotonic()
     saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
     def note() -> None:
