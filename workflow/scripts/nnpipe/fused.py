@@ -41,7 +41,7 @@ class Fused:
                     self.programs[key] = self._compile(tensors)
                 return self.programs[key](*tensors)
         except (InductorError, RuntimeError) as error:
-            log.warning("going on without compilation: %s", str(error).splitlines()[0])
+            log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
             self.works = False
             return self.function(batch, *more)
 
