@@ -95,6 +95,17 @@ def test_one_line_that_names_the_key(path, value, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_key_that_stands_twice(tmp_path):
+    """YAML itself keeps the last one and says nothing."""
+    path = tmp_path / "config.yaml"
+    path.write_text("molecules: {a: C}\nmd: {x: 1}\nmolecules: {b: N}\n")
+    with pytest.raises(InputError, match="key 'molecules' stands there twice; keep one"):
+        configuration.check_keys(path)
+    path.write_text("molecules:\n  a: C\n  a: N\n")
+    with pytest.raises(InputError, match=r"key 'molecules\.a' stands there twice"):
+        configuration.check_keys(path)
+
+
 def test_every_key_of_the_settings_is_a_key_of_the_configuration():
     """The data classes, the schema and the file say the same."""
     from dataclasses import fields

@@ -11,6 +11,7 @@ sys.path.insert(0, str(SCRIPTS))
 from nnpipe.code import digest
 from nnpipe.config import (
     check,
+    check_keys,
     hyperparameters_of,
     md_of,
     model_file,
@@ -24,6 +25,8 @@ from nnpipe.script import CORES, PARENT, lock
 
 schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
 try:
+    for path in workflow.configfiles:
+        check_keys(path)
     check(config, schema)
 except InputError as error:
     raise WorkflowError(str(error)) from None

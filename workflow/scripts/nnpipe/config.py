@@ -40,6 +40,22 @@ def check(config: Config, schema: Config) -> None:
         _check_molecule(config, name)
 
 
+def check_keys(path: str | Path) -> None:
+    """Raise InputError if a key stands twice in a YAML file, where the last would silently win."""
+    import yaml
+
+    todo = [("", yaml.compose(Path(path).read_text()))]
+    while todo:
+        where, node = todo.pop()
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{path}: key '{where}{name}' stands there twice; keep one")
+        todo += [(f"{where}{key.value}.", value) for key, value in node.value]
+
+
 def training_of(config: Config, model: str) -> Config:
     """Training settings of a model: the common ones under its own."""
     return config["training"] | config["models"][model].get("training", {})
