@@ -157,3 +157,14 @@ def test_without_a_compiler_it_goes_on_without_compilation(saved):
     assert process.returncode == 0, process.stderr
     assert "going on without compilation: " in process.stderr
     assert "/no/such/compiler" in process.stderr
+
+
+def test_positions_that_are_none_are_refused():
+    """The neighbour search would end the process for some of them."""
+    calculator = NeuralCalculator(potential_of("mlp"), ELEMENTS, "float64", "cpu")
+    for place in (np.nan, 1e12):
+        water = molecule("H2O")
+        water.calc = calculator
+        water.positions[0, 0] = place
+        with pytest.raises(InputError, match="is not finite, or beyond 1e"):
+            water.get_forces()

@@ -128,3 +128,20 @@ def test_table_reads_back(tables, molecules):
     assert table.smiles[:4] == ["C", "N", "O", "C#C"]
     assert header["units"]["energy"] == "eV"
     assert set(table.targets) == set(UNITS)
+
+
+def test_a_number_that_is_none(tmp_path):
+    """Not finite, or no number at all: named, and never written."""
+    for bad in ("nan", "abc"):
+        folder = tmp_path / bad
+        with tarfile.open(DATA / "qm9.tar.bz2") as whole, pytest.raises(InputError) as caught:
+            text = whole.extractfile(whole.next()).read().decode()
+            lines = text.splitlines()
+            atom = lines[2].split()
+            lines[2] = " ".join([atom[0], bad, *atom[2:]])
+            folder.mkdir()
+            (folder / "dsgdb9nsd_000001.xyz").write_text("\n".join(lines))
+            with tarfile.open(folder / "q.tar", "w") as tar:
+                tar.add(folder / "dsgdb9nsd_000001.xyz", "dsgdb9nsd_000001.xyz")
+            list(read_archive(folder / "q.tar"))
+        assert "a number is missing" in str(caught.value)

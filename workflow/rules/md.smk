@@ -36,6 +36,8 @@ rule md:
     output:
         trajectory=ensure("results/md/{model}_{molecule}.xyz", non_empty=True),
         summary="results/md/{model}_{molecule}.json",
+    wildcard_constraints:
+        model="|".join(SURFACES),
     log:
         "results/logs/md/{model}_{molecule}.log",
     benchmark:

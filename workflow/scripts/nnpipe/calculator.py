@@ -22,6 +22,7 @@ from .neighbours import neighbours
 from .potential import Potential, energy_forces, energy_forces_virial
 
 SYSTEM = "system"  # name of the array that says which system an atom is of
+FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
 HESSIAN_ATOMS = 500  # atoms in a batch of displaced geometries
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -64,6 +65,8 @@ class NeuralCalculator(Calculator):
         system = self.atoms
         assert isinstance(system, Atoms)
         check_elements(system.numbers, self.elements)
+        if not np.isfinite(system.cell.array).all() or not (abs(system.positions) < FARTHEST).all():
+            raise InputError(f"a position or the cell is not finite, or beyond {FARTHEST:g} Å")
         owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
         batch = self.batch(system.numbers, system.positions, owner, system.cell.array, system.pbc)
         if "stress" in properties:

@@ -2,6 +2,8 @@
 
 import ast
 import difflib
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ def check(config: Config, schema: Config) -> None:
     )
     if error:
         raise InputError(f"config: {_explain(error, schema)}")
+    _check_finite(config, "config: ")
     for source in config["data"]["sources"]:
         if source not in SOURCES and not Path(source).is_file():
             raise InputError(
@@ -31,6 +34,7 @@ def check(config: Config, schema: Config) -> None:
     for name, model in config["models"].items():
         _check_model(f"config: models.{name}", model)
         _check_start(config["models"], name)
+        _check_training(config, name)
     for model in config["md"]["models"]:
         if model not in config["models"]:
             raise InputError(
@@ -38,6 +42,7 @@ def check(config: Config, schema: Config) -> None:
             )
     for name in config["molecules"]:
         _check_molecule(config, name)
+    _check_runs(config)
 
 
 def check_keys(path: str | Path) -> None:
@@ -115,12 +120,54 @@ def _explain(error: Any, schema: Config) -> str:
         return f"{where}name {value!r} must be letters, digits, _ or -, a letter first"
     if error.validator == "enum":
         return f"{where}{value!r} is none of {', '.join(map(str, wanted))}"
-    return f"{where}{error.message}"
+    text = re.fullmatch(r"([-+]?\d+)(e[-+]?\d+)", value) if isinstance(value, str) else None
+    hint = f"; YAML takes it for a text, write {text[1]}.0{text[2]}" if text else ""
+    return f"{where}{error.message}{hint}"
 
 
 def _close(word: str, known: Any) -> str:
     close = difflib.get_close_matches(str(word), list(map(str, known)), 1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(map(str, known))}"
+
+
+def _check_finite(value: Any, where: str) -> None:
+    """Schemas let nan and inf pass."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_finite(inner, f"{where}{key}: ")
+    elif isinstance(value, list):
+        for inner in value:
+            _check_finite(inner, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}{value} is no finite number; give one")
+
+
+def _check_training(config: Config, name: str) -> None:
+    training = training_of(config, name)
+    if training["energy_weight"] == training["force_weight"] == 0:
+        raise InputError(
+            f"config: models.{name}: energy_weight and force_weight are both 0; raise one"
+        )
+    cutoff, held = hyperparameters_of(config, name)["cutoff"], config["data"]["cutoff"]
+    if not isinstance(cutoff, int | float) or not 0 < cutoff <= held:
+        raise InputError(
+            f"config: models.{name}.hyperparameters.cutoff: {cutoff!r} is not in (0, {held}],"
+            " the last being data.cutoff; lower it or raise data.cutoff"
+        )
+
+
+def _check_runs(config: Config) -> None:
+    """Files of dynamics are named {model}_{molecule}: two runs may not have one name."""
+    seen: dict[str, str] = {}
+    for model in config["models"]:
+        for molecule in config["molecules"]:
+            run = f"{model}_{molecule}"
+            if run in seen:
+                raise InputError(
+                    f"config: molecules: {seen[run]!r} and {molecule!r} both make {run}.xyz with"
+                    " models of these names; rename one"
+                )
+            seen[run] = molecule
 
 
 def _check_labels(labels: Config) -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def convert(manifest: str | Path, path: str | Path) -> None:
     """
     content = read_manifest(manifest)
     number = write_molecules(read_qm9(content), path, UNITS, content)
-    if content["canonical"] and number != MOLECULES:
+    if not number or (content["canonical"] and number != MOLECULES):
         Path(path).unlink()
         raise InputError(f"{manifest}: {number} molecules, QM9 has {MOLECULES}; fetch it again")
 
@@ -85,9 +86,14 @@ def read_qm9(manifest: dict) -> Iterator[Molecules]:
 
 
 def _numbers(texts: Iterable[str]) -> np.ndarray:
-    """All numbers of comma- or blank-separated texts, brackets and Fortran's `*^` understood."""
+    """All numbers of comma- or blank-separated texts, brackets and Fortran's `*^` understood; none
+    if one of them is no number.
+    """
     text = ",".join(texts).replace("*^", "e").translate({91: None, 93: None})
-    return np.fromstring(text, sep=",")
+    try:
+        return np.fromstring(text, sep=",")
+    except ValueError:
+        return np.zeros(0)  # of a size that nothing has
 
 
 def _table(
@@ -123,7 +129,8 @@ def _table(
         raise InputError(
             f"{where}: molecule {index[m]}: {modes[m]} frequencies for {counts[m]} atoms"
         )
-    if coordinates.size != 3 * len(z) or charge.size != len(z) or not np.isfinite(properties).all():
+    whole = coordinates.size == 3 * len(z) and charge.size == len(z)
+    if not whole or not np.isfinite(properties).all() or not np.isfinite(coordinates).all():
         raise InputError(f"{where}: molecules {index[0]} to {index[-1]}: a number is missing")
     targets = {
         name: properties[:, column] * factor
@@ -138,23 +145,29 @@ def _table(
 
 def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
     """Chunks of the mirror: three CSVs inside the wheel, which is not installed."""
-    with zipfile.ZipFile(wheel) as archive:
-        for part in (1, 2, 3):
-            name = f"qm9pack/data/qm9_part{part}.csv"
-            with archive.open(name) as file:
-                for rows in pd.read_csv(file, chunksize=CHUNK, dtype=str):
-                    drop = str.maketrans("", "", "[]' ")
-                    columns = [rows[column] for column, _, _ in PROPERTIES.values()]
-                    yield _table(
-                        f"{wheel}: {name}",
-                        rows["Index"].to_numpy(np.int32),
-                        [text.translate(drop) for text in rows["Elements"]],
-                        rows["XYZ_Ang"],
-                        rows["Mulliken_pop"],
-                        list(rows["Harmonic_Freq_cmi"]),
-                        list(rows["SMILES"]),
-                        np.stack([_numbers(column) for column in columns], 1),
-                    )
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for part in (1, 2, 3):
+                name = f"qm9pack/data/qm9_part{part}.csv"
+                with archive.open(name) as file:
+                    for rows in pd.read_csv(file, chunksize=CHUNK, dtype=str):
+                        drop = str.maketrans("", "", "[]' ")
+                        columns = [rows[column] for column, _, _ in PROPERTIES.values()]
+                        yield _table(
+                            f"{wheel}: {name}",
+                            rows["Index"].to_numpy(np.int32),
+                            [text.translate(drop) for text in rows["Elements"]],
+                            rows["XYZ_Ang"],
+                            rows["Mulliken_pop"],
+                            list(rows["Harmonic_Freq_cmi"]),
+                            list(rows["SMILES"]),
+                            np.stack([_numbers(column) for column in columns], 1),
+                        )
+    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{wheel}: not the wheel of qm9pack 1.0.3, or damaged ({reason})"
+        ) from error
 
 
 def read_uncharacterized(path: str | Path) -> set[int]:
@@ -181,7 +194,10 @@ def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterat
                 if not member.isfile() or not member.name.endswith(".xyz"):
                     continue
                 file = tar.extractfile(member)
-                row = _row(f"{archive}: {member.name}", file.read().decode() if file else "")
+                row = _row(
+                    f"{archive}: {member.name}",
+                    file.read().decode(errors="replace") if file else "",
+                )
                 if row[0] <= last:
                     raise InputError(
                         f"{archive}: {member.name}: not in order; pack it with tar --sort=name"
