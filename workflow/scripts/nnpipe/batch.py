@@ -84,7 +84,7 @@ def assemble(
     molecule = np.zeros(atoms, int) if molecule is None else molecule
     return Batch(
         torch.tensor(z, dtype=torch.int64),
-        torch.as_tensor(pos),
+        torch.tensor(pos),
         torch.as_tensor(molecule),
         int(molecule[-1]) + 1,
         torch.as_tensor(neighbours),

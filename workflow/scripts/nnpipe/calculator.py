@@ -124,7 +124,7 @@ def load_calculator(
     """The calculator of the model in folder `path` (results/models/gnn, say).
 
     dtype: float32, or float64 for tight relaxations and finite differences. compiled: several times
-    faster, after some ten seconds of compilation; for thousands of steps of one system.
+    faster, after half a minute of compilation for one system and as much for several at once.
     Raises InputError if there is no model, or if it predicts no energy.
     """
     if dtype not in DTYPES:

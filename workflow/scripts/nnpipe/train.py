@@ -146,7 +146,7 @@ def train(
     if settings.compiled:
         step = Fused(step)
         for source in sources:  # with the same example after a restart
-            step(*_cut(*source, shuffled(source[0], settings, 0)[0]))
+            step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0]))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -176,7 +176,7 @@ def train(
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, progress.step, passed)
-                loss, *found = step(*_cut(*sources[kind], rows))
+                loss, *found = step(*cut_for_step(*sources[kind], rows))
                 for parameter, gradient in zip(parameters, found, strict=True):
                     parameter.grad = gradient
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
@@ -249,7 +249,7 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
     return step
 
 
-def _cut(data: Dataset, labels: Tensor, rows: Tensor) -> tuple[Any, ...]:
+def cut_for_step(data: Dataset, labels: Tensor, rows: Tensor) -> tuple[Any, ...]:
     """What `gradients` needs of the molecules `rows`."""
     rows = rows.to(labels.device)
     forces = () if data.forces is None else (data.forces[data.atoms(rows)[0]],)
