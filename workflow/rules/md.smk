@@ -36,12 +36,12 @@ rule md:
     output:
         trajectory=ensure("results/md/{model}_{molecule}.xyz", non_empty=True),
         summary="results/md/{model}_{molecule}.json",
-    wildcard_constraints:
-        model="|".join(SURFACES),
     log:
         "results/logs/md/{model}_{molecule}.log",
     benchmark:
         "results/benchmarks/md/{model}_{molecule}.tsv"
+    wildcard_constraints:
+        model="|".join(SURFACES),
     conda:
         "../../envs/md.yaml"
     threads: 1
