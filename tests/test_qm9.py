@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,19 @@ def test_a_number_that_is_none(tmp_path):
                 tar.add(folder / "dsgdb9nsd_000001.xyz", "dsgdb9nsd_000001.xyz")
             list(read_archive(folder / "q.tar"))
         assert "a number is missing" in str(caught.value)
+
+
+def test_a_wheel_of_something_else_and_one_that_names_what_is_wrong(tmp_path):
+    """What the table finds wrong is said as it is, not as damage."""
+    other = tmp_path / "other.whl"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("some.txt", "text")
+    with pytest.raises(InputError, match="not the wheel of qm9pack"):
+        list(read_qm9pack(other))
+    changed = tmp_path / "changed.whl"
+    with zipfile.ZipFile(DATA / "qm9pack.zip") as whole, zipfile.ZipFile(changed, "w") as archive:
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name).replace(b"'C'", b"'Xx'"))
+    with pytest.raises(InputError, match="element 'Xx' is none of") as caught:
+        list(read_qm9pack(changed))
+    assert "damaged" not in str(caught.value)

@@ -163,6 +163,8 @@ def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
                             list(rows["SMILES"]),
                             np.stack([_numbers(column) for column in columns], 1),
                         )
+    except InputError:
+        raise
     except (KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

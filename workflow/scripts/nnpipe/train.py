@@ -127,11 +127,10 @@ def train(
     """Train `potential` in place; it ends with the exponential average of the weights.
 
     `data`, `validation` and `minima`, whose energies alone are seen `minima_passes` times an epoch,
-    lie on the potential's device. The state is written to `checkpoint`
-    every `checkpoint_seconds` and at the end; if one of the same `identity` is there, the training
-    goes on from it and ends with the weights of an uninterrupted run. `after_epoch` gets the
-    history, one entry an epoch. Raises Diverged when the loss is not finite; the checkpoint is then
-    the last good one.
+    lie on the potential's device. The state is written to `checkpoint` every `checkpoint_seconds`
+    and at the end; if one of the same `identity` is there, the training goes on from it and ends
+    with the weights of an uninterrupted run. `after_epoch` gets the history, one entry an epoch.
+    Raises Diverged when the loss is not finite; the checkpoint is then the last good one.
     """
     averaged = copy.deepcopy(potential).requires_grad_(False)
     model, average = potential.model, averaged.model
