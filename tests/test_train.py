@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from conftest import CUTOFF, SMALL, small_model
@@ -191,6 +193,24 @@ def test_a_compiled_step_gives_the_same_gradients():
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
     assert fused.works
     assert len(fused.programs) == 1
+
+
+def test_of_those_that_want_the_same_program_one_compiles(data, monkeypatch, tmp_path):
+    """The others wait for it, and take what it left."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    batch, results = data.batch(torch.arange(5)), []
+
+    def compiled() -> None:
+        results.append(Fused(lambda batch: (batch.pos.sum(1).sin(),))(batch)[0])
+
+    compiled()
+    with FileLock(next(tmp_path.glob("nnpipe_*.lock"))):
+        other = threading.Thread(target=compiled)
+        other.start()
+        other.join(3)
+        assert other.is_alive()
+    other.join()
+    torch.testing.assert_close(results[1], batch.pos.sum(1).sin())
 
 
 def test_minima_are_mixed_into_every_epoch(data, validation):

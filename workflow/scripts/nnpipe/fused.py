@@ -1,13 +1,17 @@
 """Functions of a batch as compiled programs."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import torch
 import torch.fx.experimental._config as symbolic
+from filelock import FileLock, Timeout
 from torch import Tensor
 from torch._inductor.exc import InductorError
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .batch import Batch
@@ -22,7 +26,8 @@ class Fused:
     Gradients that the function takes are part of the program; the result has none. One program
     serves batches of every size (sizes of one get programs of their own). Compilation, at the first
     call, takes up to a minute and, on the CPU, a C++ compiler; where that is missing, or what the
-    function does depends on values, it is called as it is from then on.
+    function does depends on values, it is called as it is from then on. Of processes that want the
+    same program at the same time one compiles it, and the others take it from PyTorch's cache.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -55,6 +60,17 @@ class Fused:
 
         with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
             trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
-            program = torch.compile(trace(*tensors), dynamic=True)
-            program(*tensors)
+            graph = trace(*tensors)
+            program = torch.compile(graph, dynamic=True)
+            name = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
+            lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                with lock:  # the other process is done
+                    pass
+            try:
+                program(*tensors)
+            finally:
+                lock.release()
         return program
