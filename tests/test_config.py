@@ -66,6 +66,7 @@ BAD = [
     ("labels/coldest_k", 2000, "labels.coldest_k: 2000 is above hottest_k, 1500.0; lower it"),
     ("labels/torsions", 0.9, "labels.torsions: 0.9 and strains, 0.15, are more than all geometries"),
     ("evaluation/frequencies", 3, "evaluation: unknown key 'frequencies'; did you mean 'frequency_molecules'?"),
+    ("evaluation/frequency_molecules", 10_001, "evaluation.frequency_molecules: 10001 is above split.test, 10000; lower it"),
     ("md/replicas", 0, "md.replicas: 0 is less than the minimum of 1"),
     ("training/huber", float("inf"), "training: huber: inf is no finite number"),
     ("md/temperature_k", float("nan"), "md: temperature_k: nan is no finite number"),

@@ -359,7 +359,7 @@ def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
     assert info.parameters == sum(p.numel() for p in potential.model.parameters())
 
 
-@pytest.mark.parametrize("damage", ["weights", "json", "format", "absent"])
+@pytest.mark.parametrize("damage", ["weights", "json", "format", "absent", "shapes", "types"])
 def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
     fit(
@@ -375,6 +375,10 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
         path.write_text(path.read_text()[:100])
     elif damage == "format":
         path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    elif damage in ("shapes", "types"):
+        content = json.loads(path.read_text())
+        content["hyperparameters"]["features"] = 32 if damage == "shapes" else "many"
+        path.write_text(json.dumps(content))
     else:
         path.unlink()
     expected = {
@@ -382,6 +386,8 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
         "json": "not a model",
         "format": "format 99",
         "absent": "no such file",
+        "shapes": "not of this nnpipe's models",
+        "types": "not of this nnpipe's models",
     }
     with pytest.raises(InputError, match=expected[damage]):
         load_model(tmp_path)

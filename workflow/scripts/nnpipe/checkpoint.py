@@ -107,9 +107,17 @@ def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
     info, weights = read_info(folder), Path(folder) / "model.safetensors"
     if not weights.is_file() or sha256(weights) != info.weights_sha256:
         raise InputError(f"{weights}: not the weights that model.json describes; train it again")
-    model = build(info.architecture, info.hyperparameters)
-    model.load_state_dict(load_tensors(weights)[0])
-    potential = Potential(
-        model, info.references, info.scale, info.unit, info.intensive, info.target == SURFACE
-    )
+    tensors = load_tensors(weights)[0]
+    try:
+        model = build(info.architecture, info.hyperparameters)
+        model.load_state_dict(tensors)
+        surface = info.target == SURFACE
+        potential = Potential(
+            model, info.references, info.scale, info.unit, info.intensive, surface
+        )
+    except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{folder}/model.json: not of this nnpipe's models ({reason}); train it again"
+        ) from error
     return potential, info

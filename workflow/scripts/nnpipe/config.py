@@ -31,6 +31,12 @@ def check(config: Config, schema: Config) -> None:
                 f"config: data.sources: {source!r} is neither {' nor '.join(SOURCES)} nor a file"
             )
     _check_labels(config["labels"])
+    wanted, held = config["evaluation"]["frequency_molecules"], config["split"]["test"]
+    if wanted > held:
+        raise InputError(
+            f"config: evaluation.frequency_molecules: {wanted} is above split.test, {held};"
+            " lower it"
+        )
     for name, model in config["models"].items():
         _check_model(f"config: models.{name}", model)
         _check_start(config["models"], name)
