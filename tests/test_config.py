@@ -61,6 +61,7 @@ BAD = [
     ("models/gnn_u0/start", "gmn", "models.gnn_u0.start: 'gmn' is none of models; did you mean 'gnn'?"),
     ("models/gnn_u0/start", "mlp", "models.gnn_u0.start: 'mlp' has other architecture; make them the same"),
     ("models/gnn/start", "gnn_u0", "models.gnn_u0.start: 'gnn' starts from itself in the end"),
+    ("models/gnn/pretrained", "nowhere", "models.gnn.pretrained: 'nowhere' has no model.json"),
     ("labels/method", "mp2", "labels.method: 'mp2' is none of xtb, dft"),
     ("labels/geometries", 0, "labels.geometries: 0 is less than the minimum of 1"),
     ("labels/coldest_k", 2000, "labels.coldest_k: 2000 is above hottest_k, 1500.0; lower it"),

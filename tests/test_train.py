@@ -19,7 +19,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from conftest import CUTOFF, SMALL, small_model
 from nnpipe import train as training
 from nnpipe.batch import Dataset, load_dataset, load_labels
-from nnpipe.checkpoint import load_model, load_tensors, read_info
+from nnpipe.checkpoint import copy_model, load_model, load_tensors, read_info
 from nnpipe.errors import InputError
 from nnpipe.fit import fit, make_potential
 from nnpipe.fused import Fused
@@ -391,6 +391,16 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
     }
     with pytest.raises(InputError, match=expected[damage]):
         load_model(tmp_path)
+
+
+def test_only_what_is_asked_for_is_taken_as_trained(tmp_path):
+    source = Path(training.__file__).parents[2] / "pretrained/gnn"
+    info = read_info(source)
+    copy_model(source, tmp_path, "gnn", "energy", info.hyperparameters)
+    assert read_info(tmp_path) == info
+    for asked in (("gnn", "u0", info.hyperparameters), ("gnn", "energy", {"cutoff": 5.0})):
+        with pytest.raises(InputError, match=r"is not what config\.yaml asks for"):
+            copy_model(source, tmp_path, *asked)
 
 
 def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):

@@ -39,16 +39,24 @@ def copy_to(folder: Path) -> Path:
     return folder
 
 
-def command(folder: Path, *arguments: str, change: dict | None = None) -> list[str]:
-    """The command line of snakemake with the smoke preset and a change on top of it."""
+def command(
+    folder: Path, *arguments: str, change: dict | None = None, preset: str = SMOKE
+) -> list[str]:
+    """The command line of snakemake with a preset and a change on top of it."""
     (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
-    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", SMOKE, "change.yaml"]
+    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", preset, "change.yaml"]
 
 
-def snakemake(folder: Path, *arguments: str, change: dict | None = None, check: bool = True) -> str:
+def snakemake(
+    folder: Path,
+    *arguments: str,
+    change: dict | None = None,
+    check: bool = True,
+    preset: str = SMOKE,
+) -> str:
     """Run snakemake in the folder and return what it printed."""
     done = subprocess.run(
-        command(folder, *arguments, change=change),
+        command(folder, *arguments, change=change, preset=preset),
         cwd=folder,
         text=True,
         stdout=subprocess.PIPE,
@@ -219,6 +227,18 @@ def test_one_trajectory_needs_one_model(tmp_path):
     counts.pop("total")
     once = ["download", "molecules", "neighbours", "split", "correction", "labels", "geometry"]
     assert counts == dict.fromkeys([*once, "train", "md"], "1") | {"label_chunk": "2"}
+
+
+def test_a_pretrained_model_runs_without_data_or_training(tmp_path):
+    """The one that ships knows what water looks like."""
+    folder, preset = copy_to(tmp_path), "workflow/presets/pretrained.yaml"
+    change = {"molecules": {"water": "O"}, "md": {"length_ps": 0.01, "frame_fs": 1.0}}
+    printed = snakemake(folder, "results/md/gnn_water.xyz", change=change, preset=preset)
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    assert set(counts) == {"geometry", "pretrained", "md", "total"}
+    start = read(folder / "results/md/gnn_water.xyz", 0, format="extxyz")
+    assert start.get_angle(1, 0, 2) == pytest.approx(103.6, abs=2)  # B3LYP/6-31G(2df,p)
+    assert start.get_distances(0, [1, 2]) == pytest.approx(0.962, abs=0.01)
 
 
 @pytest.mark.parametrize(

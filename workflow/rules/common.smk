@@ -48,6 +48,7 @@ onstart:
 
 
 SURFACES = [name for name in config["models"] if config["models"][name]["target"] == "energy"]
+PRETRAINED = [name for name in config["models"] if "pretrained" in config["models"][name]]
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 
 

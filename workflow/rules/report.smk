@@ -11,7 +11,7 @@ rule cost:
         expand(rules.label_chunk.benchmark, chunk=range(LABELS["chunks"])),
         rules.correction.benchmark,
         rules.labels.benchmark,
-        expand(rules.train.benchmark, model=config["models"]),
+        expand(rules.train.benchmark, model=sorted(set(config["models"]) - set(PRETRAINED))),
         expand(rules.predict.benchmark, model=config["models"]),
         rules.minima_gfn2.benchmark,
         expand(rules.minima.benchmark, model=SURFACES),

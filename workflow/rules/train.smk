@@ -1,4 +1,35 @@
-# One rule for every model.
+# One rule for every model, and one for those that are trained already.
+
+
+rule pretrained:
+    """Take a trained model as it is, in place of training one."""
+    input:
+        weights=lambda wc: f"{config['models'][wc.model]['pretrained']}/model.safetensors",
+        info=lambda wc: f"{config['models'][wc.model]['pretrained']}/model.json",
+        metrics=lambda wc: f"{config['models'][wc.model]['pretrained']}/metrics.jsonl",
+    output:
+        weights="results/models/{model}/model.safetensors",
+        info="results/models/{model}/model.json",
+        metrics="results/models/{model}/metrics.jsonl",
+    log:
+        "results/logs/pretrained/{model}.log",
+    benchmark:
+        "results/benchmarks/pretrained/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(PRETRAINED) or "(?!)",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        architecture=lambda wc: config["models"][wc.model]["architecture"],
+        target=lambda wc: config["models"][wc.model]["target"],
+        hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
+        code=lambda wc: code("pretrained.py", wc.model),
+    script:
+        "../scripts/pretrained.py"
 
 
 rule train:
@@ -21,6 +52,8 @@ rule train:
         "results/logs/train/{model}.log",
     benchmark:
         "results/benchmarks/train/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(sorted(set(config["models"]) - set(PRETRAINED))) or "(?!)",
     conda:
         "../../envs/train.yaml"
     threads: config["resources"]["threads"]

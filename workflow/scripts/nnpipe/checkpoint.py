@@ -1,6 +1,7 @@
 """Trained models and training states: safetensors and JSON, written whole or not at all."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,32 @@ def read_info(folder: str | Path) -> ModelInfo:
         raise InputError(f"{path}: no such file; train the model first") from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a model of nnpipe ({error!r}); train it again") from error
+
+
+def copy_model(
+    source: str | Path,
+    folder: str | Path,
+    architecture: str,
+    target: str,
+    hyperparameters: dict[str, float],
+) -> None:
+    """Copy a trained model from the folder `source`.
+
+    Raises InputError if it is not whole, or not of that architecture, target and hyperparameters.
+    """
+    _, info = load_model(source)
+    asked = {
+        "architecture": architecture, "target": target, "hyperparameters": hyperparameters,
+    }  # fmt: skip
+    for key, wanted in asked.items():
+        if getattr(info, key) != wanted:
+            raise InputError(
+                f"{source}/model.json: {key} {getattr(info, key)!r} is not what config.yaml asks"
+                f" for, {wanted!r}; make them the same"
+            )
+    for name in ("model.safetensors", "model.json", "metrics.jsonl"):
+        with atomic(Path(folder) / name) as temporary:
+            shutil.copyfile(Path(source) / name, temporary)
 
 
 def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:

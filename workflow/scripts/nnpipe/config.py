@@ -205,6 +205,11 @@ def _check_model(where: str, model: Config) -> None:
     for key in model.get("hyperparameters", {}):
         if key not in known:
             raise InputError(f"{where}.hyperparameters: unknown key {key!r}; {_close(key, known)}")
+    folder = model.get("pretrained")
+    if folder is not None and not (Path(folder) / "model.json").is_file():
+        raise InputError(
+            f"{where}.pretrained: {folder!r} has no model.json; give a folder as results/models has"
+        )
 
 
 def _check_start(models: Config, name: str) -> None:

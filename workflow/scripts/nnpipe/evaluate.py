@@ -1,5 +1,6 @@
 """Tables of accuracy: predictions, errors, and published figures beside them."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from .checkpoint import ModelInfo, load_model
 from .device import pick_device
 from .splits import read_split
 from .store import read as read_store
-from .store import write_csv
+from .store import sha256, write_csv
 from .train import predict
 from .units import readable
 
+log = logging.getLogger(__name__)
 ACCURACY = [
     "model", "split", "target", "unit", "n_train", "n_test", "mae", "rmse", "mse", "seed",
     "parameters", "train_seconds", "peak_memory_mb",
@@ -34,6 +36,8 @@ def write_predictions(
     target, reference (what the atomic references alone predict) and prediction.
     """
     potential, info = load_model(folder)
+    if info.data.get("split") != sha256(split):
+        log.warning("%s: trained on another split, its test molecules may be no test here", folder)
     where = pick_device(device)
     potential.to(where)
     index = read_store(molecules, "molecules")[0]["index"]

@@ -1,0 +1,15 @@
+"""Take a trained model as it is."""
+
+from pathlib import Path
+
+from nnpipe.checkpoint import copy_model
+from nnpipe.script import script
+
+with script(snakemake.log[0]):
+    copy_model(
+        source=Path(snakemake.input.weights).parent,
+        folder=Path(snakemake.output.weights).parent,
+        architecture=snakemake.params.architecture,
+        target=snakemake.params.target,
+        hyperparameters=snakemake.params.hyperparameters,
+    )
