@@ -24,7 +24,7 @@ rule all:
     input:
         rules.accuracy.output,
         rules.comparison.output,
-        rules.frequencies.output,
+        [] if own_data(config) else rules.frequencies.output,
         rules.forces.output,
         rules.md_table.output,
         rules.cost.output,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from nnpipe.calculator import NeuralCalculator
 from nnpipe.geometry import from_smiles
@@ -13,6 +14,7 @@ from nnpipe.models import MODELS, build
 from nnpipe.molecules import Molecules, read_molecules, write_molecules
 from nnpipe.neighbours import write_neighbours
 from nnpipe.potential import Potential
+from nnpipe.qm import gfn2
 from nnpipe.qm9 import UNITS, read_archive
 
 torch.set_num_threads(1)
@@ -36,6 +38,18 @@ def potential_of(architecture: str) -> Potential:
     references = {1: -13.6, 6: -1030.0, 7: -1485.0, 8: -2043.0, 9: -2713.0}
     potential = Potential(small_model(architecture), references, 20.0, repulsion=True).double()
     return potential.requires_grad_(False)
+
+
+def distorted(smiles: str, number: int) -> list[Atoms]:
+    """Geometries of a molecule, off its minimum, with energies and forces of GFN2-xTB."""
+    rest, rng = from_smiles(smiles), np.random.default_rng(0)
+    surface, frames = gfn2(rest.numbers), []
+    for _ in range(number):
+        atoms = Atoms(rest.numbers, rest.positions + 0.05 * rng.normal(size=(len(rest), 3)))
+        energy, forces = surface(atoms.positions)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+        frames.append(atoms)
+    return frames
 
 
 @pytest.fixture(params=list(MODELS))

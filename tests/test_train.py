@@ -14,16 +14,14 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from conftest import CUTOFF, SMALL, small_model
+from conftest import CUTOFF, SMALL, distorted, small_model
 from nnpipe import train as training
 from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.checkpoint import copy_model, load_model, load_tensors, read_info
 from nnpipe.errors import InputError
 from nnpipe.fit import fit, make_potential
 from nnpipe.fused import Fused
-from nnpipe.geometry import parse_smiles
 from nnpipe.models import build
 from nnpipe.molecules import pointers, read_molecules
 from nnpipe.neighbours import neighbours
@@ -142,33 +140,26 @@ def test_a_loss_that_is_no_number_stops_and_leaves_a_good_state(data, validation
     assert all(tensor.isfinite().all() for tensor in tensors.values())
 
 
-def mmff_frames(smiles: str, number: int) -> Dataset:
-    """Distorted geometries with the energies and forces of the MMFF94 force field."""
-    molecule = parse_smiles(smiles)
-    rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
-    rdForceFieldHelpers.MMFFOptimizeMolecule(molecule)
-    rest = molecule.GetConformer().GetPositions()
-    kcal = 0.0433641
-    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(
-        molecule, rdForceFieldHelpers.MMFFGetMoleculeProperties(molecule)
-    )
-    z = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.uint8)
-    rng = np.random.default_rng(0)
-    pos = rest + 0.08 * rng.normal(size=(number, *rest.shape))
-    energy = np.array([field.CalcEnergy(p.ravel().tolist()) * kcal for p in pos])
-    forces = np.array([field.CalcGrad(p.ravel().tolist()) for p in pos]) * -kcal
-    counts, index = zip(*(neighbours(p, CUTOFF)[:2] for p in pos), strict=True)
+def labelled(smiles: str, number: int) -> Dataset:
+    """Distorted geometries of a molecule with their energies and forces."""
+    frames = distorted(smiles, number)
+    counts, index = zip(*(neighbours(f.positions, CUTOFF)[:2] for f in frames), strict=True)
+    z = np.concatenate([frame.numbers for frame in frames]).astype(np.uint8)
     arrays = (
-        np.tile(z, number), pos.reshape(-1, 3).astype(np.float32), np.arange(number + 1) * len(z),
-        pointers(np.concatenate(counts)), np.concatenate(index), energy,
-        forces.reshape(-1, 3).astype(np.float32),
-    )  # fmt: skip
+        z,
+        np.concatenate([frame.positions for frame in frames]).astype(np.float32),
+        np.arange(number + 1) * len(frames[0]),
+        pointers(np.concatenate(counts)),
+        np.concatenate(index),
+        np.array([frame.get_potential_energy() for frame in frames]),
+        np.concatenate([frame.get_forces() for frame in frames]).astype(np.float32),
+    )
     return Dataset(*map(torch.from_numpy, arrays))
 
 
 def test_force_labels_teach_forces():
     """Trained on forces, a model predicts those of unseen geometries far better than without."""
-    whole = mmff_frames("CCO", 120)
+    whole = labelled("CCO", 120)
     data, test = part(whole, 0, 80), part(whole, 80, 120)
     errors = []
     for weight in (0.0, 1.0):
@@ -182,7 +173,7 @@ def test_force_labels_teach_forces():
 
 def test_a_compiled_step_gives_the_same_gradients():
     """For batches of other sizes too."""
-    data = mmff_frames("CCO", 20)
+    data = labelled("CCO", 20)
     potential = make_potential(build("gnn", {"cutoff": CUTOFF, "layers": 1}), data, "energy")
     step = gradients(potential, QUICK)
     fused = Fused(step)

@@ -10,12 +10,14 @@ sys.path.insert(0, str(SCRIPTS))
 
 from nnpipe.code import digest
 from nnpipe.config import (
+    QM9_ELEMENTS,
     check,
     check_keys,
     hyperparameters_of,
     md_of,
     model_file,
     models_of,
+    own_data,
     structure_of,
     training_of,
     uses_labels,

@@ -1,4 +1,4 @@
-# QM9 into a table of molecules, their neighbours, and a split.
+# The data set into a table of molecules, their neighbours, and a split.
 
 
 localrules:
@@ -6,7 +6,7 @@ localrules:
 
 
 rule download:
-    """Fetch QM9 from the first source that has it, and check it."""
+    """Fetch the data set from the first source that has it, and check it."""
     input:
         local=[source for source in config["data"]["sources"] if Path(source).is_file()],
     output:
@@ -29,7 +29,7 @@ rule download:
 
 
 rule molecules:
-    """Read QM9 in either format into one table, in units of eV and Å."""
+    """Read the data set into one table, in units of eV and Å."""
     input:
         manifest="results/data/raw.json",
     output:
@@ -45,6 +45,7 @@ rule molecules:
         mem_mb=2000,
         runtime=30,
     params:
+        extxyz=config["data"]["extxyz"] if own_data(config) else {},
         code=code("molecules.py"),
     script:
         "../scripts/molecules.py"

@@ -208,9 +208,13 @@ rule frequencies:
 
 
 rule forces:
-    """Table of force errors on geometries of QM9's own level of theory."""
+    """Table of force errors on geometries of the data set's own level of theory."""
     input:
-        reference="benchmarks/reference/forces.xyz",
+        reference=(
+            "results/data/qm9.safetensors"
+            if own_data(config)
+            else "benchmarks/reference/forces.xyz"
+        ),
         split="results/data/split.csv",
         weights=expand("results/models/{model}/model.safetensors", model=SURFACES),
         infos=expand("results/models/{model}/model.json", model=SURFACES),
@@ -228,6 +232,7 @@ rule forces:
         runtime=60,
     params:
         models=SURFACES,
+        own_data=own_data(config),
         device=config["resources"]["device"],
         code=code("forces.py", SURFACES),
     script:

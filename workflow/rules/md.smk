@@ -21,6 +21,7 @@ rule geometry:
     params:
         structure=lambda wc: structure_of(config, wc.molecule),
         timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
+        elements=list(range(1, 119)) if own_data(config) else QM9_ELEMENTS,
         seed=lambda wc: md_of(config, wc.molecule)["seed"],
         code=code("geometry.py"),
     script:

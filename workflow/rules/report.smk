@@ -1,5 +1,18 @@
 # What the run itself cost.
 
+# labels and frequencies are made for QM9 only
+OF_QM9 = (
+    []
+    if own_data(config)
+    else [
+        *expand(rules.label_chunk.benchmark, chunk=range(LABELS["chunks"])),
+        rules.correction.benchmark,
+        rules.labels.benchmark,
+        rules.minima_gfn2.benchmark,
+        *expand(rules.minima.benchmark, model=SURFACES),
+    ]
+)
+
 
 rule cost:
     """Table of seconds and memory of every job, from the benchmark files."""
@@ -8,13 +21,9 @@ rule cost:
         rules.molecules.benchmark,
         rules.neighbours.benchmark,
         rules.split.benchmark,
-        expand(rules.label_chunk.benchmark, chunk=range(LABELS["chunks"])),
-        rules.correction.benchmark,
-        rules.labels.benchmark,
+        OF_QM9,
         expand(rules.train.benchmark, model=sorted(set(config["models"]) - set(PRETRAINED))),
         expand(rules.predict.benchmark, model=config["models"]),
-        rules.minima_gfn2.benchmark,
-        expand(rules.minima.benchmark, model=SURFACES),
         rules.forces.benchmark,
         expand("results/benchmarks/md/{run}.tsv", run=RUNS),
     output:

@@ -3,23 +3,23 @@
 from pathlib import Path
 
 import pandas as pd
-from ase.io import read
 
 from nnpipe.calculator import load_calculator
 from nnpipe.device import use_threads
-from nnpipe.evaluate import force_errors
+from nnpipe.evaluate import FORCES, force_errors, reference_frames, test_frames
 from nnpipe.script import script
 from nnpipe.store import write_csv
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads)
-    split = pd.read_csv(snakemake.input.split).query("split != 'test'")["index"]
-    known = set(split.tolist())
-    frames = [f for f in read(snakemake.input.reference, ":") if f.info.get("qm9") not in known]
-    cheap = [frame.arrays["gfn2_forces"] for frame in frames]
-    rows = force_errors("GFN2-xTB", frames, cheap)
+    reference, split = snakemake.input.reference, snakemake.input.split
+    if snakemake.params.own_data:
+        frames, rows = test_frames(reference, split), []
+    else:
+        frames = reference_frames(reference, split)
+        rows = force_errors("GFN2-xTB", frames, [f.arrays["gfn2_forces"] for f in frames])
     for model, weights in zip(snakemake.params.models, snakemake.input.weights, strict=True):
         calculator = load_calculator(Path(weights).parent, device=snakemake.params.device)
         found = [calculator.get_forces(frame) for frame in frames]
         rows += force_errors(model, frames, found)
-    write_csv(pd.DataFrame(rows), snakemake.output.table)
+    write_csv(pd.DataFrame(rows, columns=FORCES), snakemake.output.table)

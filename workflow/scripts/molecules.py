@@ -1,7 +1,11 @@
-"""Read QM9 into one table."""
+"""Read the data set into one table."""
 
-from nnpipe.qm9 import convert
+from nnpipe import extxyz, qm9
 from nnpipe.script import script
 
 with script(snakemake.log[0]):
-    convert(snakemake.input.manifest, snakemake.output.molecules)
+    manifest, molecules = snakemake.input.manifest, snakemake.output.molecules
+    if snakemake.params.extxyz:
+        extxyz.convert(manifest, molecules, **snakemake.params.extxyz)
+    else:
+        qm9.convert(manifest, molecules)

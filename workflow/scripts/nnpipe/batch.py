@@ -159,8 +159,9 @@ def load_dataset(
 ) -> Dataset:
     """The molecules `rows` (M,) of the memory-mapped tables with one target, copied into memory.
 
-    Neighbours are those within `cutoff` Å. Raises InputError if the tables do not belong together,
-    have no such target or no neighbours that far.
+    Neighbours are those within `cutoff` Å. Energies come with their forces if the table has them.
+    Raises InputError if the tables do not belong together, have no such target or no neighbours
+    that far.
     """
     table, header = store.read(molecules, "molecules")
     pairs, about = store.read(neighbours, "neighbours")
@@ -168,12 +169,15 @@ def load_dataset(
         raise InputError(f"{neighbours}: made from other molecules than {molecules}; make it again")
     if target not in header["units"]:
         raise InputError(f"{molecules}: no target {target!r}; it has {', '.join(header['units'])}")
+    forces = target == "energy" and "forces" in table
     atoms, ptr = ragged(table["ptr"], np.asarray(rows))
     slots, first = ragged(pairs["first"], atoms)
     _check_cutoff(neighbours, cutoff, about["cutoff"])
     return _dataset(
         table["z"][atoms], table["pos"][atoms], ptr, first, pairs["neighbour"][slots],
-        table[target][rows], None, cutoff,
+        table[target][rows],
+        table["forces"][atoms].astype(np.float32) if forces else None,
+        cutoff,
     )  # fmt: skip
 
 

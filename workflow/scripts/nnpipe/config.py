@@ -30,15 +30,22 @@ def check(config: Config, schema: Config) -> None:
             raise InputError(
                 f"config: data.sources: {source!r} is neither {' nor '.join(SOURCES)} nor a file"
             )
+    if own_data(config) and len(config["data"]["sources"]) > 1:
+        raise InputError("config: data.sources: a data set in extended xyz stands by itself there")
     _check_labels(config["labels"])
     wanted, held = config["evaluation"]["frequency_molecules"], config["split"]["test"]
-    if wanted > held:
+    if wanted > held and not own_data(config):
         raise InputError(
             f"config: evaluation.frequency_molecules: {wanted} is above split.test, {held};"
             " lower it"
         )
     for name, model in config["models"].items():
         _check_model(f"config: models.{name}", model)
+        if own_data(config) and model["target"] != "energy":
+            raise InputError(
+                f"config: models.{name}.target: a data set in extended xyz has energy only, not"
+                f" {model['target']!r}; take that model out of config.yaml, or its target energy"
+            )
         _check_start(config["models"], name)
         _check_training(config, name)
     for model in config["md"]["models"]:
@@ -77,10 +84,15 @@ def hyperparameters_of(config: Config, model: str) -> Config:
     return {"cutoff": config["data"]["cutoff"]} | config["models"][model].get("hyperparameters", {})
 
 
+def own_data(config: Config) -> bool:
+    """Whether the data set is a file in extended xyz and not QM9."""
+    return any(source.endswith((".xyz", ".extxyz")) for source in config["data"]["sources"])
+
+
 def uses_labels(config: Config, model: str) -> bool:
-    """Whether a model is trained on geometries off the minimum, and not on minima alone."""
+    """Whether a model is trained on geometries off QM9's minima, and not on minima alone."""
     entry = config["models"][model]
-    return entry["target"] == "energy" and entry.get("labels", True)
+    return entry["target"] == "energy" and entry.get("labels", True) and not own_data(config)
 
 
 def structure_of(config: Config, molecule: str) -> str:
@@ -236,7 +248,8 @@ def _check_molecule(config: Config, name: str) -> None:
         return
     try:
         numbers = atomic_numbers(structure_of(config, name))
-        check_elements(numbers, QM9_ELEMENTS)
+        if not own_data(config):
+            check_elements(numbers, QM9_ELEMENTS)
         check_timestep(numbers, md_of(config, name)["timestep_fs"])
     except ImportError:
         return

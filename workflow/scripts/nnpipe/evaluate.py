@@ -7,16 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 
 from .batch import load_dataset
 from .checkpoint import ModelInfo, load_model
 from .device import pick_device
+from .molecules import read_molecules
 from .splits import read_split
 from .store import read as read_store
 from .store import sha256, write_csv
 from .train import predict
 from .units import readable
 
+FORCES = ["model", "reference", "n_frames", "mae_mev_per_a", "rmse_mev_per_a", "cosine"]
+TEST_FRAMES = 1000
 log = logging.getLogger(__name__)
 ACCURACY = [
     "model", "split", "target", "unit", "n_train", "n_test", "mae", "rmse", "mse", "seed",
@@ -76,9 +81,9 @@ def accuracy(model: str, info: ModelInfo, predictions: pd.DataFrame) -> pd.DataF
 
 
 def accuracy_markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
-    """The test rows beside published figures, for reading; errors of eV in meV."""
+    """The test rows beside published figures (of QM9), for reading; errors of eV in meV."""
     lines = [
-        "Errors on QM9 molecules that no training saw.",
+        "Errors on molecules that no training saw.",
         "",
         "| model | target | training molecules | MAE | RMSE | MSE | source |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",
@@ -95,6 +100,25 @@ def accuracy_markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
             figures = f"{row.n_train:,} | {row.mae_mev:g} meV | | "
             lines.append(f"| {row.model} | {row.target} | {figures} | {row.source} |")
     return "\n".join(lines) + "\n"
+
+
+def reference_frames(path: str | Path, split: str | Path) -> list[Atoms]:
+    """Frames of a reference in extended xyz, but for those of molecules that training has seen."""
+    seen = set(pd.read_csv(split).query("split != 'test'")["index"])
+    return [frame for frame in read(path, ":") if frame.info.get("qm9") not in seen]
+
+
+def test_frames(molecules: str | Path, split: str | Path) -> list[Atoms]:
+    """The first TEST_FRAMES test molecules of a data set with their forces; none if it has none."""
+    table, _ = read_molecules(molecules)
+    frames = []
+    for row in read_split(split, table.index)["test"][:TEST_FRAMES]:
+        if table.forces is not None:
+            atoms = Atoms(*table.geometry(row)[1:], info={"reference": "test"})
+            forces = table.forces[table.ptr[row] : table.ptr[row + 1]]
+            atoms.calc = SinglePointCalculator(atoms, forces=np.array(forces))
+            frames.append(atoms)
+    return frames
 
 
 def force_errors(

@@ -1,4 +1,4 @@
-"""The molecules table: geometries at minima and what is known of each."""
+"""The molecules table: geometries, for QM9 at minima, and what is known of each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ CHUNK = 8192  # molecules held in memory while a table is made
 class Molecules:
     """M molecules with N atoms and V vibrational modes in all; rows ptr[m]:ptr[m+1] belong to m."""
 
-    index: np.ndarray  # (M,) int32, QM9's own number, from 1
+    index: np.ndarray  # (M,) int32, QM9's own number or that of the frame, from 1
     ptr: np.ndarray  # (M+1,) int64, into the atoms
     z: np.ndarray  # (N,) uint8
     pos: np.ndarray  # (N, 3) float64, Å
-    charges: np.ndarray  # (N,) float64, Mulliken, e
+    charges: np.ndarray  # (N,) float64, Mulliken, e; nan where unknown
     frequency_ptr: np.ndarray  # (M+1,) int64, into the frequencies
     frequencies: np.ndarray  # (V,) float64, harmonic, cm^-1, imaginary ones negative
-    smiles: list[str]  # of GDB-17
+    smiles: list[str]  # of GDB-17; empty where unknown
     targets: dict[str, np.ndarray]  # (M,) float64 each, units in the header
+    forces: np.ndarray | None = None  # (N, 3) float64, eV/Å
 
     def __len__(self) -> int:
         return len(self.index)
@@ -72,6 +73,7 @@ def write_molecules(
                 end[-1] + ptr[1:]
                 for end, ptr in zip(ends, (chunk.ptr, chunk.frequency_ptr, smiles_ptr), strict=True)
             )
+            known = {} if chunk.forces is None else {"forces": chunk.forces}
             append(
                 index=chunk.index,
                 ptr=ends[0],
@@ -83,6 +85,7 @@ def write_molecules(
                 smiles_ptr=ends[2],
                 smiles=np.frombuffer(b"".join(text), np.uint8),
                 **chunk.targets,
+                **known,
             )
             total += len(chunk)
             bar.update(len(chunk))
@@ -97,4 +100,5 @@ def read_molecules(path: str | Path) -> tuple[Molecules, dict[str, Any]]:
     fields = ("index", "ptr", "z", "pos", "charges", "frequency_ptr", "frequencies")
     plain: dict[str, Any] = {name: arrays[name] for name in fields}
     targets = {name: arrays[name] for name in header["units"]}
-    return Molecules(**plain, smiles=smiles, targets=targets), header
+    forces = arrays.get("forces")
+    return Molecules(**plain, smiles=smiles, targets=targets, forces=forces), header

@@ -12,6 +12,10 @@ BOLTZMANN = 8.617333262145179e-05  # eV/K
 COULOMB = 14.399645478425668  # eV·Å/e², of 1/(4 pi epsilon_0)
 SPEED_OF_LIGHT = 2.99792458e-5  # cm/fs
 FREQUENCY = 521.4708983725064  # cm^-1 of the root of eV/Å²/amu
+# what a data set's own energies (per molecule) and lengths may be in
+ENERGY = {"eV": 1.0, "Hartree": HARTREE, "kcal/mol": 1e3 * CAL_PER_MOL}
+ENERGY["kJ/mol"] = ENERGY["kcal/mol"] / 4.184
+LENGTH = {"Ang": 1.0, "Bohr": BOHR}
 
 
 def readable(unit: str) -> tuple[float, str]:

@@ -1,0 +1,165 @@
+"""A data set of one's own in extended xyz: what is read, what is refused, the workflow on it."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
+
+from conftest import distorted
+from nnpipe.batch import load_dataset
+from nnpipe.config import check
+from nnpipe.errors import InputError
+from nnpipe.extxyz import convert, read_extxyz
+from nnpipe.molecules import read_molecules
+from nnpipe.neighbours import write_neighbours
+from nnpipe.store import sha256
+from test_workflow import ROOT, copy_to, snakemake
+
+
+def manifest(tmp_path, frames) -> tuple:
+    path = tmp_path / "mine.extxyz"
+    write(path, frames, format="extxyz")
+    content = {"canonical": False, "files": [{"path": str(path), "sha256": sha256(path)}]}
+    (tmp_path / "raw.json").write_text(json.dumps(content))
+    return tmp_path / "raw.json", tmp_path / "mine.safetensors"
+
+
+def test_order_is_kept(tmp_path):
+    frames = [*distorted("CCO", 2), *distorted("O", 1)]
+    convert(*manifest(tmp_path, frames))
+    table, header = read_molecules(tmp_path / "mine.safetensors")
+    assert header["units"] == {"energy": "eV"}
+    np.testing.assert_array_equal(table.index, [1, 2, 3])
+    np.testing.assert_array_equal(table.ptr, [0, 9, 18, 21])
+    known = [frame.get_potential_energy() for frame in frames]
+    np.testing.assert_allclose(table.targets["energy"], known)
+    forces = np.concatenate([frame.get_forces() for frame in frames])
+    np.testing.assert_allclose(table.forces, forces, atol=1e-7)
+    write_neighbours(table, 5.0, tmp_path / "pairs", {"molecules": header["digest"]})
+    data = load_dataset(tmp_path / "mine.safetensors", tmp_path / "pairs", [2, 0], "energy", 4.0)
+    np.testing.assert_allclose(data.forces, np.concatenate([forces[18:], forces[:9]]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("energy", "length", "ev", "angstrom"),
+    [
+        ("Hartree", "Bohr", 27.211386, 0.529177),
+        ("kcal/mol", "Ang", 0.0433641, 1.0),
+        ("kJ/mol", "Ang", 0.01036427, 1.0),
+    ],
+)
+def test_units(tmp_path, energy, length, ev, angstrom):
+    water = molecule("H2O")
+    water.positions /= angstrom
+    water.calc = SinglePointCalculator(water, energy=-76.0, forces=np.full((3, 3), 0.1))
+    convert(*manifest(tmp_path, [water]), energy_unit=energy, length_unit=length)
+    table, _ = read_molecules(tmp_path / "mine.safetensors")
+    np.testing.assert_allclose(table.pos, molecule("H2O").positions, atol=1e-6)
+    assert table.targets["energy"][0] == pytest.approx(-76 * ev, rel=1e-6)
+    np.testing.assert_allclose(table.forces, 0.1 * ev / angstrom, rtol=1e-5)
+
+
+def test_energies_without_forces_and_keys_of_another_name(tmp_path):
+    water = molecule("H2O")
+    water.info["REF_energy"] = -14.0
+    convert(*manifest(tmp_path, [water]), energy="REF_energy")
+    table, _ = read_molecules(tmp_path / "mine.safetensors")
+    assert table.targets["energy"].tolist() == [-14.0]
+    assert table.forces is None
+
+
+def broken(kind: str) -> list[Atoms]:
+    frames = distorted("CO", 2)
+    last = frames[1]
+    if kind == "no energy":
+        last.calc = None
+    elif kind == "no forces":
+        last.calc = SinglePointCalculator(last, energy=1.0)
+    elif kind == "nan":
+        last.calc = SinglePointCalculator(last, energy=np.nan, forces=np.zeros((6, 3)))
+    elif kind == "crystal":
+        last.cell, last.pbc = np.eye(3) * 9, True
+    elif kind == "overlap":
+        last.positions[5] = last.positions[4] + [0.1, 0, 0]
+    elif kind == "Bohr":
+        for frame in frames:
+            frame.positions *= 0.3
+    elif kind == "empty":
+        return []
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("no energy", "frame 2: no 'energy', it has nothing; name it in data.extxyz.energy"),
+        ("no forces", "frame 2: some frames have 'forces' and some have none"),
+        ("nan", "frame 2: energy not finite; leave the frame out"),
+        ("crystal", "frame 2: periodic; training reads molecules only"),
+        ("overlap", "frame 2: atoms 4 and 5 are 0.10 Å apart; leave the frame out"),
+        ("Bohr", "say in data.extxyz.length_unit what positions are in"),
+        ("empty", "mine.extxyz: no frames"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_file_and_frame(tmp_path, kind, message):
+    with pytest.raises(InputError) as caught:
+        convert(*manifest(tmp_path, broken(kind)))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_a_torn_file_is_refused(tmp_path):
+    path = tmp_path / "torn.extxyz"
+    write(path, distorted("CO", 3), format="extxyz")
+    path.write_text(path.read_text()[:-150])
+    with pytest.raises(InputError, match=r"torn\.extxyz: after frame 2: not in extended xyz"):
+        list(read_extxyz(path))
+
+
+def test_the_workflow_runs_on_a_data_set_of_one_s_own(tmp_path):
+    """Its energies and forces are learned, and a molecule runs on them."""
+    folder = copy_to(tmp_path)
+    write(folder / "mine.extxyz", distorted("CCO", 260), format="extxyz")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    del config["models"]["gnn_u0"]
+    config["molecules"] = {"ethanol": {"structure": "CCO", "models": ["gnn"]}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, allow_unicode=True))
+    smoke = yaml.safe_load((folder / "workflow/presets/smoke.yaml").read_text())
+    del smoke["models"]["gnn_u0"], smoke["models"]["schnet"]
+    smoke["data"] = {"sources": ["mine.extxyz"]}
+    smoke["split"] = {"train": 200, "validation": 20, "test": 40}
+    quick = {"epochs": 12, "batch_atoms": 90, "learning_rate": 1e-2, "warmup_steps": 20}
+    smoke["models"]["gnn"]["training"] = quick
+    (folder / "mine.yaml").write_text(yaml.safe_dump(smoke))
+    snakemake(folder, "--cores", "2", preset="mine.yaml")
+    tables = folder / "results/tables"
+    forces = pd.read_csv(tables / "forces.csv").set_index("model")
+    assert set(forces["reference"]) == {"test"}
+    assert forces.loc["gnn", "n_frames"] == 40
+    assert forces.loc["gnn", "cosine"] > 0.9
+    assert set(pd.read_csv(tables / "accuracy.csv")["target"]) == {"energy"}
+    assert not (tables / "frequencies.csv").exists()
+    frames = read(folder / "results/md/gnn_ethanol.xyz", ":", format="extxyz")
+    assert frames[0].get_distance(0, 1) == pytest.approx(1.52, abs=0.05)
+    shutil.rmtree(folder / "results")
+    change = {"data": {"sources": ["mine.extxyz", "qm9pack"]}}
+    printed = snakemake(folder, preset="mine.yaml", change=change, check=False)
+    assert "data.sources: a data set in extended xyz stands by itself" in printed
+
+
+def test_models_of_what_the_data_set_does_not_hold_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("mine.extxyz", distorted("CO", 1), format="extxyz")
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    config["data"]["sources"] = ["mine.extxyz"]
+    with pytest.raises(InputError, match=r"models\.gnn_u0\.target: .* has energy only, not 'u0'"):
+        check(config, schema)
