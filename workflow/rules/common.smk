@@ -7,6 +7,8 @@ import yaml
 
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+# scripts run the library of this folder too, whichever copy is installed
+os.environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPTS), *filter(None, [os.getenv("PYTHONPATH")])])
 
 from nnpipe.code import digest
 from nnpipe.config import (
