@@ -152,6 +152,19 @@ def test_the_corrected_hessian_is_that_of_the_bent_surface(known):
         assert np.abs(entry.corrected(correction) - entry.hessian).max() > 0.5
 
 
+def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
+    """Cyclopropane opens: the bond by as much as was asked for, the others and C-H hardly."""
+    ring = molecule("C3H6_D3h")
+    distorter = Distorter(ring.numbers, ring.positions, Distortions())
+    opened = ring.copy()
+    opened.positions += 0.3 * distorter.strain(0, 1, ring.positions)
+    change = opened.get_all_distances() - ring.get_all_distances()
+    assert change[0, 1] == pytest.approx(0.3, abs=0.02)
+    assert abs(change[:2, 2]).max() < 0.08
+    assert abs(change[distorter.bonded & (ring.numbers == 1)]).max() < 0.03
+    np.testing.assert_allclose(opened.positions.sum(0), ring.positions.sum(0), atol=1e-6)
+
+
 def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
     z, pos = ETHANOL.numbers, ETHANOL.positions
     settings = Distortions()

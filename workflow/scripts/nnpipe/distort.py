@@ -72,7 +72,8 @@ class Distorter:
     def __init__(self, z: np.ndarray, pos: np.ndarray, settings: Distortions) -> None:
         self.z, self.pos, self.settings = z, pos, settings
         self.bonded = bond_matrix(z, pos)
-        frequencies, modes = normal_modes(z, pos, spring_hessian(pos, self.bonded))
+        self.hessian = spring_hessian(pos, self.bonded)
+        frequencies, modes = normal_modes(z, pos, self.hessian)
         # Å per root of eV, of a classical oscillator
         self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
         self.bonds = np.argwhere(np.triu(self.bonded))
@@ -114,8 +115,18 @@ class Distorter:
             pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
         if len(self.bonds) and kind > 1 - self.settings.strains:
             a, b = self.bonds[rng.integers(len(self.bonds))]
-            branch = far_side(self.bonded, a, b)
-            moved = np.arange(len(pos)) == b if branch is None else branch
-            way = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
-            pos[moved] += rng.uniform(*STRAIN) * way
+            pos += rng.uniform(*STRAIN) * self.strain(a, b, pos)
         return pos
+
+    def strain(self, a: int, b: int, pos: np.ndarray) -> np.ndarray:
+        """(N, 3) Å per Å, how all atoms move when the bond a-b at `pos` is pulled apart: what hangs
+        on b follows b; of a bond in a ring, all springs give way.
+        """
+        way = np.zeros_like(pos)
+        way[b] = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
+        branch = far_side(self.bonded, a, b)
+        if branch is not None:
+            return branch[:, None] * way[b]
+        way[a] = -way[b]
+        given = np.linalg.lstsq(self.hessian, way.ravel(), rcond=1e-8)[0].reshape(-1, 3)
+        return given / (given * way).sum()
