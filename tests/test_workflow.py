@@ -336,6 +336,14 @@ def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):
     assert "Traceback" not in printed
 
 
+def test_a_copy_runs_its_own_library_whichever_is_installed(tmp_path):
+    folder = copy_to(tmp_path)
+    path = folder / "workflow/scripts/nnpipe/splits.py"
+    path.write_text(path.read_text() + '\nraise InputError("the library of this copy")\n')
+    printed = snakemake(folder, "results/data/split.csv", check=False)
+    assert "the library of this copy" in printed
+
+
 def test_digest_follows_imports_and_ignores_remarks(tmp_path):
     (tmp_path / "nnpipe").mkdir()
     files = {

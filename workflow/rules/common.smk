@@ -7,8 +7,6 @@ import yaml
 
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
-# scripts run the library of this folder too, whichever copy is installed
-os.environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPTS), *filter(None, [os.getenv("PYTHONPATH")])])
 
 from nnpipe.code import digest
 from nnpipe.config import (
@@ -25,7 +23,7 @@ from nnpipe.config import (
     uses_labels,
 )
 from nnpipe.errors import InputError
-from nnpipe.script import CORES, PARENT, lock
+from nnpipe.script import CORES, PARENT, lock, prefer
 
 schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
 try:
@@ -39,6 +37,7 @@ except InputError as error:
 os.environ[CORES] = str(workflow.cores or "")
 # threads that wait do not spin: on busy cores that would cost a training most of its speed
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+prefer(SCRIPTS)
 # a script ends when this process does
 os.environ[PARENT] = str(os.getpid())
 

@@ -50,6 +50,12 @@ def promised_cores() -> int | None:
     return int(os.environ[CORES]) if os.environ.get(CORES) else None
 
 
+def prefer(folder: str | Path) -> None:
+    """Let scripts import from `folder` first, whichever copy of nnpipe is installed."""
+    paths = [str(folder), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
 def _end_with(process: int) -> None:
     while True:
         try:
