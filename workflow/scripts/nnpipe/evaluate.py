@@ -111,13 +111,14 @@ def reference_frames(path: str | Path, split: str | Path) -> list[Atoms]:
 def test_frames(molecules: str | Path, split: str | Path) -> list[Atoms]:
     """The first TEST_FRAMES test molecules of a data set with their forces; none if it has none."""
     table, _ = read_molecules(molecules)
+    if table.forces is None:
+        return []
     frames = []
     for row in read_split(split, table.index)["test"][:TEST_FRAMES]:
-        if table.forces is not None:
-            atoms = Atoms(*table.geometry(row)[1:], info={"reference": "test"})
-            forces = table.forces[table.ptr[row] : table.ptr[row + 1]]
-            atoms.calc = SinglePointCalculator(atoms, forces=np.array(forces))
-            frames.append(atoms)
+        atoms = Atoms(*table.geometry(row)[1:], info={"reference": "test"})
+        forces = table.forces[table.ptr[row] : table.ptr[row + 1]]
+        atoms.calc = SinglePointCalculator(atoms, forces=np.array(forces))
+        frames.append(atoms)
     return frames
 
 
