@@ -65,7 +65,7 @@ BAD = [
     ("labels/method", "mp2", "labels.method: 'mp2' is none of xtb, dft"),
     ("labels/geometries", 0, "labels.geometries: 0 is less than the minimum of 1"),
     ("labels/coldest_k", 2000, "labels.coldest_k: 2000 is above hottest_k, 1500.0; lower it"),
-    ("labels/torsions", 0.9, "labels.torsions: 0.9 and strains, 0.15, are more than all geometries"),
+    ("labels/torsions", 0.95, "labels.torsions: 0.95 and strains, 0.1, are more than all geometries"),
     ("evaluation/frequencies", 3, "evaluation: unknown key 'frequencies'; did you mean 'frequency_molecules'?"),
     ("evaluation/frequency_molecules", 10_001, "evaluation.frequency_molecules: 10001 is above split.test, 10000; lower it"),
     ("md/replicas", 0, "md.replicas: 0 is less than the minimum of 1"),

@@ -20,9 +20,9 @@ from nnpipe.correction import (
     read_correction,
     write_correction,
 )
-from nnpipe.distort import Distorter, Distortions, bond_matrix, far_side
+from nnpipe.distort import Distorter, Distortions, bond_matrix, far_side, small_rings
 from nnpipe.errors import InputError
-from nnpipe.labels import write_chunk
+from nnpipe.labels import CAGES, write_chunk
 from nnpipe.molecules import Molecules, read_molecules
 from nnpipe.qm import NotConverged, dft, gfn2
 from nnpipe.surface import write_labels
@@ -208,6 +208,49 @@ def test_sides_of_bonds_and_rings():
     assert side.sum() + far_side(bonded, 1, 0).sum() == 9
     ring = molecule("C6H6")
     assert far_side(bond_matrix(ring.numbers, ring.positions), 0, 1) is None
+
+
+def test_cages_are_strained_where_they_open():
+    """Bicyclobutane: the bond across is in two rings of three, the others in one and, around, one
+    of four; cyclopropane's in one of three, cyclobutane's in one of four, benzene's in none.
+    """
+
+    def counts(name: str) -> list[int]:
+        atoms = molecule(name)
+        bonded = bond_matrix(atoms.numbers, atoms.positions)
+        return sorted(small_rings(bonded)[np.triu(bonded)])
+
+    assert counts("bicyclobutane") == [0] * 6 + [2] * 5
+    assert counts("C3H6_D3h") == [0] * 6 + [1] * 3
+    assert counts("cyclobutane") == [0] * 8 + [1] * 4
+    assert counts("C6H6") == [0] * 12
+    assert counts("CH3CH2OH") == [0] * 8
+    cage, rng = molecule("bicyclobutane"), np.random.default_rng(0)
+    bonded = bond_matrix(cage.numbers, cage.positions)
+    cold = Distortions(1e-6, 1e-6, torsions=0.0, strains=0.2)
+    distorter = Distorter(cage.numbers, cage.positions, cold)
+    lengths = np.linalg.norm(cage.positions[:, None] - cage.positions, axis=2)
+    moved = np.zeros_like(bonded, int)
+    for _ in range(200):
+        drawn = distorter.draw(rng)
+        change = np.abs(np.linalg.norm(drawn[:, None] - drawn, axis=2) - lengths) * bonded
+        moved[np.unravel_index(change.argmax(), change.shape)] += change.max() > 0.01
+    carbon = cage.numbers == 6
+    assert 90 < moved.sum() < 140  # three times 0.2 of them
+    assert moved[carbon][:, carbon].sum() > 0.8 * moved.sum()
+
+
+def test_cages_get_more_geometries(molecules, tmp_path):
+    """CC1(O)C2C3CN2C13 has a bond in three small rings, ethane none."""
+
+    def cheap(z: np.ndarray):
+        return lambda pos: (0.0, np.zeros_like(pos))
+
+    number = [
+        write_chunk(molecules, [row], cheap, 2, Distortions(), 0, tmp_path / "chunk", {})
+        for row in (np.searchsorted(molecules.index, [8527, 7]))
+    ]
+    assert number == [1 + 2 * CAGES, 1 + 2]
 
 
 def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):

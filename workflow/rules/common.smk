@@ -34,7 +34,7 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 # `--cores` may promise more than the machine has: trainings then share what is there
-os.environ[CORES] = str(workflow.cores or "")
+os.environ[CORES] = str(workflow.resource_settings.cores or "")  # none on a cluster
 # threads that wait do not spin: on busy cores that would cost a training most of its speed
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 prefer(SCRIPTS)

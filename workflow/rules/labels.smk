@@ -20,7 +20,7 @@ rule label_chunk:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=120,
+        runtime=30,
     params:
         settings={key: LABELS[key] for key in LABELS if key != "correction_molecules"},
         code=code("label_chunk.py"),

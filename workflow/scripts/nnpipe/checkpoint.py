@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from .errors import InputError
@@ -53,7 +53,7 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, A
     # copies, as shared tensors (of SchNet) are refused
     whole = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with atomic(path) as temporary:
-        save_file(whole, temporary, {"nnpipe": json.dumps(meta)})
+        temporary.write_bytes(save(whole, {"nnpipe": json.dumps(meta)}))
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -28,7 +28,9 @@ class Distortions:
     coldest_k: float = 50.0
     hottest_k: float = 1500.0  # temperatures are drawn evenly in their logarithm
     torsions: float = 0.25  # share of geometries with a bond turned by any angle
-    strains: float = 0.15  # share with one bond compressed or stretched
+    # share with one bond compressed or stretched; 1 + n times as many of molecules that have a bond
+    # in n rings of three or four atoms
+    strains: float = 0.1
 
 
 def bond_matrix(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
@@ -42,6 +44,14 @@ def bond_matrix(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
 def _radii(z: np.ndarray) -> np.ndarray:
     """(N, N) Å, sums of covalent radii."""
     return covalent_radii[z][:, None] + covalent_radii[z]
+
+
+def small_rings(bonded: np.ndarray) -> np.ndarray:
+    """(N, N) int, how many rings of three and four atoms a bond is in; elsewhere nothing."""
+    steps = bonded.astype(int)
+    two, degree = steps @ steps, steps.sum(1)
+    there_and_back = degree[:, None] + degree - 1  # ways of three steps that are no ring
+    return two + two @ steps - there_and_back
 
 
 def spring_hessian(pos: np.ndarray, bonded: np.ndarray) -> np.ndarray:
@@ -77,6 +87,10 @@ class Distorter:
         # Å per root of eV, of a classical oscillator
         self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
         self.bonds = np.argwhere(np.triu(self.bonded))
+        # cages are rare and open most easily: they are strained more often, and there the most
+        rings = small_rings(self.bonded)[tuple(self.bonds.T)]
+        self.rings = int(rings.max(initial=0))
+        self.weights = (1 + rings) ** 2 / ((1 + rings) ** 2).sum()
         degree = self.bonded.sum(1)
         length = np.linalg.norm(pos[:, None] - pos, axis=2)
         self.rotors = [
@@ -113,8 +127,8 @@ class Distorter:
             axis = pos[b] - pos[a]
             turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
             pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
-        if len(self.bonds) and kind > 1 - self.settings.strains:
-            a, b = self.bonds[rng.integers(len(self.bonds))]
+        if len(self.bonds) and kind > 1 - self.settings.strains * (1 + self.rings):
+            a, b = self.bonds[rng.choice(len(self.bonds), p=self.weights)]
             pos += rng.uniform(*STRAIN) * self.strain(a, b, pos)
         return pos
 

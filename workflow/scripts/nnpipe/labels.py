@@ -20,6 +20,9 @@ from .vibrations import Surface
 
 log = logging.getLogger(__name__)
 
+CAGES = 6  # times as many geometries of the few molecules with a bond in three small rings, and so
+# many times more for every further ring: they open most easily and little else tells of them
+
 
 def write_chunk(
     molecules: Molecules,
@@ -33,8 +36,9 @@ def write_chunk(
 ) -> int:
     """Label `number` distorted geometries of each of `rows` and return how many there are.
 
-    The minimum stands before the distorted geometries of its molecule; energies are relative to
-    its. What does not converge is logged and left out, with its molecule if it is the minimum.
+    Cages get more, see CAGES. The minimum stands before the distorted geometries of its molecule;
+    energies are relative to its. What does not converge is logged and left out, with its molecule
+    if it is the minimum.
     """
     header = {"kind": "chunk", "units": {"energy": "eV", "forces": "eV/Å"}}
     done, total = 0, 0
@@ -50,7 +54,7 @@ def write_chunk(
             surface, rng = method(z), np.random.default_rng([seed, index])
             distorter = Distorter(z, pos, settings)
             geometries = [pos]
-            for _ in range(number):
+            for _ in range(number * max(1, CAGES * (distorter.rings - 2))):
                 drawn = distorter.draw(rng)
                 if drawn is None:
                     log.warning("molecule %d: no geometry without a clash; left out", index)
