@@ -31,6 +31,7 @@ from nnpipe.splits import read_split, write_split
 from nnpipe.train import (
     Diverged,
     Settings,
+    cut_for_step,
     gradients,
     interleaved,
     learning_rate,
@@ -179,7 +180,7 @@ def test_a_compiled_step_gives_the_same_gradients():
     fused = Fused(step)
     for number in (20, 7):
         rows = torch.arange(number)
-        args = (data.batch(rows), potential.residual(data)[rows], data.forces[: number * 9])
+        args = cut_for_step(data, potential.residual(data), rows)
         for some, other in zip(fused(*args), step(*args), strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
     assert fused.works
@@ -331,6 +332,43 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tables, tmp_path, mo
     assert infos[0].weights_sha256 == infos[1].weights_sha256
     lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 31))
+
+
+def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecules):
+    """The same losses and nearly the same weights; after SIGTERM, the same as without it."""
+    write_split(molecules.index, 80, 20, 20, 0, tmp_path / "split.csv")
+    program = tmp_path / "program.py"
+    program.write_text(FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"]))
+    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+    def run(folder: str, *way: str) -> subprocess.Popen:
+        arguments = [str(tmp_path / folder), *map(str, tables), str(tmp_path / "split.csv")]
+        return subprocess.Popen(
+            [sys.executable, *way, str(program), *arguments],
+            env=environment, text=True, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    assert run("one").wait() == 0
+    assert run("two", *torchrun).wait() == 0
+    losses = [
+        [json.loads(line)["train_loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("one", "two")
+    ]
+    np.testing.assert_allclose(*losses, rtol=2e-2)
+    np.testing.assert_allclose(losses[0][:3], losses[1][:3], rtol=1e-4)
+
+    asked, checkpoint = run("asked", *torchrun), tmp_path / "asked/checkpoint"
+    while not checkpoint.exists():
+        time.sleep(0.01)
+    asked.terminate()
+    said = asked.communicate()[1]
+    assert asked.returncode != 0
+    assert "training was asked to stop" in said
+    assert not (tmp_path / "asked/model.json").exists()
+    assert run("asked", *torchrun).wait() == 0
+    two, again = (read_info(tmp_path / folder).weights_sha256 for folder in ("two", "asked"))
+    assert two == again
 
 
 def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):

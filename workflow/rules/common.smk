@@ -55,6 +55,15 @@ PRETRAINED = [name for name in config["models"] if "pretrained" in config["model
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 
 
+PROCESSES = config["resources"]["gpus"]  # of a training
+GPU = 0 if config["resources"]["device"] == "cpu" else 1
+
+
+def grows(amount):
+    """Of memory or time: as much again at each new attempt of a job, where the profile retries."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def code(script, model=None):
     """Digest of the library files that a script uses, those of a model or several among them."""
     models = [model] if isinstance(model, str) else model or []

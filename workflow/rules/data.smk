@@ -19,8 +19,8 @@ rule download:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         sources=config["data"]["sources"],
         code=code("download.py"),
@@ -42,8 +42,8 @@ rule molecules:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         extxyz=config["data"]["extxyz"] if own_data(config) else {},
         code=code("molecules.py"),
@@ -65,8 +65,8 @@ rule neighbours:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         cutoff=config["data"]["cutoff"],
         code=code("neighbours.py"),
@@ -88,8 +88,8 @@ rule split:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         sizes=config["split"],
         code=code("split.py"),

@@ -19,9 +19,9 @@ rule predict:
         "../../envs/train.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=1,
+        mem_mb=grows(4000),
+        runtime=grows(60),
+        gpu=GPU,
     params:
         device=config["resources"]["device"],
         code=lambda wc: code("predict.py", wc.model),
@@ -46,8 +46,8 @@ rule accuracy:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=list(config["models"]),
         code=code("accuracy.py"),
@@ -75,8 +75,8 @@ rule parity:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code("parity.py"),
     script:
@@ -117,8 +117,8 @@ rule comparison:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=grows(2000),
+        runtime=grows(10),
     params:
         models=list(config["models"]),
         code=code("comparison.py"),
@@ -143,9 +143,9 @@ rule minima:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
-        gpu=1,
+        mem_mb=grows(2000),
+        runtime=grows(120),
+        gpu=GPU,
     params:
         molecules=config["evaluation"]["frequency_molecules"],
         device=config["resources"]["device"],
@@ -169,8 +169,8 @@ rule minima_gfn2:
         "../../envs/labels.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=grows(1000),
+        runtime=grows(120),
     params:
         molecules=config["evaluation"]["frequency_molecules"],
         code=code("minima_gfn2.py"),
@@ -198,8 +198,8 @@ rule frequencies:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         models=[*SURFACES, "GFN2-xTB"],
         code=code("frequencies.py"),
@@ -228,8 +228,8 @@ rule forces:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         models=SURFACES,
         own_data=own_data(config),

@@ -19,8 +19,8 @@ rule label_chunk:
         "../../envs/labels.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
     params:
         settings={key: LABELS[key] for key in LABELS if key != "correction_molecules"},
         code=code("label_chunk.py"),
@@ -44,8 +44,8 @@ rule correction:
         "../../envs/labels.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         method=LABELS["method"],
         molecules=LABELS["correction_molecules"],
@@ -71,8 +71,8 @@ rule labels:
         "../../envs/labels.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         method=LABELS["method"],
         cutoff=config["data"]["cutoff"],

@@ -16,8 +16,8 @@ rule geometry:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         structure=lambda wc: structure_of(config, wc.molecule),
         timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
@@ -47,9 +47,9 @@ rule md:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=720,
-        gpu=1,
+        mem_mb=grows(2000),
+        runtime=grows(720),
+        gpu=GPU,
     params:
         settings=lambda wc: md_of(config, wc.molecule),
         device=config["resources"]["device"],
@@ -92,9 +92,9 @@ rule md_figures:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=1,
+        mem_mb=grows(2000),
+        runtime=grows(30),
+        gpu=GPU,
     params:
         limit=lambda wc: md_of(config, wc.molecule)["max_bond_deviation_a"],
         device=config["resources"]["device"],
@@ -117,8 +117,8 @@ rule md_table:
         "../../envs/md.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code("md_table.py"),
     script:

@@ -36,8 +36,8 @@ rule cost:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code("cost.py"),
     script:

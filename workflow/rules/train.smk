@@ -21,8 +21,8 @@ rule pretrained:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         architecture=lambda wc: config["models"][wc.model]["architecture"],
         target=lambda wc: config["models"][wc.model]["target"],
@@ -58,15 +58,16 @@ rule train:
         "../../envs/train.yaml"
     threads: config["resources"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=720,
-        gpu=1,
+        mem_mb=grows(4000),
+        runtime=grows(720),
+        gpu=GPU * PROCESSES,
     params:
         architecture=lambda wc: config["models"][wc.model]["architecture"],
         target=lambda wc: config["models"][wc.model]["target"],
         hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
         settings=lambda wc: training_of(config, wc.model),
         device=config["resources"]["device"],
+        processes=PROCESSES,
         checkpoint="results/models/{model}/checkpoint.safetensors",
         code=lambda wc: code("train.py", wc.model),
     script:

@@ -12,10 +12,13 @@ from .errors import InputError
 def pick_device(name: str) -> torch.device:
     """`cuda` if torch sees one and `name` is auto, else the CPU; else the device named.
 
-    Raises InputError if that device is not there.
+    A process of torchrun takes the GPU of its own number. Raises InputError if that device is not
+    there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -18,6 +18,7 @@ from .device import peak_memory_mb, pick_device
 from .errors import InputError
 from .models import build
 from .potential import INTENSIVE, SURFACE, Potential
+from .processes import asked_to_stop, team
 from .splits import read_split
 from .store import atomic, sha256
 from .store import read as read_store
@@ -79,7 +80,8 @@ def fit(
     it is trained on the labelled geometries of those molecules, energies and forces, and on the
     energies of their minima; references are of the minima. With `start`, the folder of a model of
     the same architecture and hyperparameters, training begins with its weights. `code` stands for
-    the code in the checkpoint's identity.
+    the code in the checkpoint's identity. SIGTERM and SIGUSR1 end the training with Stopped and its
+    state in the checkpoint. In a process of torchrun, the training is shared with the others.
     """
     where = pick_device(device)
     table, header = read_store(molecules, "molecules")
@@ -112,23 +114,28 @@ def fit(
         "start": sha256(Path(start) / "model.safetensors") if start else None,
         "source": header["provenance"],
     }
-    about = [architecture, hyperparameters, target, asdict(settings), provenance, code, str(where)]
+    about = [architecture, hyperparameters, target, asdict(settings), provenance, code, where.type]
     identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def write_metrics(history: Sequence[dict[str, float]]) -> None:
         with atomic(Path(folder) / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
-    progress = train(
-        potential,
-        data.to(where),
-        validation.to(where),
-        settings,
-        checkpoint,
-        identity,
-        write_metrics,
-        minima,
-    )
+    with asked_to_stop() as stop, team() as members:
+        progress = train(
+            potential,
+            data.to(where),
+            validation.to(where),
+            settings,
+            checkpoint,
+            identity,
+            write_metrics,
+            minima,
+            stop,
+            members,
+        )
+    if members.rank:
+        return
     write_metrics(progress.history)
     factor, small = readable(unit)
     log.info("validation MAE %.1f %s", progress.history[-1]["validation_mae"] * factor, small)

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from .errors import InputError
 
 PARENT = "NNPIPE_PARENT"  # environment variable: process that started the scripts
 CORES = "NNPIPE_CORES"  # environment variable: cores that are shared out among the scripts
+
+PATIENCE_SECONDS = 10  # that a script is given to put its work away
 
 
 @contextmanager
@@ -61,6 +64,8 @@ def _end_with(process: int) -> None:
         try:
             os.kill(process, 0)
         except ProcessLookupError:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(PATIENCE_SECONDS)
             os._exit(1)
         except PermissionError:
             return  # another user's process took the number: nothing to watch

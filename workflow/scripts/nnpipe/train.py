@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import smooth_l1_loss
 from tqdm import tqdm
 
 from . import units
@@ -20,8 +21,10 @@ from .errors import InputError
 from .fused import Fused
 from .optim import SOAP
 from .potential import Potential, energy_forces
+from .processes import ALONE, Team
 
 log = logging.getLogger(__name__)
+STOP_STEPS = 5  # between two looks at whether to stop
 BUCKET = 64  # molecules that are sorted by their number of neighbours before they are cut
 EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
@@ -102,6 +105,10 @@ class Diverged(InputError):
     """The loss is no number any more; the message says since when and what is left."""
 
 
+class Stopped(InputError):
+    """The training was asked to stop; its checkpoint holds where it stood."""
+
+
 @dataclass
 class Progress:
     """Where a training stands; with the tensors, all that a checkpoint holds."""
@@ -123,6 +130,8 @@ def train(
     identity: str = "",
     after_epoch: Callable[[list[dict[str, float]]], None] = lambda history: None,
     minima: Dataset | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    team: Team = ALONE,
 ) -> Progress:
     """Train `potential` in place; it ends with the exponential average of the weights.
 
@@ -130,7 +139,9 @@ def train(
     lie on the potential's device. The state is written to `checkpoint` every `checkpoint_seconds`
     and at the end; if one of the same `identity` is there, the training goes on from it and ends
     with the weights of an uninterrupted run. `after_epoch` gets the history, one entry an epoch.
-    Raises Diverged when the loss is not finite; the checkpoint is then the last good one.
+    Raises Diverged when the loss is not finite; the checkpoint is then the last good one. Once
+    `stop` returns True, writes the checkpoint and raises Stopped. The processes of a `team` call
+    this with the same arguments; the first one writes, and calls `after_epoch`.
     """
     averaged = copy.deepcopy(potential).requires_grad_(False)
     model, average = potential.model, averaged.model
@@ -145,7 +156,7 @@ def train(
     if settings.compiled:
         step = Fused(step)
         for source in sources:  # with the same example after a restart
-            step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0]))
+            step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0], team))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -160,13 +171,14 @@ def train(
             )
 
     def save() -> None:
-        if checkpoint:
+        if checkpoint and team.rank == 0:
             meta = {"identity": identity, "progress": asdict(progress)}
             save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
 
     each = len(data) + (settings.minima_passes * len(minima) if minima else 0)
     total = settings.epochs * each
-    with tqdm(total=total, unit=" molecules", disable=None, mininterval=1) as bar:
+    hidden = True if team.rank else None
+    with tqdm(total=total, unit=" molecules", disable=hidden, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
             batches = interleaved(data, minima, settings, progress.epoch)
             seen = progress.epoch * each + sum(len(b) for _, b in batches[: progress.batch])
@@ -175,7 +187,7 @@ def train(
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, progress.step, passed)
-                loss, *found = step(*cut_for_step(*sources[kind], rows))
+                loss, *found = team.sum(step(*cut_for_step(*sources[kind], rows, team)))
                 for parameter, gradient in zip(parameters, found, strict=True):
                     parameter.grad = gradient
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
@@ -188,9 +200,15 @@ def train(
                 progress.batch += 1
                 seen += len(rows)
                 bar.update(len(rows))
-                if time.monotonic() - saved > settings.checkpoint_seconds:
+                stopping = progress.step % STOP_STEPS == 0 and team.any(stop(), data.pos.device)
+                if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
                     note()
                     save()
+                    if stopping:
+                        raise Stopped(
+                            f"training was asked to stop in epoch {progress.epoch + 1}, step"
+                            f" {progress.step}; the same command goes on from {checkpoint}"
+                        )
                     saved = time.monotonic()
                     rate = seen / progress.seconds
                     left = (total - seen) / rate / 60
@@ -208,7 +226,8 @@ def train(
                     "seconds": progress.seconds,
                 }
             )
-            after_epoch(progress.history)
+            if team.rank == 0:
+                after_epoch(progress.history)
             progress.epoch, progress.batch = progress.epoch + 1, 0
             factor, unit = units.readable(potential.unit)
             status = (
@@ -223,10 +242,11 @@ def train(
 
 
 def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[Tensor, ...]]:
-    """A function of a batch, labels (B,) and, if there are any, forces (N, 3) in their unit per Å:
-    the loss, and its gradients with respect to the model's parameters.
+    """A function of a batch, its share (2,), labels (B,) and, if there are any, forces (N, 3) in
+    their unit per Å: the loss, and its gradients with respect to the model's parameters.
 
-    The loss, without unit, is a mean over molecules and atoms. Errors of forces count as squares up
+    The loss, without unit, is a mean over molecules and atoms, times the share of those, which is 1
+    where one process has the whole batch. Errors of forces count as squares up
     to `force_huber` and linearly beyond (pseudo-Huber of the error's length): a loss that is linear
     from the start takes the median of what it cannot tell apart, which is nearer to zero than the
     mean, and makes vibrations too soft.
@@ -234,25 +254,36 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
     network, parameters = potential.network, list(potential.model.parameters())
     knee = settings.force_huber / potential.scale
 
-    def step(batch: Batch, label: Tensor, known: Tensor | None = None) -> tuple[Tensor, ...]:
+    def step(
+        batch: Batch, share: Tensor, label: Tensor, known: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         if known is None:
-            loss = nn.functional.smooth_l1_loss(network(batch), label, beta=settings.huber)
+            loss = share[0] * smooth_l1_loss(network(batch), label, beta=settings.huber)
         else:
             value, forces = energy_forces(network, batch, create_graph=True)
             deviation = forces - known / potential.scale
             force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
-            energy_loss = nn.functional.smooth_l1_loss(value, label, beta=settings.huber)
+            energy_loss = share[0] * smooth_l1_loss(value, label, beta=settings.huber)
+            force_loss = share[1] * force_loss
             loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return step
 
 
-def cut_for_step(data: Dataset, labels: Tensor, rows: Tensor) -> tuple[Any, ...]:
-    """What `gradients` needs of the molecules `rows`."""
+def cut_for_step(
+    data: Dataset, labels: Tensor, rows: Tensor, team: Team = ALONE
+) -> tuple[Any, ...]:
+    """What `gradients` needs of the molecules `rows`, or of the share of this process."""
     rows = rows.to(labels.device)
-    forces = () if data.forces is None else (data.forces[data.atoms(rows)[0]],)
-    return data.batch(rows), labels[rows], *forces
+    mine = team.share(rows)
+    share = torch.ones(2, device=labels.device)
+    if team.size > 1:
+        molecules, atoms = len(mine) / len(rows), data.sizes[mine].sum() / data.sizes[rows].sum()
+        share *= torch.tensor([molecules, atoms], device=labels.device)
+    mine = mine if len(mine) else rows[:1]
+    forces = () if data.forces is None else (data.forces[data.atoms(mine)[0]],)
+    return data.batch(mine), share, labels[mine], *forces
 
 
 def _tensors(

@@ -1,0 +1,114 @@
+"""A Slurm of one node for a test: its own configuration, key and ports, on this machine alone."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+CONFIGURATION = """
+ClusterName=one
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=bf_interval=1,sched_min_interval=0,batch_sched_delay=0
+SlurmdParameters=config_overrides
+ReturnToService=2
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+AccountingStorageType=accounting_storage/none
+AccountingStorageTRES=gres/gpu
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/jobs.txt
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+MinJobAge=600
+KillWait=2
+MailProg=/bin/true
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
+PartitionName=cpu Nodes={host} Default=YES State=UP
+PartitionName=gpu Nodes={host} State=UP
+"""
+
+
+def missing() -> str:
+    """Why there can be no Slurm here, or nothing."""
+    absent = [name for name in (*DAEMONS, "sbatch") if not shutil.which(name, path=PATH)]
+    if absent:
+        return f"Slurm is not installed: no {', '.join(absent)}"
+    return "" if os.geteuid() == 0 else "a Slurm of one's own needs root"
+
+
+@contextmanager
+def slurm(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment in which Slurm's commands work; its records are in `folder`/jobs.txt."""
+    host = socket.gethostname().split(".")[0]
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        ports = first.getsockname()[1], second.getsockname()[1]
+    for name in ("state", "spool", "bin"):
+        (folder / name).mkdir(parents=True)
+    folder.chmod(0o755)
+    key, configuration = folder / "munge.key", folder / "slurm.conf"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o600)
+    configuration.write_text(CONFIGURATION.format(host=host, ports=ports, folder=folder))
+    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null\n")
+    # a job step drops SLURM_CONF before it calls srun
+    wrapper = folder / "bin" / "srun"
+    wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec /usr/bin/srun "$@"\n')
+    wrapper.chmod(0o755)
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(folder / "bin"), PATH]),
+        "SLURM_CONF": str(configuration),
+    }
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60)
+        return done.stdout + done.stderr
+
+    try:
+        run(
+            "munged", f"--key-file={key}", f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/munge.seed", "--num-threads=2",
+        )  # fmt: skip
+        run("slurmctld", "-c", "-i")
+        run("slurmd")
+        for _ in range(150):
+            state = run("sinfo", "-h", "-o", "%T")
+            if "idle" in state:
+                break
+            time.sleep(0.2)
+        else:
+            logs = "\n".join(path.read_text() for path in folder.glob("*.log"))
+            raise RuntimeError(f"Slurm did not come up: {state}\n{logs}")
+        yield environment
+    finally:
+        run("scancel", "-u", "root")
+        for name in reversed(DAEMONS):
+            with suppress(FileNotFoundError, ProcessLookupError, ValueError):
+                os.kill(int((folder / f"{name}.pid").read_text()), signal.SIGTERM)

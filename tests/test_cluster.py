@@ -1,0 +1,88 @@
+"""The workflow on a Slurm of one node: what each job asked for, and jobs that are killed."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nnpipe.store import sha256
+from slurm import missing, slurm
+from test_workflow import copy_to
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+WEIGHTS = "results/models/gnn/model.safetensors"
+# long enough to be killed in the middle
+CHANGE = {
+    "models": {"gnn": {"training": {"epochs": 30, "checkpoint_seconds": 0.2}}},
+    "resources": {"threads": 1},
+}
+
+
+def start(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    """Snakemake with the Slurm profile and the smoke preset."""
+    (folder / "change.yaml").write_text(yaml.safe_dump(CHANGE))
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "snakemake", *arguments, "--workflow-profile", "slurm",
+            "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2",
+            "--configfile", "workflow/presets/smoke.yaml", "change.yaml",
+        ],
+        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def records(folder: Path) -> dict[int, dict[str, str]]:
+    """What Slurm wrote down of each job, by its number."""
+    lines = (folder / "jobs.txt").read_text().splitlines()
+    fields = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    return {int(entry["JobId"]): entry for entry in fields}
+
+
+def submitted(printed: str) -> dict[int, str]:
+    """The rule, or the group, of each Slurm job that snakemake reports."""
+    found = re.findall(r"SLURM jobid (\d+) \(log: \S*/(?:rule|group)_(\w+?)/", printed)
+    return {int(number): name for number, name in found}
+
+
+def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
+    folder = copy_to(tmp_path_factory.mktemp("cluster"))
+    daemons = tmp_path_factory.mktemp("slurm")
+    with slurm(daemons) as environment:
+        printed, _ = start(folder, environment, WEIGHTS).communicate(timeout=400)
+        jobs, kept = submitted(printed), records(daemons)
+        assert {"molecules", "neighbours", "labels", "train"} <= set(jobs.values()), printed
+        assert (folder / WEIGHTS).is_file(), printed
+        for number, rule in jobs.items():
+            assert kept[number]["JobState"] == "COMPLETED", printed
+            on_gpu = rule == "train"
+            assert kept[number]["Partition"] == ("gpu" if on_gpu else "cpu")
+            assert ("gres/gpu" in kept[number]["Tres"]) == on_gpu, kept[number]
+        (training,) = [number for number, rule in jobs.items() if rule == "train"]
+        assert "cpu=1,mem=4000M" in kept[training]["Tres"]
+        assert kept[training]["TimeLimit"] == "720"
+
+        whole = sha256(folder / WEIGHTS)
+        for path in (folder / "results/models/gnn").iterdir():
+            path.unlink()
+        running = start(folder, environment, WEIGHTS)
+        checkpoint = folder / "results/models/gnn/checkpoint.safetensors"
+        while not checkpoint.is_file() and running.poll() is None:
+            time.sleep(0.1)
+        queued = ["squeue", "-h", "-o", "%i"]
+        (killed,) = subprocess.check_output(queued, env=environment, text=True).split()
+        subprocess.run(["scancel", killed], env=environment, check=True)
+        printed, _ = running.communicate(timeout=400)
+        kept = records(daemons)
+        (first, second) = submitted(printed)
+        assert kept[first]["JobState"] == "CANCELLED"
+        assert kept[second]["JobState"] == "COMPLETED"
+        assert "mem=8000M" in kept[second]["Tres"]
+        assert kept[second]["TimeLimit"] == "1440"
+        log = (folder / "results/logs/train/gnn.log").read_text()
+        assert "asked to stop" in log, log
+        assert "going on from epoch" in log, log
+        assert sha256(folder / WEIGHTS) == whole
