@@ -15,6 +15,7 @@ from test_workflow import copy_to
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 WEIGHTS = "results/models/gnn/model.safetensors"
+SLURM = ("--workflow-profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
 # long enough to be killed in the middle
 CHANGE = {
     "models": {"gnn": {"training": {"epochs": 30, "checkpoint_seconds": 0.2}}},
@@ -22,13 +23,14 @@ CHANGE = {
 }
 
 
-def start(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    """Snakemake with the Slurm profile and the smoke preset."""
+def start(
+    folder: Path, environment: dict[str, str], target: str, *profile: str
+) -> subprocess.Popen[str]:
+    """Snakemake with a profile and the smoke preset."""
     (folder / "change.yaml").write_text(yaml.safe_dump(CHANGE))
     return subprocess.Popen(
         [
-            sys.executable, "-m", "snakemake", *arguments, "--workflow-profile", "slurm",
-            "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "2",
+            sys.executable, "-m", "snakemake", target, *(profile or SLURM), "--latency-wait", "10",
             "--configfile", "workflow/presets/smoke.yaml", "change.yaml",
         ],
         cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -86,3 +88,19 @@ def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
         assert "asked to stop" in log, log
         assert "going on from epoch" in log, log
         assert sha256(folder / WEIGHTS) == whole
+
+
+def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
+    """By one script around their commands; here those of Slurm."""
+    folder = copy_to(tmp_path_factory.mktemp("cluster"))
+    daemons = tmp_path_factory.mktemp("slurm")
+    target = "results/data/neighbours.safetensors"
+    with slurm(daemons) as environment:
+        running = start(folder, environment, target, "--workflow-profile", "generic")
+        printed, _ = running.communicate(timeout=200)
+        assert (folder / target).is_file(), printed
+        ran = {entry["Name"]: entry for entry in records(daemons).values()}
+    assert set(ran) == {"molecules", "neighbours"}
+    assert {entry["JobState"] for entry in ran.values()} == {"COMPLETED"}
+    assert "mem=2000M" in ran["neighbours"]["Tres"]
+    assert ran["neighbours"]["TimeLimit"] == "30"
