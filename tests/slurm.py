@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,7 +38,6 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 AccountingStorageType=accounting_storage/none
-AccountingStorageTRES=gres/gpu
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
 JobAcctGatherType=jobacct_gather/linux
@@ -62,8 +62,9 @@ def missing() -> str:
 
 
 @contextmanager
-def slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which Slurm's commands work; its records are in `folder`/jobs.txt."""
+def slurm() -> Iterator[tuple[dict[str, str], Path]]:
+    """The environment in which Slurm's commands work, and the file of its records."""
+    folder = Path(tempfile.mkdtemp())  # pytest's own are not open to all, which munge wants
     host = socket.gethostname().split(".")[0]
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
@@ -87,28 +88,28 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     }
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60)
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=10)
         return done.stdout + done.stderr
 
     try:
-        run(
+        said = run(
             "munged", f"--key-file={key}", f"--socket={folder}/munge.socket",
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
             f"--seed-file={folder}/munge.seed", "--num-threads=2",
         )  # fmt: skip
-        run("slurmctld", "-c", "-i")
-        run("slurmd")
+        said += run("slurmctld", "-c", "-i") + run("slurmd")
         for _ in range(150):
-            state = run("sinfo", "-h", "-o", "%T")
-            if "idle" in state:
-                break
             time.sleep(0.2)
-        else:
+            if not (folder / "munge.socket").exists() or "idle" in run("sinfo", "-h", "-o", "%T"):
+                break
+        if "idle" not in run("sinfo", "-h", "-o", "%T"):
             logs = "\n".join(path.read_text() for path in folder.glob("*.log"))
-            raise RuntimeError(f"Slurm did not come up: {state}\n{logs}")
-        yield environment
+            raise RuntimeError(f"Slurm did not come up: {said}\n{logs}")
+        yield environment, folder / "jobs.txt"
     finally:
         run("scancel", "-u", "root")
         for name in reversed(DAEMONS):
             with suppress(FileNotFoundError, ProcessLookupError, ValueError):
                 os.kill(int((folder / f"{name}.pid").read_text()), signal.SIGTERM)
+        time.sleep(1)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -18,7 +18,7 @@ WEIGHTS = "results/models/gnn/model.safetensors"
 SLURM = ("--workflow-profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
 # long enough to be killed in the middle
 CHANGE = {
-    "models": {"gnn": {"training": {"epochs": 30, "checkpoint_seconds": 0.2}}},
+    "models": {"gnn": {"training": {"epochs": 12, "checkpoint_seconds": 0.2}}},
     "resources": {"threads": 1},
 }
 
@@ -37,9 +37,9 @@ def start(
     )  # fmt: skip
 
 
-def records(folder: Path) -> dict[int, dict[str, str]]:
+def read_records(path: Path) -> dict[int, dict[str, str]]:
     """What Slurm wrote down of each job, by its number."""
-    lines = (folder / "jobs.txt").read_text().splitlines()
+    lines = path.read_text().splitlines()
     fields = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
     return {int(entry["JobId"]): entry for entry in fields}
 
@@ -52,17 +52,18 @@ def submitted(printed: str) -> dict[int, str]:
 
 def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
     folder = copy_to(tmp_path_factory.mktemp("cluster"))
-    daemons = tmp_path_factory.mktemp("slurm")
-    with slurm(daemons) as environment:
+    with slurm() as (environment, records):
         printed, _ = start(folder, environment, WEIGHTS).communicate(timeout=400)
-        jobs, kept = submitted(printed), records(daemons)
+        jobs, kept = submitted(printed), read_records(records)
         assert {"molecules", "neighbours", "labels", "train"} <= set(jobs.values()), printed
         assert (folder / WEIGHTS).is_file(), printed
         for number, rule in jobs.items():
             assert kept[number]["JobState"] == "COMPLETED", printed
             on_gpu = rule == "train"
             assert kept[number]["Partition"] == ("gpu" if on_gpu else "cpu")
-            assert ("gres/gpu" in kept[number]["Tres"]) == on_gpu, kept[number]
+            shown = ["scontrol", "show", "job", "-o", str(number)]
+            entry = subprocess.check_output(shown, env=environment, text=True)
+            assert ("TresPerJob=gres:gpu:1" in entry) == on_gpu, entry
         (training,) = [number for number, rule in jobs.items() if rule == "train"]
         assert "cpu=1,mem=4000M" in kept[training]["Tres"]
         assert kept[training]["TimeLimit"] == "720"
@@ -78,28 +79,27 @@ def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
         (killed,) = subprocess.check_output(queued, env=environment, text=True).split()
         subprocess.run(["scancel", killed], env=environment, check=True)
         printed, _ = running.communicate(timeout=400)
-        kept = records(daemons)
+        kept = read_records(records)
         (first, second) = submitted(printed)
         assert kept[first]["JobState"] == "CANCELLED"
         assert kept[second]["JobState"] == "COMPLETED"
         assert "mem=8000M" in kept[second]["Tres"]
         assert kept[second]["TimeLimit"] == "1440"
-        log = (folder / "results/logs/train/gnn.log").read_text()
-        assert "asked to stop" in log, log
-        assert "going on from epoch" in log, log
+        (said,) = (folder / ".snakemake/slurm_logs").glob("*/*/*.log")  # of what failed
+        assert "training was asked to stop" in said.read_text()
+        assert "going on from epoch" in (folder / "results/logs/train/gnn.log").read_text()
         assert sha256(folder / WEIGHTS) == whole
 
 
 def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
     """By one script around their commands; here those of Slurm."""
     folder = copy_to(tmp_path_factory.mktemp("cluster"))
-    daemons = tmp_path_factory.mktemp("slurm")
     target = "results/data/neighbours.safetensors"
-    with slurm(daemons) as environment:
+    with slurm() as (environment, records):
         running = start(folder, environment, target, "--workflow-profile", "generic")
         printed, _ = running.communicate(timeout=200)
         assert (folder / target).is_file(), printed
-        ran = {entry["Name"]: entry for entry in records(daemons).values()}
+        ran = {entry["Name"]: entry for entry in read_records(records).values()}
     assert set(ran) == {"molecules", "neighbours"}
     assert {entry["JobState"] for entry in ran.values()} == {"COMPLETED"}
     assert "mem=2000M" in ran["neighbours"]["Tres"]
