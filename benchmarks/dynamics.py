@@ -4,7 +4,8 @@
     python benchmarks/dynamics.py molecules     # 100 test molecules, 20 larger ones, 300 K, 50 ps
     python benchmarks/dynamics.py conservation  # aspirin, NVE from 300 K, 50 ps, half the step too
 
-The workflow must have run. `--model mlp` takes another model, `--length-ps 5` another length.
+The workflow must have run. `--model mlp` takes another model, `--length-ps 5` another length,
+`--part 1/4` the first quarter of the systems, so that a study can be run in pieces.
 Tables and trajectories go to results/benchmarks.
 """
 
@@ -86,6 +87,7 @@ def main() -> None:
     parser.add_argument("--model", default="gnn")
     parser.add_argument("--length-ps", type=float)
     parser.add_argument("--timestep-fs", type=float)
+    parser.add_argument("--part", default="1/1")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     use_threads(options.threads)
@@ -93,10 +95,13 @@ def main() -> None:
     changes = {key: getattr(options, key) for key in ("length_ps", "timestep_fs")}
     settings = replace(settings, **{key: value for key, value in changes.items() if value})
     systems, names, runs = study(settings)
+    part, parts = map(int, options.part.split("/"))
+    systems, names = systems[part - 1 :: parts], names[part - 1 :: parts]
+    suffix = f"_{part}_of_{parts}" if parts > 1 else ""
     dtype = "float64" if options.study == "conservation" else "float32"
     rows = []
     for number, run in enumerate(runs):
-        stem = ROOT / f"results/benchmarks/{options.study}_{options.model}"
+        stem = ROOT / f"results/benchmarks/{options.study}_{options.model}{suffix}"
         calculator = load_calculator(ROOT / "results/models" / options.model, dtype, compiled=True)
         trajectory = stem.with_name(f"{stem.name}_{number}.xyz")
         trajectory.parent.mkdir(parents=True, exist_ok=True)
