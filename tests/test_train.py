@@ -300,19 +300,23 @@ fit(folder, "gnn", {hyperparameters}, "energy", Settings(epochs=30, batch_atoms=
 """
 
 
+def fit_in(folder: Path, tables: tuple[Path, Path], *way: str) -> subprocess.Popen[str]:
+    """A training into the folder, in a process of its own or as `way` starts it."""
+    program, split = folder.parent / "fit.py", folder.parent / "split.csv"
+    program.write_text(FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"]))
+    return subprocess.Popen(
+        [sys.executable, *way, str(program), str(folder), *map(str, tables), str(split)],
+        env=os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])},
+        text=True, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
 def test_killed_at_any_moment_it_ends_with_the_same_weights(tables, tmp_path, molecules):
     write_split(molecules.index, 80, 20, 20, 0, tmp_path / "split.csv")
-    program = FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"])
-    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
-
-    def run(folder: str) -> subprocess.Popen:
-        arguments = [str(tmp_path / folder), *map(str, tables), str(tmp_path / "split.csv")]
-        return subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment)
-
-    assert run("straight").wait() == 0
+    assert fit_in(tmp_path / "straight", tables).wait() == 0
     kills = 0
     for _ in range(20):
-        process = run("killed")
+        process = fit_in(tmp_path / "killed", tables)
         checkpoint = tmp_path / "killed" / "checkpoint"
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         while process.poll() is None and (
@@ -325,7 +329,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tables, tmp_path, mo
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         if kills == 3:
-            assert run("killed").wait() == 0
+            assert fit_in(tmp_path / "killed", tables).wait() == 0
             break
     assert kills >= 2
     infos = [read_info(tmp_path / folder) for folder in ("straight", "killed")]
@@ -337,20 +341,10 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tables, tmp_path, mo
 def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecules):
     """The same losses and nearly the same weights; after SIGTERM, the same as without it."""
     write_split(molecules.index, 80, 20, 20, 0, tmp_path / "split.csv")
-    program = tmp_path / "program.py"
-    program.write_text(FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"]))
-    environment = os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])}
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
-    def run(folder: str, *way: str) -> subprocess.Popen:
-        arguments = [str(tmp_path / folder), *map(str, tables), str(tmp_path / "split.csv")]
-        return subprocess.Popen(
-            [sys.executable, *way, str(program), *arguments],
-            env=environment, text=True, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    assert run("one").wait() == 0
-    assert run("two", *torchrun).wait() == 0
+    assert fit_in(tmp_path / "one", tables).wait() == 0
+    assert fit_in(tmp_path / "two", tables, *torchrun).wait() == 0
     losses = [
         [json.loads(line)["train_loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("one", "two")
@@ -358,7 +352,7 @@ def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecu
     np.testing.assert_allclose(*losses, rtol=2e-2)
     np.testing.assert_allclose(losses[0][:3], losses[1][:3], rtol=1e-4)
 
-    asked, checkpoint = run("asked", *torchrun), tmp_path / "asked/checkpoint"
+    asked, checkpoint = fit_in(tmp_path / "asked", tables, *torchrun), tmp_path / "asked/checkpoint"
     while not checkpoint.exists():
         time.sleep(0.01)
     asked.terminate()
@@ -366,7 +360,7 @@ def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecu
     assert asked.returncode != 0
     assert "training was asked to stop" in said
     assert not (tmp_path / "asked/model.json").exists()
-    assert run("asked", *torchrun).wait() == 0
+    assert fit_in(tmp_path / "asked", tables, *torchrun).wait() == 0
     two, again = (read_info(tmp_path / folder).weights_sha256 for folder in ("two", "asked"))
     assert two == again
 

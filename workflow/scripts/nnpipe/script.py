@@ -14,7 +14,6 @@ from .errors import InputError
 
 PARENT = "NNPIPE_PARENT"  # environment variable: process that started the scripts
 CORES = "NNPIPE_CORES"  # environment variable: cores that are shared out among the scripts
-
 PATIENCE_SECONDS = 10  # that a script is given to put its work away
 
 
