@@ -23,7 +23,7 @@ def neighbours(
     `pos` (N, 3) Å, `cell` (3, 3) Å in rows. Pairs are grouped by centre and sorted by distance.
     """
     box = np.zeros((3, 3)) if cell is None else np.asarray(cell, float)
-    search = NeighborList(cutoff=cutoff, full_list=True)
+    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     i, j, shift, distance = search.compute(pos, box, pbc, quantities="ijSd")
     order = np.lexsort((distance, i))
     return np.bincount(i, minlength=len(pos)), j[order], shift[order]

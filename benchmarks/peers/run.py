@@ -1,0 +1,229 @@
+"""AtomGNN beside its peers, each from its own package in its own environment, one table a command.
+
+    python benchmarks/peers/run.py throughput          # molecules/s in training, alternating
+    python benchmarks/peers/run.py accuracy            # errors after 10 minutes of training each
+    python benchmarks/peers/run.py accuracy --energy   # U0 alone
+    python benchmarks/peers/run.py memory              # of one molecule of 10 to 1,000 atoms
+
+The workflow must have run. Environments are made as they are needed, in results/benchmarks/peers.
+`--settings equal` takes every peer at AtomGNN's number of parameters instead of its published
+setting, `--peers mace painn` these alone, `--minutes 1` a shorter training. Every contender trains
+on the same molecules, labels and loss, peers by Adam at their published rate and batch; what cannot
+be installed or does not run is said in the table.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from models import PEERS
+from tqdm import tqdm
+
+from nnpipe.atomref import atomic_references
+from nnpipe.batch import Dataset, load_dataset, load_labels
+from nnpipe.correction import read_correction
+from nnpipe.distort import Distortions
+from nnpipe.labels import write_chunk
+from nnpipe.molecules import read_molecules
+from nnpipe.qm import method
+from nnpipe.splits import read_split
+from nnpipe.store import atomic, write_csv
+from nnpipe.surface import write_labels
+
+HERE = Path(__file__).parent
+DATA = HERE.parents[1] / "results/data"
+OUT = HERE.parents[1] / "results/benchmarks/peers"
+TEST, OFF = 2000, 300  # test molecules at their minima, and of those the ones that are distorted
+ROUNDS, SECONDS = 5, 5.0
+SIZES = (10, 30, 100, 300, 1000)
+WIDEST = 10.0  # Å, above every cutoff: peers search their own neighbours
+
+
+def prepare() -> Path:
+    """Everything a contender sees, as plain arrays in one archive."""
+    path = OUT / "data.npz"
+    if path.is_file():
+        return path
+    OUT.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is far slower on more
+    molecules, header = read_molecules(DATA / "qm9.safetensors")
+    split = read_split(DATA / "split.csv", molecules.index)
+    about = {"molecules": header["digest"], "method": "xtb"}
+    chunk, off = OUT / "off_chunk.safetensors", OUT / "off.safetensors"
+    write_chunk(molecules, split["test"][:OFF], method("xtb"), 2, Distortions(), 1, chunk, about)
+    correction = read_correction(DATA / "correction.json")
+    write_labels([chunk], molecules, correction, 5.0, off, about)
+    tables = DATA / "qm9.safetensors", DATA / "neighbours.safetensors"
+    train, test = split["train"], split["test"][:TEST]
+
+    def of(rows: np.ndarray, target: str) -> Dataset:
+        return load_dataset(*tables, rows, target, 5.0)
+
+    def labels(path: Path, rows: np.ndarray) -> Dataset:
+        return load_labels(path, molecules.index[rows], 5.0, header["digest"])
+
+    parts = {
+        "minima": of(train, "energy"),
+        "u0": of(train, "u0"),
+        "test": of(test, "energy"),
+        "test_u0": of(test, "u0"),
+        "labels": labels(DATA / "labels.safetensors", train),
+        "off": labels(off, test),
+    }
+    arrays: dict[str, np.ndarray] = {}
+    for name, part in parts.items():
+        source = parts["u0" if name.endswith("u0") else "minima"]
+        each = atomic_references(source.z.numpy(), source.ptr.numpy(), source.target.numpy())
+        reference = np.array([each.get(z, 0.0) for z in range(10)])[part.z.numpy()]
+        energy = part.target.numpy() - np.add.reduceat(reference, part.ptr.numpy()[:-1])
+        arrays |= {f"{name}_{key}": getattr(part, key).numpy() for key in ("z", "pos", "ptr")}
+        arrays[f"{name}_energy"] = energy
+        if part.forces is not None:
+            arrays[f"{name}_forces"] = part.forces.numpy()
+    arrays["scale"] = np.array(arrays["minima_energy"].std())
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    return path
+
+
+def interpreter(name: str) -> Path:
+    """The Python of a contender's environment, which is made if it is not there."""
+    environment = PEERS[name].environment if name in PEERS else None
+    if environment is None:
+        return Path(sys.executable)
+    folder, recipe = OUT / "envs" / environment, HERE / f"envs/{environment}.txt"
+    done = folder / "done.txt"
+    if not done.is_file() or done.read_text() != recipe.read_text():
+        venv.create(folder, clear=True, with_pip=True)
+        pip = [folder / "bin/python", "-m", "pip", "install", "-q", "-r", recipe]
+        subprocess.run(pip, check=True)
+        done.write_text(recipe.read_text())
+    return folder / "bin/python"
+
+
+class Process:
+    """A contender in its own process. `failed` says what went wrong, from then on."""
+
+    def __init__(self, name: str, setting: str, threads: int) -> None:
+        self.name, self.setting, self.failed, self.parameters = name, setting, "", 0
+        data = prepare()
+        variables = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        try:
+            command = [interpreter(name), HERE / "worker.py", name, setting, data, str(threads)]
+        except subprocess.CalledProcessError as error:
+            self.failed = f"cannot be installed: pip ended with {error.returncode}"
+            return
+        log = OUT / f"{name}_{setting}.log"
+        self.process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=log.open("w"), text=True, env=os.environ | variables,
+        )  # fmt: skip
+        self.parameters = self._read().get("parameters", 0)
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith("{"):  # packages print, too
+                return json.loads(line)
+        last = (OUT / f"{self.name}_{self.setting}.log").read_text().strip().splitlines()[-1:]
+        self.failed = " ".join(last) or f"ended with {self.process.wait()}"
+        return {}
+
+    def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
+        """What the contender answers; nothing once it has failed."""
+        if self.failed:
+            return {}
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def end(self) -> None:
+        """Close it."""
+        if hasattr(self, "process"):
+            self.process.kill()
+            self.process.wait()
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The first columns of every table."""
+        return {"model": self.name, "setting": self.setting, "parameters": self.parameters}
+
+
+def throughput(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
+    """Training steps, optimiser included: medians over rounds that take turns."""
+    processes = [Process(*one, options.threads) for one in contenders]
+    kinds = {"energy": False, "energy_forces": True}
+    rates: dict[tuple[int, str], list[float]] = {}
+    for turn in tqdm(range(1 + ROUNDS), unit=" rounds"):
+        for number, process in enumerate(processes):
+            for kind, forces in kinds.items():
+                found = process.ask("run", forces=forces, seconds=SECONDS if turn else 1.0)
+                if turn and found:
+                    rates.setdefault((number, kind), []).append(found["result"])
+    rows = []
+    for number, process in enumerate(processes):
+        medians = {
+            f"{kind}_per_s": np.median(rates.get((number, kind), [np.nan])) for kind in kinds
+        }
+        rows.append(process.row | medians | {"failed": process.failed})
+        process.end()
+    return pd.DataFrame(rows)
+
+
+def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
+    """Errors against time, one contender after the other, each alone on the machine."""
+    rows = []
+    for one in tqdm(contenders, unit=" trainings"):
+        process = Process(*one, options.threads)
+        task = {"forces": not options.energy, "seconds": 60 * options.minutes}
+        history = process.ask("train", **task).get("result", [{}])
+        rows += [process.row | entry | {"failed": process.failed} for entry in history]
+        process.end()
+        write_csv(pd.DataFrame(rows), OUT / "accuracy.partial.csv")
+    return pd.DataFrame(rows)
+
+
+def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
+    """Megabytes that an evaluation with forces, or a training step, adds to the process."""
+    rows = []
+    for one in tqdm(contenders, unit=" contenders"):
+        for train in (False, True):
+            for size in SIZES:
+                process = Process(*one, options.threads)
+                process.ask("big", atoms=SIZES[0], train=train)
+                found = process.ask("big", atoms=size, train=train)
+                added = found["peak_mb"] - found["before_mb"] if found else np.nan
+                row = {"atoms": size, "train": train, "added_mb": added, "failed": process.failed}
+                rows.append(process.row | row)
+                process.end()
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Make one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=["throughput", "accuracy", "memory"])
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--settings", nargs="*", default=["published", "equal"])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--energy", action="store_true")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    contenders = [("gnn", "default")]
+    contenders += [(peer, setting) for setting in options.settings for peer in options.peers]
+    found = globals()[options.table](contenders, options)
+    suffix = "_u0" if options.energy else ""
+    write_csv(found, OUT / f"{options.table}{suffix}.csv")
+    print(found.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

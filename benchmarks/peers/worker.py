@@ -1,0 +1,242 @@
+"""One contender in a process of its own: tasks come as lines of JSON, results go back as such.
+
+    python benchmarks/peers/worker.py CONTENDER SETTING DATA.npz THREADS
+
+Runs in the environment of the contender, which need not have nnpipe. benchmarks/peers/run.py starts
+it.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from models import PEERS, Graph
+from torch import Tensor
+
+MINIMA_PASSES, ENERGY_WEIGHT, HUBER, FORCE_HUBER = 3, 0.2, 0.02, 0.2  # those of config.yaml
+EMA, WARMUP, CLIP = 0.999, 200, 10.0
+
+
+class Contender(Protocol):
+    """What a task asks for."""
+
+    parameters: int
+
+    def run(self, forces: bool, seconds: float) -> float:
+        """Molecules/s of training steps for `seconds`, at weights that hardly move."""
+
+    def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
+        """Train for `seconds`; errors (eV, eV/Å) and the time of each evaluation."""
+
+    def big(self, atoms: int, train: bool) -> None:
+        """A step, or an evaluation with forces, of one chain of about `atoms` atoms."""
+
+
+class Geometries:
+    """Molecules from the archive, energies with the linear references taken off."""
+
+    def __init__(self, data: Any, part: str) -> None:
+        self.z, self.pos = (
+            torch.from_numpy(data[f"{part}_z"]),
+            torch.from_numpy(data[f"{part}_pos"]),
+        )
+        self.ptr = torch.from_numpy(data[f"{part}_ptr"])
+        self.energy = torch.from_numpy(data[f"{part}_energy"])
+        forces = f"{part}_forces"
+        self.forces = torch.from_numpy(data[forces]) if forces in data else None
+
+    def __len__(self) -> int:
+        return len(self.ptr) - 1
+
+    def graph(self, rows: Tensor, cutoff: float) -> tuple[Graph, Tensor]:
+        """Molecules `rows` as one graph, and the indices of their atoms."""
+        sizes = self.ptr[rows + 1] - self.ptr[rows]
+        molecule = torch.repeat_interleave(sizes)
+        atoms = torch.arange(len(molecule)) + (self.ptr[rows] - sizes.cumsum(0) + sizes)[molecule]
+        pos = self.pos[atoms]
+        return make_graph(self.z[atoms].long(), pos, molecule, len(rows), cutoff), atoms
+
+
+def make_graph(z: Tensor, pos: Tensor, molecule: Tensor, size: int, cutoff: float) -> Graph:
+    """The graph with its pairs; molecules lie apart, so that one search does for all."""
+    far = pos + molecule[:, None] * torch.tensor([1e3, 0.0, 0.0])
+    parts = []
+    for some in torch.arange(len(pos)).split(256):
+        distance = torch.cdist(far[some], far, compute_mode="donot_use_mm_for_euclid_dist")
+        near = distance < cutoff
+        parts.append(near.nonzero() + torch.tensor([some[0], 0]))
+    i, j = torch.cat(parts).T
+    return Graph(z, pos, molecule, size, torch.stack([j, i])[:, i != j])
+
+
+def chain(atoms: int) -> tuple[Tensor, Tensor]:
+    """Atomic numbers and positions (Å) of an alkane of about `atoms` atoms, stretched out."""
+    carbons = max(1, (atoms - 2) // 3)
+    number = torch.arange(carbons)
+    c = torch.stack([1.27 * number, 0.42 * (number % 2 * 2 - 1), torch.zeros(carbons)], 1)
+    up = (number % 2 * 2 - 1)[:, None] * torch.tensor([0.0, 0.65, 0.0])
+    side = torch.tensor([0.0, 0.0, 0.88])
+    z = torch.cat([torch.full((carbons,), 6), torch.ones(2 * carbons, dtype=torch.long)])
+    return z, torch.cat([c, c + up + side, c + up - side]).float()
+
+
+class Peer:
+    """A model of another package, trained with Adam and the labels and loss of nnpipe."""
+
+    def __init__(self, name: str, setting: str, data: Any) -> None:
+        self.peer = PEERS[name]
+        torch.manual_seed(0)
+        self.model = self.peer.make(cutoff=self.peer.cutoff, **getattr(self.peer, setting))
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.parameters = sum(weight.numel() for weight in self.weights)
+        self.data, self.scale = data, float(data["scale"])
+        self.batches: dict[bool, list] = {}
+
+    def outputs(self, graph: Graph, forces: bool, train: bool) -> tuple[Tensor, Tensor | None]:
+        """Energies and, if wanted, forces, both in standard deviations of the label."""
+        if not forces:
+            return self.model(graph), None
+        pos = graph.pos.detach().requires_grad_()
+        energy = self.model(Graph(graph.z, pos, graph.molecule, graph.size, graph.edges))
+        (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=train)
+        return energy, -gradient
+
+    def step(
+        self, optimizer: torch.optim.Optimizer, graph: Graph, energy: Tensor, forces: Tensor | None
+    ) -> None:
+        """One step with the loss of nnpipe.train.gradients."""
+        value, found = self.outputs(graph, forces is not None, True)
+        loss = torch.nn.functional.smooth_l1_loss(value, energy, beta=HUBER)
+        if forces is not None:
+            knee = FORCE_HUBER / self.scale
+            off = (found - forces).square().sum(1)
+            loss = ENERGY_WEIGHT * loss + ((off + knee**2).sqrt() - knee).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
+        optimizer.step()
+
+    def cut(self, part: Geometries, rows: Tensor) -> tuple[Graph, Tensor, Tensor | None]:
+        """A batch with its labels in standard deviations."""
+        graph, atoms = part.graph(rows, self.peer.cutoff)
+        forces = None if part.forces is None else part.forces[atoms] / self.scale
+        return graph, (part.energy[rows] / self.scale).float(), forces
+
+    def run(self, forces: bool, seconds: float) -> float:
+        """See Contender; the batches are ready beforehand."""
+        if forces not in self.batches:
+            part = Geometries(self.data, "labels" if forces else "u0")
+            rows = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))
+            some = rows[: 8 * self.peer.molecules].split(self.peer.molecules)
+            self.batches[forces] = [self.cut(part, one) for one in some]
+        optimizer = torch.optim.Adam(self.weights, 1e-8)
+        started, done, number = time.perf_counter(), 0, 0
+        while time.perf_counter() - started < seconds:
+            batch = self.batches[forces][number % 8]
+            self.step(optimizer, *batch)
+            done, number = done + batch[0].size, number + 1
+        return done / (time.perf_counter() - started)
+
+    def stream(self, forces: bool) -> Iterator[tuple[Graph, Tensor, Tensor | None]]:
+        """Batches without end: labels and minima evenly mixed, each shuffled anew every pass."""
+        generator = torch.Generator().manual_seed(0)
+        names = ("labels", "minima") if forces else ("u0",)
+        parts = [Geometries(self.data, name) for name in names]
+        share = [1.0, MINIMA_PASSES * len(parts[-1]) / len(parts[0])] if forces else [1.0]
+        queues: list[list[Tensor]] = [[] for _ in parts]
+        due = [0.0 for _ in parts]
+        while True:
+            which = int(np.argmax(np.add(due, share)))
+            due = list(np.add(due, share))
+            due[which] -= sum(share)
+            if not queues[which]:
+                order = torch.randperm(len(parts[which]), generator=generator)
+                queues[which] = list(order.split(self.peer.molecules))
+            yield self.cut(parts[which], queues[which].pop())
+
+    def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
+        """See Contender. The rate falls as a cosine of the time that has passed."""
+        optimizer = torch.optim.Adam(self.weights, self.peer.learning_rate)
+        average = [weight.detach().clone() for weight in self.weights]
+        history, used, steps, seen = [], 0.0, 0, 0
+        marks = [seconds * part for part in (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)]
+        stream, started = self.stream(forces), time.perf_counter()
+        while marks:
+            done = used + time.perf_counter() - started
+            if done >= marks[0]:
+                used = done
+                last = len(marks) == 1
+                about = {"seconds": used, "molecules": seen}
+                history.append(about | self.errors(forces, average, last))
+                marks, started = marks[1:], time.perf_counter()
+                continue
+            rate = min(1, (steps + 1) / WARMUP) * (0.505 + 0.495 * np.cos(np.pi * done / seconds))
+            for group in optimizer.param_groups:
+                group["lr"] = self.peer.learning_rate * rate
+            batch = next(stream)
+            self.step(optimizer, *batch)
+            decay = min(EMA, (1 + steps) / (10 + steps))
+            with torch.no_grad():
+                torch._foreach_lerp_(average, self.weights, 1 - decay)
+            steps, seen = steps + 1, seen + batch[0].size
+        return history
+
+    def errors(self, forces: bool, average: list[Tensor], whole: bool) -> dict[str, float]:
+        """MAE with averaged weights: of energies (eV) at test minima and, trained on forces, of
+        those (eV/Å) off the minima. Before the end a quarter of the test has to do.
+        """
+        kept = [weight.detach().clone() for weight in self.weights]
+        with torch.no_grad():
+            torch._foreach_copy_(self.weights, average)
+        found = {}
+        parts = {"energy_mae": "test", "force_mae": "off"} if forces else {"energy_mae": "test_u0"}
+        for error, name in parts.items():
+            part, off = Geometries(self.data, name), []
+            rows = torch.arange(len(part) if whole else len(part) // 4)
+            for some in rows.split(32):
+                graph, energy, known = self.cut(part, some)
+                value, mine = self.outputs(graph, known is not None, False)
+                off.append((value.detach() - energy if mine is None else mine - known).flatten())
+            found[error] = self.scale * torch.cat(off).abs().mean().item()
+        with torch.no_grad():
+            torch._foreach_copy_(self.weights, kept)
+        return found
+
+    def big(self, atoms: int, train: bool) -> None:
+        """See Contender."""
+        z, pos = chain(atoms)
+        graph = make_graph(z, pos, torch.zeros(len(z), dtype=torch.long), 1, self.peer.cutoff)
+        energy, forces = self.outputs(graph, True, train)
+        if train:
+            (energy.sum() + forces.square().sum()).backward()
+
+
+def main() -> None:
+    """Answer tasks until there are no more."""
+    name, setting, path, threads = sys.argv[1:]
+    torch.set_num_threads(int(threads))
+    torch.set_flush_denormal(True)
+    data = np.load(path)  # plain arrays; objects are refused
+    if name in PEERS:
+        contender: Contender = Peer(name, setting, {key: data[key] for key in data.files})
+    else:
+        from ours import Ours
+
+        contender = Ours(name, Path(path))
+    print(json.dumps({"parameters": contender.parameters}), flush=True)
+    for line in sys.stdin:
+        task = json.loads(line)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        result = getattr(contender, task.pop("task"))(**task)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"result": result, "before_mb": before, "peak_mb": after}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
