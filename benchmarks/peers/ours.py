@@ -2,20 +2,22 @@
 
 import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
-from worker import chain
+from worker import TEST, chain, milliseconds
 
 from nnpipe.batch import Dataset, load_dataset, load_labels
-from nnpipe.calculator import NeuralCalculator
+from nnpipe.calculator import load_calculator
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.fit import make_potential
 from nnpipe.fused import Fused
 from nnpipe.models import build
-from nnpipe.molecules import read_molecules
+from nnpipe.molecules import Molecules, read_molecules
 from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
 from nnpipe.splits import read_split
@@ -34,32 +36,45 @@ class Ours:
         self.hyperparameters = hyperparameters_of(config, name)
         self.architecture = config["models"][name]["architecture"]
         self.settings = Settings(**training_of(config, name))
-        self.molecules, header = read_molecules(TABLES[0])
-        self.split = read_split(ROOT / "results/data/split.csv", self.molecules.index)
-        cutoff = self.hyperparameters["cutoff"]
-        self.minima, self.u0 = (
-            load_dataset(*TABLES, self.split["train"], target, cutoff)
-            for target in ("energy", "u0")
-        )
-        index = self.molecules.index
-        paths = ROOT / "results/data/labels.safetensors", archive.with_name("off.safetensors")
-        parts = self.split["train"], self.split["test"]
-        self.labels, self.off = (
-            load_labels(path, index[part], cutoff, header["digest"])
-            for path, part in zip(paths, parts, strict=True)
-        )
+        self.archive, self.trained = archive, ROOT / "results/models" / name
         self.steps: dict[bool, Any] = {}
-        self.parameters = sum(p.numel() for p in self.potential(False).model.parameters())
+        model = build(self.architecture, self.hyperparameters)
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+
+    @cached_property
+    def tables(self) -> tuple[Molecules, str, dict[str, np.ndarray]]:
+        """All molecules, the digest of their table and the split."""
+        molecules, header = read_molecules(TABLES[0])
+        split = read_split(ROOT / "results/data/split.csv", molecules.index)
+        return molecules, header["digest"], split
+
+    def minima(self, target: str, part: str, number: int | None = None) -> Dataset:
+        """The first molecules of a part of the split at their minima."""
+        rows = self.tables[2][part][:number]
+        return load_dataset(*TABLES, rows, target, self.hyperparameters["cutoff"])
+
+    def labels(self, path: Path, part: str) -> Dataset:
+        """Labelled geometries of a part of the split."""
+        molecules, digest, split = self.tables
+        return load_labels(
+            path, molecules.index[split[part]], self.hyperparameters["cutoff"], digest
+        )
+
+    @cached_property
+    def data(self) -> dict[bool, tuple[Dataset, Dataset]]:
+        """What is trained on and the minima its references are of, with forces and without."""
+        minima, u0 = self.minima("energy", "train"), self.minima("u0", "train")
+        labels = self.labels(ROOT / "results/data/labels.safetensors", "train")
+        return {True: (labels, minima), False: (u0, u0)}
 
     def potential(self, forces: bool) -> Potential:
         """A new one, for energies with forces or for U0."""
         model = build(self.architecture, self.hyperparameters, self.settings.seed)
-        parts = (self.minima, "energy") if forces else (self.u0, "u0")
-        return make_potential(model, *parts)
+        return make_potential(model, self.data[forces][1], "energy" if forces else "u0")
 
     def run(self, forces: bool, seconds: float) -> float:
         """Molecules/s, the making of batches included."""
-        data = self.labels if forces else self.u0
+        data, _ = self.data[forces]
         if forces not in self.steps:
             potential = self.potential(forces)
             step = Fused(gradients(potential, self.settings))
@@ -82,18 +97,20 @@ class Ours:
         started = time.perf_counter()
         self.run(forces, 1.0)  # compiles
         rate = self.run(forces, 8.0)
-        data, minima = (self.labels, self.minima) if forces else (self.u0, None)
+        data, minima = self.data[forces]
         each = len(data) / rate
-        if minima:  # a pass over the minima costs what energies alone cost
+        if forces:  # a pass over the minima costs what energies alone cost
             self.run(False, 1.0)
             each += self.settings.minima_passes * len(minima) / self.run(False, 4.0)
         left = seconds - (time.perf_counter() - started)
         settings = replace(self.settings, epochs=max(1, int(0.93 * left / each)))
         potential = self.potential(forces)
         target = "energy" if forces else "u0"
-        quarter, whole = (self.test(target, part) for part in (4, 1))
+        quarter, whole = (self.minima(target, "test", TEST // part) for part in (4, 1))
         before = time.perf_counter() - started
-        history = train(potential, data, quarter, settings, minima=minima).history
+        history = train(
+            potential, data, quarter, settings, minima=minima if forces else None
+        ).history
         used = time.perf_counter() - started
         rows = [
             {
@@ -110,26 +127,24 @@ class Ours:
             rows[-1] | ({"force_mae": self.force_error(potential)} if forces else {}),
         ]
 
-    def test(self, target: str, part: int) -> Dataset:
-        """The test molecules that every contender sees, or a part of them."""
-        from run import TEST
-
-        cutoff = self.hyperparameters["cutoff"]
-        return load_dataset(*TABLES, self.split["test"][: TEST // part], target, cutoff)
-
     def force_error(self, potential: Potential) -> float:
         """MAE (eV/Å) off the minima of test molecules."""
-        off = []
-        assert self.off.forces is not None
-        for rows in torch.arange(len(self.off)).split(32):
-            forces = energy_forces(potential, self.off.batch(rows))[1]
-            off.append((forces - self.off.forces[self.off.atoms(rows)[0]]).flatten())
+        data, off = self.labels(self.archive.with_name("off.safetensors"), "test"), []
+        assert data.forces is not None
+        for rows in torch.arange(len(data)).split(32):
+            forces = energy_forces(potential, data.batch(rows))[1]
+            off.append((forces - data.forces[data.atoms(rows)[0]]).flatten())
         return torch.cat(off).abs().mean().item()
+
+    def dynamics(self, atoms: int, seconds: float) -> float:
+        """See worker.Contender; with the compiled calculator."""
+        return milliseconds(load_calculator(self.trained, compiled=True), atoms, seconds)
 
     def big(self, atoms: int, train: bool) -> None:
         """See worker.Contender."""
         z, pos = (tensor.numpy() for tensor in chain(atoms))
-        calculator = NeuralCalculator(self.potential(True), [1, 6], device="cpu")
+        pos = pos.astype(float)
+        calculator = load_calculator(self.trained)
         batch = calculator.batch(z, pos, 0 * z, torch.zeros(3, 3).numpy(), [False] * 3)
         potential = calculator.potential.requires_grad_(train)
         energy, forces = energy_forces(potential, batch, create_graph=train)

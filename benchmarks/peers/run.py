@@ -3,6 +3,7 @@
     python benchmarks/peers/run.py throughput          # molecules/s in training, alternating
     python benchmarks/peers/run.py accuracy            # errors after 10 minutes of training each
     python benchmarks/peers/run.py accuracy --energy   # U0 alone
+    python benchmarks/peers/run.py dynamics            # ms a step of 20 and of 300 atoms
     python benchmarks/peers/run.py memory              # of one molecule of 10 to 1,000 atoms
 
 The workflow must have run. Environments are made as they are needed, in results/benchmarks/peers.
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 from models import PEERS
 from tqdm import tqdm
+from worker import TEST
 
 from nnpipe.atomref import atomic_references
 from nnpipe.batch import Dataset, load_dataset, load_labels
@@ -40,9 +42,10 @@ from nnpipe.surface import write_labels
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "results/data"
 OUT = HERE.parents[1] / "results/benchmarks/peers"
-TEST, OFF = 2000, 300  # test molecules at their minima, and of those the ones that are distorted
+OFF = 300  # test molecules that are distorted
 ROUNDS, SECONDS = 5, 5.0
 SIZES = (10, 30, 100, 300, 1000)
+CHAINS = (20, 302)  # atoms of alkanes
 WIDEST = 10.0  # Å, above every cutoff: peers search their own neighbours
 
 
@@ -158,20 +161,37 @@ class Process:
 
 
 def throughput(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
-    """Training steps, optimiser included: medians over rounds that take turns."""
+    """Molecules/s of training steps, optimiser included."""
+    kinds = {"energy": {"forces": False}, "energy_forces": {"forces": True}}
+    return turns(contenders, options, "run", kinds, "per_s")
+
+
+def dynamics(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
+    """Milliseconds of a step through ASE."""
+    kinds = {f"{atoms}_atoms": {"atoms": atoms} for atoms in CHAINS}
+    return turns(contenders, options, "dynamics", kinds, "ms")
+
+
+def turns(
+    contenders: list[tuple[str, str]],
+    options: argparse.Namespace,
+    task: str,
+    kinds: dict[str, dict[str, Any]],
+    unit: str,
+) -> pd.DataFrame:
+    """Medians over rounds in which all contenders take turns; the first one does not count."""
     processes = [Process(*one, options.threads) for one in contenders]
-    kinds = {"energy": False, "energy_forces": True}
     rates: dict[tuple[int, str], list[float]] = {}
     for turn in tqdm(range(1 + ROUNDS), unit=" rounds"):
         for number, process in enumerate(processes):
-            for kind, forces in kinds.items():
-                found = process.ask("run", forces=forces, seconds=SECONDS if turn else 1.0)
+            for kind, arguments in kinds.items():
+                found = process.ask(task, **arguments, seconds=SECONDS if turn else 1.0)
                 if turn and found:
                     rates.setdefault((number, kind), []).append(found["result"])
     rows = []
     for number, process in enumerate(processes):
         medians = {
-            f"{kind}_per_s": np.median(rates.get((number, kind), [np.nan])) for kind in kinds
+            f"{kind}_{unit}": np.median(rates.get((number, kind), [np.nan])) for kind in kinds
         }
         rows.append(process.row | medians | {"failed": process.failed})
         process.end()
@@ -200,7 +220,7 @@ def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd
                 process = Process(*one, options.threads)
                 process.ask("big", atoms=SIZES[0], train=train)
                 found = process.ask("big", atoms=size, train=train)
-                added = found["peak_mb"] - found["before_mb"] if found else np.nan
+                added = found.get("added_mb", np.nan)
                 row = {"atoms": size, "train": train, "added_mb": added, "failed": process.failed}
                 rows.append(process.row | row)
                 process.end()
@@ -210,7 +230,7 @@ def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd
 def main() -> None:
     """Make one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["throughput", "accuracy", "memory"])
+    parser.add_argument("table", choices=["throughput", "accuracy", "dynamics", "memory"])
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--settings", nargs="*", default=["published", "equal"])
     parser.add_argument("--minutes", type=float, default=10.0)

@@ -7,10 +7,9 @@ it.
 """
 
 import json
-import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 MINIMA_PASSES, ENERGY_WEIGHT, HUBER, FORCE_HUBER = 3, 0.2, 0.02, 0.2  # those of config.yaml
 EMA, WARMUP, CLIP = 0.999, 200, 10.0
+TEST = 2000  # test molecules
 
 
 class Contender(Protocol):
@@ -33,6 +33,9 @@ class Contender(Protocol):
 
     def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
         """Train for `seconds`; errors (eV, eV/Å) and the time of each evaluation."""
+
+    def dynamics(self, atoms: int, seconds: float) -> float:
+        """Milliseconds of a step of ASE's dynamics of a chain of about `atoms` atoms."""
 
     def big(self, atoms: int, train: bool) -> None:
         """A step, or an evaluation with forces, of one chain of about `atoms` atoms."""
@@ -84,6 +87,22 @@ def chain(atoms: int) -> tuple[Tensor, Tensor]:
     side = torch.tensor([0.0, 0.0, 0.88])
     z = torch.cat([torch.full((carbons,), 6), torch.ones(2 * carbons, dtype=torch.long)])
     return z, torch.cat([c, c + up + side, c + up - side]).float()
+
+
+def milliseconds(calculator: Any, atoms: int, seconds: float) -> float:
+    """Of a step of velocity Verlet, so short that an untrained model does no harm."""
+    from ase import Atoms
+    from ase.md.verlet import VelocityVerlet
+
+    z, pos = (tensor.numpy() for tensor in chain(atoms))
+    system = Atoms(z, pos, calculator=calculator)
+    run = VelocityVerlet(system, 1e-6)
+    run.run(5)  # compiles, where something is compiled
+    started, steps = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        run.run(10)
+        steps += 10
+    return 1000 * (time.perf_counter() - started) / steps
 
 
 class Peer:
@@ -208,6 +227,29 @@ class Peer:
             torch._foreach_copy_(self.weights, kept)
         return found
 
+    def dynamics(self, atoms: int, seconds: float) -> float:
+        """See Contender. One thin calculator for all, as not every package has one."""
+        from ase.calculators.calculator import Calculator, all_changes
+
+        peer = self
+
+        class Thin(Calculator):
+            implemented_properties = ("energy", "forces")
+
+            def calculate(
+                self,
+                atoms: Any = None,
+                properties: Sequence[str] = ("energy",),
+                system_changes: Sequence[str] = all_changes,
+            ) -> None:
+                super().calculate(atoms, properties, system_changes)
+                z, pos = torch.from_numpy(atoms.numbers), torch.from_numpy(atoms.positions).float()
+                graph = make_graph(z, pos, 0 * z, 1, peer.peer.cutoff)
+                energy, forces = peer.outputs(graph, True, False)
+                self.results = {"energy": energy.item(), "forces": forces.double().numpy()}
+
+        return milliseconds(Thin(), atoms, seconds)
+
     def big(self, atoms: int, train: bool) -> None:
         """See Contender."""
         z, pos = chain(atoms)
@@ -232,10 +274,18 @@ def main() -> None:
     print(json.dumps({"parameters": contender.parameters}), flush=True)
     for line in sys.stdin:
         task = json.loads(line)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is there now
+        before = memory_mb("VmRSS")
         result = getattr(contender, task.pop("task"))(**task)
-        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"result": result, "before_mb": before, "peak_mb": after}), flush=True)
+        answer = {"result": result, "added_mb": memory_mb("VmHWM") - before}
+        print(json.dumps(answer), flush=True)
+
+
+def memory_mb(which: str) -> float:
+    """Resident memory of this process, now (VmRSS) or at its peak (VmHWM); Linux only."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(which)]
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":
