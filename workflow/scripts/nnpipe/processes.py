@@ -79,7 +79,7 @@ def work_together(work: Callable[[], None], processes: int, threads: int, log: s
 
 def _member(work: Callable[[], None], threads: int, log: str | Path | None = None) -> None:
     use_threads(threads, promised_cores())
-    with script(log) if log and os.environ["RANK"] == "0" else nullcontext():
+    with script(log, alone=False) if log and os.environ["RANK"] == "0" else nullcontext():
         work()
 
 

@@ -18,11 +18,12 @@ PATIENCE_SECONDS = 10  # that a script is given to put its work away
 
 
 @contextmanager
-def script(log: str | Path) -> Iterator[None]:
+def script(log: str | Path, alone: bool = True) -> Iterator[None]:
     """Log into the file `log` and to the terminal; end with one line where the user can mend it.
 
     Any other exception leaves its traceback in the log. If the process that started the script is
-    killed, the script ends too, so that the next run meets no stray writer.
+    killed, the script ends too, so that the next run meets no stray writer. On a cluster its jobs
+    go on: `alone`, the script first waits for one that has the same log.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -34,6 +35,8 @@ def script(log: str | Path) -> Iterator[None]:
     )
     if parent := os.environ.get(PARENT):
         threading.Thread(target=_end_with, args=[int(parent)], daemon=True).start()
+    if alone:
+        _wait_for_turn(Path(log).with_suffix(".lock"))
     try:
         yield
     except InputError as error:
@@ -69,6 +72,18 @@ def _end_with(process: int) -> None:
         except PermissionError:
             return  # another user's process took the number: nothing to watch
         time.sleep(1)
+
+
+def _wait_for_turn(path: Path) -> None:
+    """Hold `path` until this process ends, once no other one does."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logging.getLogger("nnpipe").info("another job is at the same work; waiting for its end")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
 
 
 def lock(path: str | Path) -> None:
