@@ -18,6 +18,7 @@ EXCITED = (0.2, 1.0)  # share of the modes that a geometry is displaced along, d
 TWIST = 20.0  # degrees at 300 K, of every rotatable bond
 LONG = 0.92  # of the sum of covalent radii: longer bonds count as single and may turn all the way
 STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond
+WIDER = 0.15  # Å that a bond is stretched further for every small ring it is in
 CLASH = 0.65  # of the sum of covalent radii: closer pairs that were not so close are drawn again
 
 
@@ -28,8 +29,8 @@ class Distortions:
     coldest_k: float = 50.0
     hottest_k: float = 1500.0  # temperatures are drawn evenly in their logarithm
     torsions: float = 0.25  # share of geometries with a bond turned by any angle
-    # share with one bond compressed or stretched; 1 + n times as many of molecules that have a bond
-    # in n rings of three or four atoms
+    # share with one bond compressed or stretched; 1 + n^2 times as many of molecules that have a
+    # bond in n rings of three or four atoms
     strains: float = 0.1
 
 
@@ -87,10 +88,11 @@ class Distorter:
         # Å per root of eV, of a classical oscillator
         self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
         self.bonds = np.argwhere(np.triu(self.bonded))
-        # cages are rare and open most easily: they are strained more often, and there the most
-        rings = small_rings(self.bonded)[tuple(self.bonds.T)]
-        self.rings = int(rings.max(initial=0))
-        self.weights = (1 + rings) ** 2 / ((1 + rings) ** 2).sum()
+        # what is in small rings opens most easily: it is strained more often, and further
+        self.small = small_rings(self.bonded)[tuple(self.bonds.T)]
+        self.rings = int(self.small.max(initial=0))
+        self.weights = 4.0**self.small / (4.0**self.small).sum()
+        self.strained = min(settings.strains * (1 + self.rings**2), 1 - settings.torsions)
         degree = self.bonded.sum(1)
         length = np.linalg.norm(pos[:, None] - pos, axis=2)
         self.rotors = [
@@ -127,9 +129,11 @@ class Distorter:
             axis = pos[b] - pos[a]
             turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
             pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
-        if len(self.bonds) and kind > 1 - self.settings.strains * (1 + self.rings):
-            a, b = self.bonds[rng.choice(len(self.bonds), p=self.weights)]
-            pos += rng.uniform(*STRAIN) * self.strain(a, b, pos)
+        if len(self.bonds) and kind > 1 - self.strained:
+            number = rng.choice(len(self.bonds), p=self.weights)
+            shortest, longest = STRAIN
+            length = rng.uniform(shortest, longest + WIDER * self.small[number])
+            pos += length * self.strain(*self.bonds[number], pos)
         return pos
 
     def strain(self, a: int, b: int, pos: np.ndarray) -> np.ndarray:

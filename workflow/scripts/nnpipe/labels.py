@@ -4,6 +4,7 @@ Chunks hold what the labelling method says; nnpipe.surface puts them on the surf
 """
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from .vibrations import Surface
 
 log = logging.getLogger(__name__)
 
-CAGES = 6  # times as many geometries of the few molecules with a bond in three small rings, and so
-# many times more for every further ring: they open most easily and little else tells of them
+# times as many geometries of molecules with a bond in so many small rings: cages are few and open
+# most easily, and little else tells of them
+CAGES = (1.0, 1.0, 1.5, 6.0, 12.0, 18.0)
 
 
 def write_chunk(
@@ -54,7 +56,8 @@ def write_chunk(
             surface, rng = method(z), np.random.default_rng([seed, index])
             distorter = Distorter(z, pos, settings)
             geometries = [pos]
-            for _ in range(number * max(1, CAGES * (distorter.rings - 2))):
+            times = CAGES[min(distorter.rings, len(CAGES) - 1)]
+            for _ in range(math.ceil(number * times)):
                 drawn = distorter.draw(rng)
                 if drawn is None:
                     log.warning("molecule %d: no geometry without a clash; left out", index)
