@@ -227,16 +227,18 @@ def test_cages_are_strained_where_they_open():
     assert counts("CH3CH2OH") == [0] * 8
     cage, rng = molecule("bicyclobutane"), np.random.default_rng(0)
     bonded = bond_matrix(cage.numbers, cage.positions)
-    cold = Distortions(1e-6, 1e-6, torsions=0.0, strains=0.2)
+    cold = Distortions(1e-6, 1e-6, torsions=0.0, strains=0.1)
     distorter = Distorter(cage.numbers, cage.positions, cold)
     lengths = np.linalg.norm(cage.positions[:, None] - cage.positions, axis=2)
-    moved = np.zeros_like(bonded, int)
+    moved, longest = np.zeros_like(bonded, int), 0.0
     for _ in range(200):
         drawn = distorter.draw(rng)
         change = np.abs(np.linalg.norm(drawn[:, None] - drawn, axis=2) - lengths) * bonded
         moved[np.unravel_index(change.argmax(), change.shape)] += change.max() > 0.01
+        longest = max(longest, change.max())
     carbon = cage.numbers == 6
-    assert 90 < moved.sum() < 140  # three times 0.2 of them
+    assert 80 < moved.sum() < 120  # five times 0.1 of them
+    assert 0.65 < longest < 0.85  # Å, further than where there is no ring
     assert moved[carbon][:, carbon].sum() > 0.8 * moved.sum()
 
 
