@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -104,20 +105,11 @@ def node(cluster: Cluster) -> str:
     return running.communicate()[0]
 
 
-def killed(cluster: Cluster) -> str:
-    """Snakemake is killed and started again."""
+def stopped(cluster: Cluster, how: signal.Signals) -> str:
+    """Snakemake is stopped and started again."""
     running = cluster.snakemake()
     cluster.training(running)
-    os.killpg(running.pid, signal.SIGKILL)
-    printed = running.communicate()[0]
-    return printed + cluster.snakemake().communicate()[0]
-
-
-def interrupted(cluster: Cluster) -> str:
-    """Snakemake is interrupted and started again."""
-    running = cluster.snakemake()
-    cluster.training(running)
-    os.killpg(running.pid, signal.SIGINT)
+    os.killpg(running.pid, how)
     printed = running.communicate()[0]
     return printed + cluster.snakemake().communicate()[0]
 
@@ -136,8 +128,11 @@ FAULTS: dict[str, tuple[str, Callable[[Cluster], str]]] = {
     "memory": ("250 MB, then 500", memory),
     "time": ("a limit of one minute, then two", limit),
     "node": ("node set to DOWN, 10 s later back", node),
-    "killed": ("SIGKILL to snakemake, the same command again", killed),
-    "interrupted": ("Ctrl-C, the same command again", interrupted),
+    "killed": (
+        "SIGKILL to snakemake, the same command again",
+        partial(stopped, how=signal.SIGKILL),
+    ),
+    "interrupted": ("Ctrl-C, the same command again", partial(stopped, how=signal.SIGINT)),
     "twice": ("a second snakemake in the folder", twice),
 }
 
@@ -163,13 +158,13 @@ def main() -> None:
             jobs = [number for number, rule in submitted(printed).items() if rule == "train"]
             log = (cluster.folder / "results/logs/train/gnn.log").read_text()
             weights = cluster.folder / WEIGHTS
-            partial = [p.name for p in (cluster.folder / MODEL).iterdir() if ".part" in p.name]
+            unfinished = [p.name for p in (cluster.folder / MODEL).iterdir() if ".part" in p.name]
             rows.append(
                 {
                     "fault": what,
                     "jobs": ", ".join(kept[n]["JobState"] for n in jobs if n in kept),
                     "went_on_from_checkpoint": "going on from epoch" in log,
-                    "partial_files": len(partial),
+                    "partial_files": len(unfinished),
                     "same_weights": weights.is_file() and sha256(weights) == whole,
                     "said": printed.rsplit("second snakemake: ", 1)[1] if name == "twice" else "",
                 }

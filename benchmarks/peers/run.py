@@ -46,7 +46,6 @@ OFF = 300  # test molecules that are distorted
 ROUNDS, SECONDS = 5, 5.0
 SIZES = (10, 30, 100, 300, 1000)
 CHAINS = (20, 302)  # atoms of alkanes
-WIDEST = 10.0  # Å, above every cutoff: peers search their own neighbours
 
 
 def prepare() -> Path:
@@ -227,10 +226,18 @@ def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd
     return pd.DataFrame(rows)
 
 
+TABLES = {
+    "throughput": throughput,
+    "accuracy": accuracy,
+    "dynamics": dynamics,
+    "memory": memory,
+}
+
+
 def main() -> None:
     """Make one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["throughput", "accuracy", "dynamics", "memory"])
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--settings", nargs="*", default=["published", "equal"])
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -239,7 +246,7 @@ def main() -> None:
     options = parser.parse_args()
     contenders = [("gnn", "default")]
     contenders += [(peer, setting) for setting in options.settings for peer in options.peers]
-    found = globals()[options.table](contenders, options)
+    found = TABLES[options.table](contenders, options)
     suffix = "_u0" if options.energy else ""
     write_csv(found, OUT / f"{options.table}{suffix}.csv")
     print(found.to_string(index=False))

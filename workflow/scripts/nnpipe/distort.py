@@ -30,7 +30,7 @@ class Distortions:
     hottest_k: float = 1500.0  # temperatures are drawn evenly in their logarithm
     torsions: float = 0.25  # share of geometries with a bond turned by any angle
     # share with one bond compressed or stretched; 1 + n^2 times as many of molecules that have a
-    # bond in n rings of three or four atoms
+    # bond in n rings of three or four atoms, as far as torsions leave room
     strains: float = 0.1
 
 
@@ -91,7 +91,8 @@ class Distorter:
         # what is in small rings opens most easily: it is strained more often, and further
         self.small = small_rings(self.bonded)[tuple(self.bonds.T)]
         self.rings = int(self.small.max(initial=0))
-        self.weights = 4.0**self.small / (4.0**self.small).sum()
+        weights = 4.0**self.small
+        self.weights = weights / weights.sum()
         self.strained = min(settings.strains * (1 + self.rings**2), 1 - settings.torsions)
         degree = self.bonded.sum(1)
         length = np.linalg.norm(pos[:, None] - pos, axis=2)
@@ -131,9 +132,10 @@ class Distorter:
             pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
         if len(self.bonds) and kind > 1 - self.strained:
             number = rng.choice(len(self.bonds), p=self.weights)
+            a, b = self.bonds[number]
             shortest, longest = STRAIN
             length = rng.uniform(shortest, longest + WIDER * self.small[number])
-            pos += length * self.strain(*self.bonds[number], pos)
+            pos += length * self.strain(a, b, pos)
         return pos
 
     def strain(self, a: int, b: int, pos: np.ndarray) -> np.ndarray:
