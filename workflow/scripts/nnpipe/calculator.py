@@ -51,6 +51,14 @@ class NeuralCalculator(Calculator):
         self.elements = elements
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
 
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
+        comparison costs a fifth of a step of dynamics.
+        """
+        last = self.atoms
+        same = last is not None and all(map(np.array_equal, _state(last), _state(atoms)))
+        return [] if same else all_changes
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -116,6 +124,12 @@ class NeuralCalculator(Calculator):
         forward, backward = np.split(np.concatenate(parts), 2)
         hessian = (backward - forward) / (2 * step)
         return 0.5 * (hessian + hessian.T)
+
+
+def _state(atoms: Atoms) -> tuple[np.ndarray, ...]:
+    """All that results depend on."""
+    owner = atoms.arrays.get(SYSTEM, np.zeros(0))
+    return atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, owner
 
 
 def load_calculator(

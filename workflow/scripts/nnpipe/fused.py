@@ -7,12 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-import torch.fx.experimental._config as symbolic
 from filelock import FileLock, Timeout
 from torch import Tensor
-from torch._inductor.exc import InductorError
-from torch._inductor.runtime.cache_dir_utils import cache_dir
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from .batch import Batch
 
@@ -45,12 +41,18 @@ class Fused:
                 if key not in self.programs:
                     self.programs[key] = self._compile(tensors)
                 return self.programs[key](*tensors)
-        except (InductorError, RuntimeError) as error:
+        except RuntimeError as error:  # InductorError is one
             log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
             self.works = False
             return self.function(batch, *more)
 
     def _compile(self, tensors: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+        # not at the top: they take longer than all else that a model needs
+        import torch.fx.experimental._config as symbolic
+        from torch._inductor import compile as fuse
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
             number = len(TENSORS)
             parts = dict(zip(TENSORS, tensors[:number], strict=True))
@@ -61,7 +63,8 @@ class Fused:
         with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
             trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
             graph = trace(*tensors)
-            program = torch.compile(graph, dynamic=True)
+            inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+            symbols = [n.meta.get("val", t) for n, t in zip(inputs, tensors, strict=True)]
             name = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
             lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
             try:
@@ -70,7 +73,6 @@ class Fused:
                 with lock:  # the other process is done
                     pass
             try:
-                program(*tensors)
+                return fuse(graph, symbols)
             finally:
                 lock.release()
-        return program

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import scipy.stats
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -205,6 +204,8 @@ def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, f
     """Slope of the total energy (eV/ps) and half its 95 % confidence interval, by least squares on
     the means of blocks, which vibrations do not correlate as they do frames.
     """
+    import scipy.stats  # takes a second, and most runs need none of it
+
     blocks = min(BLOCKS, len(time_ps) // 2)
     if blocks < 3:
         return math.nan, math.nan
