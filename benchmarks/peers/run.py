@@ -8,9 +8,10 @@
 
 The workflow must have run. Environments are made as they are needed, in results/benchmarks/peers.
 `--settings equal` takes every peer at AtomGNN's number of parameters instead of its published
-setting, `--peers mace painn` these alone, `--minutes 1` a shorter training. Every contender trains
-on the same molecules, labels and loss, peers by Adam at their published rate and batch; what cannot
-be installed or does not run is said in the table.
+setting, `--peers mace painn` these alone, `--minutes 1` a shorter training, `--at-once 2` trains two
+side by side, each on half of the threads. Every contender trains on the same molecules, labels and
+loss, peers by Adam at their published rate and batch; what cannot be installed or does not run is
+said in the table.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import os
 import subprocess
 import sys
 import venv
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
@@ -198,15 +200,20 @@ def turns(
 
 
 def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
-    """Errors against time, one contender after the other, each alone on the machine."""
-    rows = []
-    for one in tqdm(contenders, unit=" trainings"):
-        process = Process(*one, options.threads)
+    """Errors against time, one contender after the other or as many as `at_once` side by side."""
+
+    def one(contender: tuple[str, str]) -> list[dict[str, Any]]:
+        process = Process(*contender, options.threads // options.at_once)
         task = {"forces": not options.energy, "seconds": 60 * options.minutes}
         history = process.ask("train", **task).get("result", [{}])
-        rows += [process.row | entry | {"failed": process.failed} for entry in history]
         process.end()
-        write_csv(pd.DataFrame(rows), OUT / "accuracy.partial.csv")
+        return [process.row | entry | {"failed": process.failed} for entry in history]
+
+    rows = []
+    with ThreadPool(options.at_once) as pool:
+        for found in tqdm(pool.imap(one, contenders, 1), total=len(contenders), unit=" trainings"):
+            rows += found
+            write_csv(pd.DataFrame(rows), OUT / "accuracy.partial.csv")
     return pd.DataFrame(rows)
 
 
@@ -243,6 +250,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--energy", action="store_true")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--at-once", type=int, default=1)
     options = parser.parse_args()
     contenders = [("gnn", "default")]
     contenders += [(peer, setting) for setting in options.settings for peer in options.peers]
