@@ -1,4 +1,4 @@
-"""A Slurm of one node for a test: its own configuration, key and ports, on this machine alone."""
+"""A Slurm for a test: its own configuration, key and ports, all its nodes on this machine."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -16,8 +16,7 @@ PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
 CONFIGURATION = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -32,11 +31,11 @@ SchedulerParameters=bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
@@ -47,9 +46,12 @@ MinJobAge=600
 KillWait=2
 MailProg=/bin/true
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
-PartitionName=cpu Nodes={host} Default=YES State=UP
-PartitionName=gpu Nodes={host} State=UP
+PartitionName=cpu Nodes=ALL Default=YES State=UP
+PartitionName=gpu Nodes=ALL State=UP
+"""
+NODE = """
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000 \\
+  Gres=gpu:2 State=UNKNOWN
 """
 
 
@@ -62,22 +64,32 @@ def missing() -> str:
 
 
 @contextmanager
-def slurm() -> Iterator[tuple[dict[str, str], Path]]:
+def slurm(nodes: int = 1) -> Iterator[tuple[dict[str, str], Path]]:
     """The environment in which Slurm's commands work, and the file of its records."""
     folder = Path(tempfile.mkdtemp())  # pytest's own are not open to all, which munge wants
     host = socket.gethostname().split(".")[0]
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        ports = first.getsockname()[1], second.getsockname()[1]
-    for name in ("state", "spool", "bin"):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(1 + nodes)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        first, *ports = [one.getsockname()[1] for one in sockets]
+    names = [f"node{number}" for number in range(nodes)]
+    for name in ("state", "bin", *(f"spool/{name}" for name in names)):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
     key, configuration = folder / "munge.key", folder / "slurm.conf"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
-    configuration.write_text(CONFIGURATION.format(host=host, ports=ports, folder=folder))
-    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null\n")
+    text = CONFIGURATION.format(host=host, port=first, folder=folder)
+    lines = [
+        NODE.format(name=name, host=host, port=port)
+        for name, port in zip(names, ports, strict=True)
+    ]
+    configuration.write_text(text.replace("PartitionName", "".join(lines) + "PartitionName", 1))
+    devices = "".join(
+        f"NodeName={','.join(names)} Name=gpu File=/dev/{file}\n" for file in ("null", "zero")
+    )
+    (folder / "gres.conf").write_text(devices)
     # a job step drops SLURM_CONF before it calls srun
     wrapper = folder / "bin" / "srun"
     wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={configuration} exec /usr/bin/srun "$@"\n')
@@ -97,19 +109,24 @@ def slurm() -> Iterator[tuple[dict[str, str], Path]]:
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
             f"--seed-file={folder}/munge.seed", "--num-threads=2",
         )  # fmt: skip
-        said += run("slurmctld", "-c", "-i") + run("slurmd")
+        said += run("slurmctld", "-c", "-i")
+        said += "".join(run("slurmd", "-N", name) for name in names)
+
+        def up() -> bool:
+            return run("sinfo", "-h", "-N", "-p", "cpu", "-o", "%T").split() == ["idle"] * nodes
+
         for _ in range(150):
             time.sleep(0.2)
-            if not (folder / "munge.socket").exists() or "idle" in run("sinfo", "-h", "-o", "%T"):
+            if not (folder / "munge.socket").exists() or up():
                 break
-        if "idle" not in run("sinfo", "-h", "-o", "%T"):
+        if not up():
             logs = "\n".join(path.read_text() for path in folder.glob("*.log"))
             raise RuntimeError(f"Slurm did not come up: {said}\n{logs}")
         yield environment, folder / "jobs.txt"
     finally:
         run("scancel", "-u", "root")
-        for name in reversed(DAEMONS):
+        for path in sorted(folder.glob("*.pid"), reverse=True):  # munged last
             with suppress(FileNotFoundError, ProcessLookupError, ValueError):
-                os.kill(int((folder / f"{name}.pid").read_text()), signal.SIGTERM)
+                os.kill(int(path.read_text()), signal.SIGTERM)
         time.sleep(1)
         shutil.rmtree(folder, ignore_errors=True)

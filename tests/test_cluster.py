@@ -1,11 +1,13 @@
-"""The workflow on a Slurm of one node: what each job asked for, and jobs that are killed."""
+"""The workflow on a Slurm of its own: what each job asked for, and jobs that are killed."""
 
+import json
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -24,10 +26,11 @@ CHANGE = {
 
 
 def start(
-    folder: Path, environment: dict[str, str], target: str, *profile: str
+    folder: Path, environment: dict[str, str], target: str, *profile: str, **resources: int
 ) -> subprocess.Popen[str]:
     """Snakemake with a profile and the smoke preset."""
-    (folder / "change.yaml").write_text(yaml.safe_dump(CHANGE))
+    change = CHANGE | {"resources": CHANGE["resources"] | resources}
+    (folder / "change.yaml").write_text(yaml.safe_dump(change))
     return subprocess.Popen(
         [
             sys.executable, "-m", "snakemake", target, *(profile or SLURM), "--latency-wait", "10",
@@ -104,3 +107,23 @@ def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
     assert {entry["JobState"] for entry in ran.values()} == {"COMPLETED"}
     assert "mem=2000M" in ran["neighbours"]["Tres"]
     assert ran["neighbours"]["TimeLimit"] == "30"
+
+
+def test_a_training_in_two_processes_is_that_of_one(tmp_path_factory):
+    folder = copy_to(tmp_path_factory.mktemp("cluster"))
+    metrics, losses = folder / "results/models/gnn/metrics.jsonl", []
+    with slurm(nodes=2) as (environment, records):
+        for gpus, nodes in ((1, 1), (2, 1), (2, 2)):
+            running = start(folder, environment, WEIGHTS, *SLURM, gpus=gpus, nodes=nodes)
+            printed, _ = running.communicate(timeout=400)
+            assert (folder / WEIGHTS).is_file(), printed
+            losses.append([json.loads(line)["train_loss"] for line in metrics.open()])
+        (training,) = [number for number, rule in submitted(printed).items() if rule == "train"]
+        entry = read_records(records)[training]
+        shown = ["scontrol", "show", "job", "-o", str(training)]
+        asked = subprocess.check_output(shown, env=environment, text=True)
+    assert entry["NodeCnt"] == "2"
+    assert "TresPerJob=gres:gpu:2 TresPerNode=gres:gpu:1" in asked
+    for shared in losses[1:]:
+        np.testing.assert_allclose(shared, losses[0], rtol=2e-2)
+        np.testing.assert_allclose(shared[:3], losses[0][:3], rtol=1e-4)

@@ -8,10 +8,10 @@
 
 The workflow must have run. Environments are made as they are needed, in results/benchmarks/peers.
 `--settings equal` takes every peer at AtomGNN's number of parameters instead of its published
-setting, `--peers mace painn` these alone, `--minutes 1` a shorter training, `--at-once 2` trains two
-side by side, each on half of the threads. Every contender trains on the same molecules, labels and
-loss, peers by Adam at their published rate and batch; what cannot be installed or does not run is
-said in the table.
+setting, `--peers mace painn` these alone, `--minutes 1` a shorter training, `--at-once 2` trains
+two side by side, each on half of the threads. Every contender trains on the same molecules, labels
+and loss, peers by Adam at their published rate and batch; what cannot be installed or does not run
+is said in the table.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from models import PEERS
 from tqdm import tqdm
 from worker import TEST
@@ -35,7 +36,7 @@ from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.correction import read_correction
 from nnpipe.distort import Distortions
 from nnpipe.labels import write_chunk
-from nnpipe.molecules import read_molecules
+from nnpipe.molecules import pointers, read_molecules
 from nnpipe.qm import method
 from nnpipe.splits import read_split
 from nnpipe.store import atomic, write_csv
@@ -84,13 +85,18 @@ def prepare() -> Path:
     arrays: dict[str, np.ndarray] = {}
     for name, part in parts.items():
         source = parts["u0" if name.endswith("u0") else "minima"]
-        each = atomic_references(source.z.numpy(), source.ptr.numpy(), source.target.numpy())
-        reference = np.array([each.get(z, 0.0) for z in range(10)])[part.z.numpy()]
-        energy = part.target.numpy() - np.add.reduceat(reference, part.ptr.numpy()[:-1])
-        arrays |= {f"{name}_{key}": getattr(part, key).numpy() for key in ("z", "pos", "ptr")}
-        arrays[f"{name}_energy"] = energy
-        if part.forces is not None:
-            arrays[f"{name}_forces"] = part.forces.numpy()
+        each = atomic_references(
+            source.elements().numpy(), source.sizes.numpy(), source.target.numpy()
+        )
+        rows = torch.arange(len(part))
+        z, ptr = part.elements().numpy(), pointers(part.sizes.numpy())
+        reference = np.array([each.get(z, 0.0) for z in range(10)])[z]
+        energy = part.target.numpy() - np.add.reduceat(reference, ptr[:-1])
+        pos = part.pos[part.atoms(rows)[0]].float().numpy()
+        found = {"z": z, "pos": pos, "ptr": ptr, "energy": energy}
+        if (forces := part.known_forces(rows)) is not None:
+            found["forces"] = forces.numpy()
+        arrays |= {f"{name}_{key}": value for key, value in found.items()}
     arrays["scale"] = np.array(arrays["minima_energy"].std())
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)

@@ -138,8 +138,8 @@ class Peer:
             loss = ENERGY_WEIGHT * loss + ((off + knee**2).sqrt() - knee).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
-        optimizer.step()
+        if torch.nn.utils.clip_grad_norm_(self.weights, CLIP).isfinite():  # ViSNet's may not be
+            optimizer.step()
 
     def cut(self, part: Geometries, rows: Tensor) -> tuple[Graph, Tensor, Tensor | None]:
         """A batch with its labels in standard deviations."""

@@ -33,6 +33,11 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+if config["resources"]["container"]:
+
+    containerized: config["resources"]["container"]
+
+
 # `--cores` may promise more than the machine has: trainings then share what is there
 os.environ[CORES] = str(workflow.resource_settings.cores or "")  # none on a cluster
 # threads that wait do not spin: on busy cores that would cost a training most of its speed
@@ -55,8 +60,13 @@ PRETRAINED = [name for name in config["models"] if "pretrained" in config["model
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 
 
-PROCESSES = config["resources"]["gpus"]  # of a training
+PROCESSES, NODES = config["resources"]["gpus"], config["resources"]["nodes"]  # of a training
 GPU = 0 if config["resources"]["device"] == "cpu" else 1
+# what Slurm is asked for beside GPUs; on several nodes the training starts its tasks by srun
+SPREAD = {"nodes": NODES}
+if NODES > 1:
+    SPREAD |= {"mpi": "srun", "tasks": NODES, "tasks_per_gpu": 0}
+    SPREAD |= {"slurm_extra": f"--gpus-per-node={PROCESSES // NODES}"} if GPU else {}
 
 
 def grows(amount):

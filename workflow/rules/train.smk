@@ -58,6 +58,7 @@ rule train:
         "../../envs/train.yaml"
     threads: config["resources"]["threads"]
     resources:
+        **SPREAD,
         mem_mb=grows(4000),
         runtime=grows(720),
         gpu=GPU * PROCESSES,
@@ -68,6 +69,7 @@ rule train:
         settings=lambda wc: training_of(config, wc.model),
         device=config["resources"]["device"],
         processes=PROCESSES,
+        nodes=NODES,
         checkpoint="results/models/{model}/checkpoint.safetensors",
         code=lambda wc: code("train.py", wc.model),
     script:

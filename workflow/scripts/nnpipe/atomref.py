@@ -3,14 +3,14 @@
 import numpy as np
 
 
-def atomic_references(z: np.ndarray, ptr: np.ndarray, target: np.ndarray) -> dict[int, float]:
+def atomic_references(z: np.ndarray, sizes: np.ndarray, target: np.ndarray) -> dict[int, float]:
     """Least-squares value per element, {atomic number: unit of target}, in float64.
 
-    `z` (N,), `ptr` (M+1,), `target` (M,). Where the molecules cannot tell elements apart (all of
-    one formula, say), the solution of least norm is taken.
+    `z` (N,), numbers of atoms `sizes` (M,), `target` (M,). Where the molecules cannot tell elements
+    apart (all of one formula, say), the solution of least norm is taken.
     """
     elements = np.unique(z)
-    molecule = np.repeat(np.arange(len(target)), np.diff(ptr))
+    molecule = np.repeat(np.arange(len(target)), sizes)
     counts = np.stack(
         [np.bincount(molecule[z == element], minlength=len(target)) for element in elements], 1
     )

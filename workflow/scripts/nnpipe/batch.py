@@ -1,5 +1,6 @@
-"""Molecules as the models read them: a data set held in memory and immutable batches of it."""
+"""Molecules as the models read them: a data set on disk and immutable batches of it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from . import store
 from .errors import InputError
-from .molecules import pointers, ragged
+from .molecules import CHUNK, ragged
 
 FAR = 1e3  # Å, the length of a vector that stands for no neighbour
 
@@ -95,18 +96,25 @@ def assemble(
 
 @dataclass(frozen=True)
 class Dataset:
-    """M molecules in memory, in one place: everything that a batch is cut from."""
+    """M molecules of a store, everything that a batch is cut from.
 
-    z: Tensor  # (N,) uint8
-    pos: Tensor  # (N, 3) float32, Å
-    ptr: Tensor  # (M+1,) int64
-    first: Tensor  # (N+1,) int64, into neighbour
+    What there is of an atom (A in the store, those of other molecules among them) and of a
+    neighbour stays on disk, memory-mapped, until a batch wants it; on a GPU it lies in its memory.
+    """
+
+    z: Tensor  # (A,) uint8
+    pos: Tensor  # (A, 3) Å
+    first: Tensor  # (A+1,) int64, into neighbour
     neighbour: Tensor  # (P,) position inside the molecule, nearest first
+    counts: Tensor  # (A,) int16, how many of its neighbours lie within the cutoff
+    start: Tensor  # (M,) int64, first atom
+    sizes: Tensor  # (M,) int64, number of atoms
+    slots: Tensor  # (M,) int64, largest number of neighbours that an atom has within the cutoff
     target: Tensor  # (M,) float64, in the target's unit
-    forces: Tensor | None = None  # (N, 3) float32, eV/Å
+    forces: Tensor | None = None  # (A, 3) eV/Å
 
     def __len__(self) -> int:
-        return len(self.ptr) - 1
+        return len(self.sizes)
 
     def to(self, device: str | torch.device) -> "Dataset":
         """The same data set on `device`."""
@@ -117,37 +125,31 @@ class Dataset:
 
     def atoms(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Indices (N,) of the atoms of molecules `rows` (B,), and for each its place in `rows`."""
-        first = self.ptr[rows]
-        sizes = self.ptr[rows + 1] - first
-        start = sizes.cumsum(0) - sizes
+        sizes = self.sizes[rows]
+        shift = self.start[rows] - (sizes.cumsum(0) - sizes)
         molecule = torch.repeat_interleave(sizes)
-        return torch.arange(len(molecule), device=rows.device) + (first - start)[molecule], molecule
+        return torch.arange(len(molecule), device=rows.device) + shift[molecule], molecule
+
+    def elements(self) -> Tensor:
+        """(N,) uint8, atomic numbers of the molecules, one after the other."""
+        return self.z[self.atoms(torch.arange(len(self), device=self.z.device))[0]]
 
     def batch(self, rows: Tensor) -> Batch:
         """The batch of molecules `rows` (B,)."""
         atoms, molecule = self.atoms(rows)
-        first = self.first[atoms]
-        counts = self.first[atoms + 1] - first
+        first, counts = self.first[atoms], self.counts[atoms].long()
         slots = torch.arange(max(int(counts.max()), 1), device=rows.device)
         mask = slots < counts[:, None]
         here = torch.arange(len(atoms), device=rows.device)
         start = here[torch.searchsorted(molecule, torch.arange(len(rows), device=rows.device))]
         local = self.neighbour[(first[:, None] + slots).clamp(max=len(self.neighbour) - 1)].long()
         neighbours = torch.where(mask, local + start[molecule][:, None], here[:, None])
-        z, pos = self.z[atoms].long(), self.pos[atoms]
+        z, pos = self.z[atoms].long(), self.pos[atoms].float()
         return Batch(z, pos, molecule, len(rows), neighbours, mask)
 
-    @property
-    def sizes(self) -> Tensor:
-        """(M,) number of atoms."""
-        return self.ptr[1:] - self.ptr[:-1]
-
-    @property
-    def slots(self) -> Tensor:
-        """(M,) largest number of neighbours that an atom of the molecule has."""
-        counts = self.first[1:] - self.first[:-1]
-        molecule = torch.repeat_interleave(self.sizes)
-        return counts.new_zeros(len(self)).scatter_reduce(0, molecule, counts, "amax")
+    def known_forces(self, rows: Tensor) -> Tensor | None:
+        """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""
+        return None if self.forces is None else self.forces[self.atoms(rows)[0]].float()
 
 
 def load_dataset(
@@ -157,7 +159,7 @@ def load_dataset(
     target: str,
     cutoff: float,
 ) -> Dataset:
-    """The molecules `rows` (M,) of the memory-mapped tables with one target, copied into memory.
+    """The molecules `rows` (M,) of the memory-mapped tables with one target.
 
     Neighbours are those within `cutoff` Å. Energies come with their forces if the table has them.
     Raises InputError if the tables do not belong together, have no such target or no neighbours
@@ -169,22 +171,15 @@ def load_dataset(
         raise InputError(f"{neighbours}: made from other molecules than {molecules}; make it again")
     if target not in header["units"]:
         raise InputError(f"{molecules}: no target {target!r}; it has {', '.join(header['units'])}")
-    forces = target == "energy" and "forces" in table
-    atoms, ptr = ragged(table["ptr"], np.asarray(rows))
-    slots, first = ragged(pairs["first"], atoms)
+    forces = table.get("forces") if target == "energy" else None
     _check_cutoff(neighbours, cutoff, about["cutoff"])
-    return _dataset(
-        table["z"][atoms], table["pos"][atoms], ptr, first, pairs["neighbour"][slots],
-        table[target][rows],
-        table["forces"][atoms].astype(np.float32) if forces else None,
-        cutoff,
-    )  # fmt: skip
+    return dataset(table | pairs, np.asarray(rows), table[target], forces, cutoff)
 
 
 def load_labels(
     path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str
 ) -> Dataset:
-    """The labelled geometries of the molecules with QM9's numbers `index`, copied into memory.
+    """The labelled geometries of the molecules with QM9's numbers `index`, memory-mapped.
 
     Neighbours are those within `cutoff` Å. Raises InputError if there are none that far, or if the
     labels are not of the table with that digest.
@@ -193,13 +188,8 @@ def load_labels(
     if header["provenance"].get("molecules") != molecules_digest:
         raise InputError(f"{path}: made from other molecules; make it again")
     rows = np.flatnonzero(np.isin(table["index"], index))
-    atoms, ptr = ragged(table["ptr"], rows)
-    slots, first = ragged(table["first"], atoms)
     _check_cutoff(path, cutoff, header["cutoff"])
-    return _dataset(
-        table["z"][atoms], table["pos"][atoms], ptr, first, table["neighbour"][slots],
-        table["energy"][rows], table["forces"][atoms], cutoff,
-    )  # fmt: skip
+    return dataset(table, rows, table["energy"], table["forces"], cutoff)
 
 
 def _check_cutoff(path: str | Path, wanted: float, held: float) -> None:
@@ -210,33 +200,42 @@ def _check_cutoff(path: str | Path, wanted: float, held: float) -> None:
         )
 
 
-def _dataset(
-    z: np.ndarray,
-    pos: np.ndarray,
-    ptr: np.ndarray,
-    first: np.ndarray,
-    neighbour: np.ndarray,
+def dataset(
+    table: dict[str, np.ndarray],
+    rows: np.ndarray,
     target: np.ndarray,
     forces: np.ndarray | None,
     cutoff: float,
 ) -> Dataset:
-    """The data set with the neighbours that lie within `cutoff` Å."""
-    centre = np.repeat(np.arange(len(z)), np.diff(first))
-    other = np.repeat(ptr[:-1], np.diff(ptr))[centre] + neighbour
-    near = np.linalg.norm(pos[other] - pos[centre], axis=1) < cutoff
-    first = pointers(np.bincount(centre[near], minlength=len(z)))
-    arrays = (z, pos.astype(np.float32), ptr, first, neighbour[near], target)
-    data = Dataset(*map(torch.from_numpy, arrays))
-    return data if forces is None else replace(data, forces=torch.from_numpy(forces))
+    """The molecules `rows` (M,) of a table of `z`, `pos`, `ptr`, `first` and `neighbour`."""
+    counts, slots = np.zeros(len(table["z"]), np.int16), np.zeros(len(rows), np.int64)
+    for begin in range(0, len(rows), CHUNK):
+        atoms, ptr = ragged(table["ptr"], rows[begin : begin + CHUNK])
+        pairs, first = ragged(table["first"], atoms)
+        centre = np.repeat(np.arange(len(atoms)), np.diff(first))
+        other = np.repeat(ptr[:-1], np.diff(ptr))[centre] + table["neighbour"][pairs]
+        pos = table["pos"][atoms]
+        near = np.linalg.norm(pos[other] - pos[centre], axis=1) < cutoff
+        found = np.bincount(centre[near], minlength=len(atoms))
+        counts[atoms] = found
+        slots[begin : begin + CHUNK] = np.maximum.reduceat(found, ptr[:-1])
+    start = table["ptr"][rows]
+    sizes, target = table["ptr"][rows + 1] - start, target[rows]
+    arrays = [table[name] for name in ("z", "pos", "first", "neighbour")]
+    arrays += [counts, start, sizes, slots, target]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nobody may write to what is on disk
+        data = Dataset(*map(torch.from_numpy, arrays))
+        return data if forces is None else replace(data, forces=torch.from_numpy(forces))
 
 
-def cut(dataset: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:
+def cut(data: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:
     """`order` (M,) cut into batches of at most `atoms` atoms and `pairs` atom-neighbour slots.
 
     Slots, atoms times the largest number of neighbours in the batch, are what memory is spent on.
     A molecule beyond the budget is a batch by itself.
     """
-    sizes, slots = dataset.sizes[order].tolist(), dataset.slots[order].tolist()
+    sizes, slots = data.sizes[order].tolist(), data.slots[order].tolist()
     ends, used, widest = [], 0, 0
     for place, (size, slot) in enumerate(zip(sizes, slots, strict=True)):
         if used and (used + size > atoms or (used + size) * max(widest, slot) > pairs):

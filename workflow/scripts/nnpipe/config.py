@@ -33,6 +33,12 @@ def check(config: Config, schema: Config) -> None:
     if own_data(config) and len(config["data"]["sources"]) > 1:
         raise InputError("config: data.sources: a data set in extended xyz stands by itself there")
     _check_labels(config["labels"])
+    gpus, nodes = config["resources"]["gpus"], config["resources"]["nodes"]
+    if gpus % nodes:
+        raise InputError(
+            f"config: resources.gpus: {gpus} cannot be spread evenly over {nodes} nodes;"
+            f" take {nodes * max(1, gpus // nodes)}"
+        )
     wanted, held = config["evaluation"]["frequency_molecules"], config["split"]["test"]
     if wanted > held and not own_data(config):
         raise InputError(

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from . import __version__
@@ -18,7 +20,7 @@ from .device import peak_memory_mb, pick_device
 from .errors import InputError
 from .models import build
 from .potential import INTENSIVE, SURFACE, Potential
-from .processes import asked_to_stop, team
+from .processes import asked_to_stop, on_nodes, team, work_together
 from .splits import read_split
 from .store import atomic, sha256
 from .store import read as read_store
@@ -34,7 +36,7 @@ def make_potential(
     """`model` with the references and the scale of the labels of `data`."""
     intensive = target in INTENSIVE
     total = data.target * data.sizes if intensive else data.target
-    references = atomic_references(data.z.numpy(), data.ptr.numpy(), total.numpy())
+    references = atomic_references(data.elements().numpy(), data.sizes.numpy(), total.numpy())
     plain = Potential(model, references, 1.0, unit, intensive)
     scale = float(plain.residual(data).double().std(correction=0)) or 1.0
     return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
@@ -148,7 +150,9 @@ def fit(
             target=target,
             unit=unit,
             intensive=potential.intensive,
-            references={z: potential.references[z].item() for z in np.unique(data.z).tolist()},
+            references={
+                z: potential.references[z].item() for z in data.elements().unique().tolist()
+            },
             scale=potential.scale,
             seed=settings.seed,
             n_train=n_train,
@@ -162,3 +166,29 @@ def fit(
             nnpipe_version=__version__,
         ),
     )
+
+
+def fit_together(
+    processes: int,
+    nodes: int,
+    threads: int,
+    log: str | Path,
+    settings: dict[str, Any],
+    meeting: str = "",
+    **arguments: Any,
+) -> None:
+    """`fit`, its arguments fit for JSON, in several processes, on several nodes of a Slurm job.
+
+    `processes` are all of them, `threads` those of a node. The log is written to by the first one.
+    Called on one of the nodes, `meeting` is where they meet.
+    """
+    if nodes > 1 and not meeting:
+        told = {"processes": processes, "nodes": nodes, "threads": threads, "log": log}
+        on_nodes("nnpipe.fit", told | {"settings": settings} | arguments, nodes, threads)
+        return
+    work = partial(fit, settings=Settings(**settings), **arguments)
+    work_together(work, processes // nodes, threads, log, nodes, meeting or "localhost:0")
+
+
+if __name__ == "__main__":
+    fit_together(**json.loads(sys.argv[1]))

@@ -59,7 +59,7 @@ class Potential(nn.Module):
         """(M,) float64: what the atomic references alone predict for the molecules of `data`."""
         molecule = torch.repeat_interleave(data.sizes)
         total = data.target.new_zeros(len(data))
-        total.index_add_(0, molecule, self.references[data.z.long()])
+        total.index_add_(0, molecule, self.references[data.elements().long()])
         return total / data.sizes if self.intensive else total
 
 

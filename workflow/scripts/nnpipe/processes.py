@@ -4,13 +4,17 @@ With several, every process holds the whole model and takes its share of every b
 summed over all of them. So the training is that of one process, but for the order of sums.
 """
 
+import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from .device import use_threads
 from .errors import InputError
-from .script import promised_cores, script
+from .script import PARENT, promised_cores, script
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,45 @@ def team() -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def work_together(work: Callable[[], None], processes: int, threads: int, log: str | Path) -> None:
-    """Run `work` with its threads in this process, or in several that share them."""
-    if processes == 1:
+def work_together(
+    work: Callable[[], None],
+    processes: int,
+    threads: int,
+    log: str | Path,
+    nodes: int = 1,
+    meeting: str = "localhost:0",
+) -> None:
+    """Run `work` with its threads in this process, or in several that share them.
+
+    On each of several nodes this is called for `processes` of its own; they meet at that address.
+    """
+    if processes * nodes == 1:
         _member(work, threads)
     else:
-        _launch(partial(_member, work, max(1, threads // processes), log), processes)
+        share = work, max(1, threads // processes), log
+        _launch(_member, share, processes, nodes, meeting)
+
+
+def on_nodes(module: str, told: dict[str, Any], nodes: int, threads: int) -> None:
+    """Run `python -m module`, with `told` as JSON, once on each node of this job of Slurm.
+
+    `meeting`, an address at which the nodes can meet, is told them, too. Raises InputError outside
+    of such a job, or if one of them fails; it has said why.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        raise InputError("config: resources.nodes: needs a job of Slurm around it; set it to 1")
+    with socket.socket() as free:
+        free.bind(("", 0))
+        meeting = f"{socket.gethostname()}:{free.getsockname()[1]}"
+    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    variables.pop(PARENT, None)  # of this node alone
+    command = [
+        "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
+        f"--cpus-per-task={threads}", "--cpu-bind=none",
+        sys.executable, "-m", module, json.dumps(told | {"meeting": meeting}),
+    ]  # fmt: skip
+    if subprocess.run(command, env=variables).returncode:
+        raise InputError(f"the training on {nodes} nodes failed; its reason stands above")
 
 
 def _member(work: Callable[[], None], threads: int, log: str | Path | None = None) -> None:
@@ -83,20 +120,23 @@ def _member(work: Callable[[], None], threads: int, log: str | Path | None = Non
         work()
 
 
-def _launch(work: Callable[[], None], processes: int) -> None:
-    """Run `work`, which must be fit for pickling, in several processes that make a team.
+def _launch(
+    work: Callable[..., None], arguments: tuple[Any, ...], processes: int, nodes: int, meeting: str
+) -> None:
+    """Run `work`, which with its arguments must be fit for pickling, in processes that make a team.
 
     Raises InputError if one of them fails; it has said why.
     """
     config = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0, monitor_interval=0.5,
-        rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+        min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, max_restarts=0,
+        monitor_interval=0.5, run_id=meeting, rdzv_backend="c10d", rdzv_endpoint=meeting,
     )  # fmt: skip
     try:
-        elastic_launch(config, work)()
+        elastic_launch(config, work)(*arguments)
     except ChildFailedError as error:
         rank = error.get_first_failure()[0]
-        raise InputError(f"process {rank} of {processes} failed; its reason stands above") from None
+        total = processes * nodes
+        raise InputError(f"process {rank} of {total} failed; its reason stands above") from None
 
 
 @contextmanager

@@ -282,8 +282,8 @@ def cut_for_step(
         molecules, atoms = len(mine) / len(rows), data.sizes[mine].sum() / data.sizes[rows].sum()
         share *= torch.tensor([molecules, atoms], device=labels.device)
     mine = mine if len(mine) else rows[:1]
-    forces = () if data.forces is None else (data.forces[data.atoms(mine)[0]],)
-    return data.batch(mine), share, labels[mine], *forces
+    forces = data.known_forces(mine)
+    return data.batch(mine), share, labels[mine], *(() if forces is None else (forces,))
 
 
 def _tensors(

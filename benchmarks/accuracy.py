@@ -1,0 +1,126 @@
+"""What AtomGNN's accuracy comes from, one command a table.
+
+    python benchmarks/accuracy.py curve      # 500 to 10,000 training molecules, three seeds
+    python benchmarks/accuracy.py ablations  # one thing changed at a time, a seed each
+
+The curve trains `gnn` and, from it, `gnn_u0`, as the workflow does; passes over the data grow as
+one over the root of their number, from `--epochs` (8) at 10,000. The ablations train `gnn` in
+`--epochs`. Tables and the curve's figure go to results/benchmarks.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from variant import OUT, ROOT, run
+
+from nnpipe.config import hyperparameters_of, training_of
+from nnpipe.plots import save
+from nnpipe.store import write_csv
+
+SIZES = (500, 1000, 5000, 10_000)
+SEEDS = (0, 1, 2)
+CHANGES = {
+    "as it is": {},
+    "one layer": {"hyperparameters": {"layers": 1}},
+    "three layers": {"hyperparameters": {"layers": 3}},
+    "half the channels": {"hyperparameters": {"channels": 8}},
+    "half the radial functions": {"hyperparameters": {"radial": 4}},
+    "half the mixed features": {"hyperparameters": {"mixed": 32}},
+    "cutoff 5 Å": {"hyperparameters": {"cutoff": 5.0}},
+    "no average of the weights": {"training": {"ema_decay": 0.0}},
+    "twice the batch": {"training": {"batch_atoms": 600}},
+    "half the learning rate": {"training": {"learning_rate": 1e-3}},
+    "squared errors of forces": {"training": {"force_huber": 100.0}},
+    "no passes over minima": {"training": {"minima_passes": 0}},
+    "energies of minima alone": {"labels": False},
+}
+NAMED = {f"gnn_{n}" if n else "gnn": change for n, change in enumerate(CHANGES.values())}
+
+
+def errors(folder: str, model: str) -> dict[str, float]:
+    """Errors (meV) on the test molecules that the workflow in `folder` predicted."""
+    table = pd.read_csv(OUT / folder / f"results/predictions/{model}.csv")
+    test = table[table["split"] == "test"]
+    off = 1000 * (test["prediction"] - test["target"])
+    return {"mae_mev": off.abs().mean(), "rmse_mev": off.pow(2).mean() ** 0.5}
+
+
+def curve(options: argparse.Namespace) -> Iterator[dict]:
+    """A row for every size, seed and model."""
+    for size in options.molecules:
+        epochs = round(options.epochs * (10_000 / size) ** 0.5)
+        for seed in options.seeds:
+            models = ("gnn", "gnn_u0")
+            change = {
+                "split": {"train": size, "seed": seed},
+                "training": {"seed": seed},
+                "models": {model: {"training": {"epochs": epochs}} for model in models},
+            }
+            targets = [f"results/predictions/{model}.csv" for model in models]
+            run("curve", change, targets, options.cores)
+            for model in models:
+                about = {"model": model, "molecules": size, "seed": seed, "epochs": epochs}
+                yield about | errors("curve", model)
+
+
+def ablations(options: argparse.Namespace) -> Iterator[dict]:
+    """A row for every change. A change of what is trained on leaves the rest as it is."""
+    plain = yaml.safe_load((ROOT / "config.yaml").read_text())
+    base = {
+        "architecture": "gnn",
+        "target": "energy",
+        "hyperparameters": hyperparameters_of(plain, "gnn"),
+        "training": training_of(plain, "gnn") | {"epochs": options.epochs},
+    }
+    models = {"mlp": {"training": {"epochs": 1}}}  # the table of forces wants it, too
+    for name, change in NAMED.items():
+        kinds = {key: base[key] | change.get(key, {}) for key in ("hyperparameters", "training")}
+        models[name] = base | change | kinds
+    names = [f"results/predictions/{model}.csv" for model in NAMED]
+    forces = ["results/tables/forces.csv"]
+    run("ablations", {"models": models}, names + forces, options.cores)
+    table = pd.read_csv(OUT / "ablations/results/tables/forces.csv")
+    table = table[table["reference"] != "aspirin"].set_index("model")["mae_mev_per_a"]
+    for model, change in zip(NAMED, CHANGES, strict=True):
+        found = {"force_mae_mev_per_a": table[model]}
+        yield {"change": change, "epochs": options.epochs} | errors("ablations", model) | found
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Error against the number of training molecules; a dot a seed, lines through the means."""
+    drawn = Figure(figsize=(5, 4), layout="constrained", dpi=150)
+    axis = drawn.subplots()
+    for model, rows in table.groupby("model"):
+        (line,) = axis.loglog(rows.groupby("molecules")["mae_mev"].mean(), label=model)
+        axis.plot(rows["molecules"], rows["mae_mev"], ".", color=line.get_color())
+    axis.set_xlabel("training molecules")
+    axis.set_ylabel("MAE on test molecules (meV)")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    return drawn
+
+
+def main() -> None:
+    """Make one table, a row at a time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=("curve", "ablations"))
+    parser.add_argument("--molecules", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--cores", type=int, default=2)
+    options = parser.parse_args()
+    rows = []
+    for row in {"curve": curve, "ablations": ablations}[options.table](options):
+        rows.append(row)
+        write_csv(pd.DataFrame(rows), OUT / f"{options.table}.csv")
+    table = pd.DataFrame(rows)
+    if options.table == "curve":
+        save(figure(table), OUT / "curve.png")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

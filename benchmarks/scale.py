@@ -1,0 +1,93 @@
+"""How time, memory and disk of every rule grow with the number of training molecules.
+
+    python benchmarks/scale.py                       # 1,000 to 128,831: hours
+    python benchmarks/scale.py --molecules 1000 3000
+
+Runs the workflow up to its predictions in results/benchmarks/scale, one epoch a training, and reads
+what Snakemake measured. The table and the figure go to results/benchmarks/scale.csv and .png.
+"""
+
+import argparse
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from variant import OUT, run
+
+from nnpipe.evaluate import cost
+from nnpipe.plots import save
+from nnpipe.store import write_csv
+
+SIZES = (1000, 3000, 10_000, 30_000, 128_831)
+CHUNK = 1250  # molecules whose geometries are labelled in one job
+MADE = {
+    "label_chunk": "data/labels/*.safetensors",
+    "labels": "data/labels.safetensors",
+    "molecules": "data/qm9.safetensors",
+    "neighbours": "data/neighbours.safetensors",
+    "predict": "predictions/*.csv",
+    "split": "data/split.csv",
+    "train": "models/*/*",
+}
+PANELS = {
+    "seconds": "time of all its jobs (s)",
+    "peak_memory_mb": "memory of its largest job (MiB)",
+    "disk_mb": "what it leaves on disk (MB)",
+}
+
+
+def measure(molecules: int, cores: int) -> pd.DataFrame:
+    """A row for every rule."""
+    models = ("gnn", "gnn_u0", "mlp")
+    change = {
+        "split": {"train": molecules, "validation": 1000, "test": 1000},
+        "labels": {"chunks": -(-molecules // CHUNK)},
+        "models": {model: {"training": {"epochs": 1}} for model in models},
+    }
+    targets = [f"results/predictions/{model}.csv" for model in models]
+    folder = run("scale", change, targets, cores)
+    chunks = {str(number) for number in range(-(-molecules // CHUNK))}
+    jobs = cost(sorted(folder.glob("results/benchmarks/*/*.tsv")))
+    jobs = jobs[(jobs["rule"] != "label_chunk") | jobs["job"].isin(chunks)]
+    each = jobs.groupby("rule").agg({"seconds": "sum", "peak_memory_mb": "max"})
+    for rule, pattern in MADE.items():
+        files = [path for path in folder.glob(f"results/{pattern}") if path.is_file()]
+        if rule == "label_chunk":
+            files = [path for path in files if path.stem in chunks]
+        each.loc[rule, "disk_mb"] = sum(path.stat().st_size for path in files) / 1e6
+    return each.reset_index().assign(molecules=molecules)
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """What every rule costs against the number of training molecules, with the slopes."""
+    drawn = Figure(figsize=(13, 4.5), layout="constrained", dpi=150)
+    for axis, (column, label) in zip(drawn.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for rule, rows in table.dropna(subset=column).groupby("rule"):
+            x, y = rows["molecules"], rows[column]
+            slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
+            axis.loglog(x, y, "o-", markersize=3, label=f"{rule}  $n^{{{slope:.2f}}}$")
+        axis.set_xlabel("training molecules, n")
+        axis.set_ylabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(fontsize="x-small", frameon=False, title="slope of the last three sizes")
+    return drawn
+
+
+def main() -> None:
+    """Run the sizes, smallest first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--molecules", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--cores", type=int, default=2)
+    options = parser.parse_args()
+    tables = []
+    for molecules in sorted(options.molecules):
+        tables.append(measure(molecules, options.cores))
+        table = pd.concat(tables, ignore_index=True)
+        write_csv(table, OUT / "scale.csv")
+        if len(tables) > 1:
+            save(figure(table), OUT / "scale.png")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Every rule in the environment that its file describes, and in nothing else."""
+
+import os
+import subprocess
+import sys
+import venv
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+import torch
+
+import conda
+from test_workflow import ROOT, SMOKE, copy_to
+
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory) -> dict[str, str]:
+    """Variables under which `conda` is the stand-in and pip takes the versions used here."""
+    folder = tmp_path_factory.mktemp("conda")
+    pins = folder / "pins.txt"
+    versions = {f"{one.name}=={one.version}\n" for one in distributions() if one.name != "nnpipe"}
+    pins.write_text("".join(sorted(versions)))
+    path = os.pathsep.join([str(conda.install(folder / "root")), os.environ["PATH"]])
+    return os.environ | {"PATH": path, "PIP_CONSTRAINT": str(pins)}
+
+
+def run(python: str | Path, folder: Path, variables: dict, *arguments: str) -> tuple[bool, str]:
+    """Whether snakemake succeeded with the smoke preset, and what it printed."""
+    command = [python, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", SMOKE]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(bool(torch.version.cuda), reason="three downloads of PyTorch with CUDA")
+def test_smoke_run_in_environments_of_its_own(tmp_path_factory, variables):
+    """Snakemake's own environment holds nothing else, so that no import can be lent from there."""
+    host = tmp_path_factory.mktemp("host")
+    venv.create(host, with_pip=True)
+    python = host / "bin/python"
+    pip = [python, "-m", "pip", "install", "-q", "--no-compile", "snakemake"]
+    subprocess.run(pip, env=variables, check=True)
+    folder = copy_to(tmp_path_factory.mktemp("run"))
+    worked, printed = run(python, folder, variables, "--sdm", "conda")
+    assert worked, printed
+    made = list((folder / ".snakemake/conda").glob("*/conda-meta"))
+    assert len(made) == len(ENVIRONMENTS)
+    assert (folder / "results/tables/md.csv").is_file()
+
+    file = folder / "envs/data.yaml"
+    file.write_text(file.read_text().replace("  - vesin\n", ""))
+    worked, printed = run(python, folder, variables, "--sdm", "conda", "-R", "neighbours")
+    assert not worked
+    assert "No module named 'vesin'" in printed
+
+
+@pytest.mark.parametrize("recipe", ["dockerfile", "apptainer"])
+def test_container_recipe_holds_every_environment(tmp_path, variables, recipe):
+    folder = copy_to(tmp_path)
+    worked, printed = run(sys.executable, folder, variables, "--containerize", recipe)
+    assert worked, printed
+    for environment in ENVIRONMENTS:
+        assert f"source: envs/{environment.name}" in printed
+    assert printed.count("conda env create") == len(ENVIRONMENTS)
