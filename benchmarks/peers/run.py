@@ -20,6 +20,7 @@ import os
 import subprocess
 import sys
 import venv
+from contextlib import suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,9 @@ class Process:
         if self.failed:
             return {}
         assert self.process.stdin
-        self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # killed, for memory most likely; reading says so
+            self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
+            self.process.stdin.flush()
         return self._read()
 
     def end(self) -> None:
