@@ -53,9 +53,10 @@ def submitted(printed: str) -> dict[int, str]:
     return {int(number): name for number, name in found}
 
 
-def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
+def test_jobs_of_slurm_killed_ones_and_those_of_two_nodes(tmp_path_factory):
     folder = copy_to(tmp_path_factory.mktemp("cluster"))
-    with slurm() as (environment, records):
+    metrics = folder / "results/models/gnn/metrics.jsonl"
+    with slurm(nodes=2) as (environment, records):
         printed, _ = start(folder, environment, WEIGHTS).communicate(timeout=400)
         jobs, kept = submitted(printed), read_records(records)
         assert {"molecules", "neighbours", "labels", "train"} <= set(jobs.values()), printed
@@ -72,6 +73,7 @@ def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
         assert kept[training]["TimeLimit"] == "720"
 
         whole = sha256(folder / WEIGHTS)
+        alone = [json.loads(line)["train_loss"] for line in metrics.open()]
         for path in (folder / "results/models/gnn").iterdir():
             path.unlink()
         running = start(folder, environment, WEIGHTS)
@@ -93,6 +95,18 @@ def test_every_job_runs_on_slurm_and_what_is_killed_goes_on(tmp_path_factory):
         assert "going on from epoch" in (folder / "results/logs/train/gnn.log").read_text()
         assert sha256(folder / WEIGHTS) == whole
 
+        running = start(folder, environment, WEIGHTS, *SLURM, gpus=2, nodes=2)
+        printed, _ = running.communicate(timeout=400)
+        ((number, _),) = submitted(printed).items()
+        shown = ["scontrol", "show", "job", "-o", str(number)]
+        entry = subprocess.check_output(shown, env=environment, text=True)
+        assert read_records(records)[number]["NodeCnt"] == "2", printed
+        assert "TresPerJob=gres:gpu:2 TresPerNode=gres:gpu:1" in entry
+        shared = [json.loads(line)["train_loss"] for line in metrics.open()]
+        np.testing.assert_allclose(shared, alone, rtol=2e-2)
+        np.testing.assert_allclose(shared[:3], alone[:3], rtol=1e-4)
+        assert shared != alone  # the order of sums is another
+
 
 def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
     """By one script around their commands; here those of Slurm."""
@@ -107,23 +121,3 @@ def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
     assert {entry["JobState"] for entry in ran.values()} == {"COMPLETED"}
     assert "mem=2000M" in ran["neighbours"]["Tres"]
     assert ran["neighbours"]["TimeLimit"] == "30"
-
-
-def test_a_training_in_two_processes_is_that_of_one(tmp_path_factory):
-    folder = copy_to(tmp_path_factory.mktemp("cluster"))
-    metrics, losses = folder / "results/models/gnn/metrics.jsonl", []
-    with slurm(nodes=2) as (environment, records):
-        for gpus, nodes in ((1, 1), (2, 1), (2, 2)):
-            running = start(folder, environment, WEIGHTS, *SLURM, gpus=gpus, nodes=nodes)
-            printed, _ = running.communicate(timeout=400)
-            assert (folder / WEIGHTS).is_file(), printed
-            losses.append([json.loads(line)["train_loss"] for line in metrics.open()])
-        (training,) = [number for number, rule in submitted(printed).items() if rule == "train"]
-        entry = read_records(records)[training]
-        shown = ["scontrol", "show", "job", "-o", str(training)]
-        asked = subprocess.check_output(shown, env=environment, text=True)
-    assert entry["NodeCnt"] == "2"
-    assert "TresPerJob=gres:gpu:2 TresPerNode=gres:gpu:1" in asked
-    for shared in losses[1:]:
-        np.testing.assert_allclose(shared, losses[0], rtol=2e-2)
-        np.testing.assert_allclose(shared[:3], losses[0][:3], rtol=1e-4)

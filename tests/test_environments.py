@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import venv
 from importlib.metadata import distributions
 from pathlib import Path
@@ -21,7 +22,8 @@ def variables(tmp_path_factory) -> dict[str, str]:
     """Variables under which `conda` is the stand-in and pip takes the versions used here."""
     folder = tmp_path_factory.mktemp("conda")
     pins = folder / "pins.txt"
-    versions = {f"{one.name}=={one.version}\n" for one in distributions() if one.name != "nnpipe"}
+    installed = distributions(path=[sysconfig.get_path("purelib")])
+    versions = {f"{one.name}=={one.version}\n" for one in installed if one.name != "nnpipe"}
     pins.write_text("".join(sorted(versions)))
     path = os.pathsep.join([str(conda.install(folder / "root")), os.environ["PATH"]])
     return os.environ | {"PATH": path, "PIP_CONSTRAINT": str(pins)}

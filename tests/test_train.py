@@ -151,7 +151,7 @@ def labelled(smiles: str, number: int) -> Dataset:
         "pos": np.concatenate([frame.positions for frame in frames]),
         "ptr": np.arange(number + 1) * len(frames[0]),
         "first": pointers(np.concatenate(counts)),
-        "neighbour": np.concatenate(index),
+        "neighbour": np.concatenate(index).astype(np.uint8),
     }
     energies = np.array([frame.get_potential_energy() for frame in frames])
     forces = np.concatenate([frame.get_forces() for frame in frames])
