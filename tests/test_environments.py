@@ -36,6 +36,7 @@ def run(python: str | Path, folder: Path, variables: dict, *arguments: str) -> t
     return done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.skipif(bool(torch.version.cuda), reason="three downloads of PyTorch with CUDA")
 def test_smoke_run_in_environments_of_its_own(tmp_path_factory, variables):
     """Snakemake's own environment holds nothing else, so that no import can be lent from there."""
