@@ -125,7 +125,7 @@ class Process:
     def __init__(self, name: str, setting: str, threads: int) -> None:
         self.name, self.setting, self.failed, self.parameters = name, setting, "", 0
         data = prepare()
-        variables = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        variables = {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "10000"}
         try:
             command = [interpreter(name), HERE / "worker.py", name, setting, data, str(threads)]
         except subprocess.CalledProcessError as error:

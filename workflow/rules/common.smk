@@ -40,8 +40,9 @@ if config["resources"]["container"]:
 
 # `--cores` may promise more than the machine has: trainings then share what is there
 os.environ[CORES] = str(workflow.resource_settings.cores or "")  # none on a cluster
-# threads that wait do not spin: on busy cores that would cost a training most of its speed
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# threads that wait spin for some microseconds and then sleep: longer costs a training most of its
+# speed on busy cores, and not at all (OMP_WAIT_POLICY=PASSIVE) nearly all of it on two or more threads
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 prefer(SCRIPTS)
 # a script ends when this process does
 os.environ[PARENT] = str(os.getpid())
