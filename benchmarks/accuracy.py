@@ -16,7 +16,9 @@ import yaml
 from matplotlib.figure import Figure
 from variant import OUT, ROOT, run
 
+from nnpipe.checkpoint import read_info
 from nnpipe.config import hyperparameters_of, training_of
+from nnpipe.evaluate import accuracy
 from nnpipe.plots import save
 from nnpipe.store import write_csv
 
@@ -42,10 +44,11 @@ NAMED = {f"gnn_{n}" if n else "gnn": change for n, change in enumerate(CHANGES.v
 
 def errors(folder: str, model: str) -> dict[str, float]:
     """Errors (meV) on the test molecules that the workflow in `folder` predicted."""
-    table = pd.read_csv(OUT / folder / f"results/predictions/{model}.csv")
-    test = table[table["split"] == "test"]
-    off = 1000 * (test["prediction"] - test["target"])
-    return {"mae_mev": off.abs().mean(), "rmse_mev": off.pow(2).mean() ** 0.5}
+    results = OUT / folder / "results"
+    predictions = pd.read_csv(results / f"predictions/{model}.csv")
+    table = accuracy(model, read_info(results / "models" / model), predictions)
+    test = table.set_index("split").loc["test"]
+    return {"mae_mev": 1000 * test["mae"], "rmse_mev": 1000 * test["rmse"]}
 
 
 def curve(options: argparse.Namespace) -> Iterator[dict]:

@@ -78,8 +78,8 @@ def work_together(
     processes: int,
     threads: int,
     log: str | Path,
-    nodes: int = 1,
-    meeting: str = "localhost:0",
+    nodes: int,
+    meeting: str,
 ) -> None:
     """Run `work` with its threads in this process, or in several that share them.
 
