@@ -53,6 +53,7 @@ def submitted(printed: str) -> dict[int, str]:
     return {int(number): name for number, name in found}
 
 
+@pytest.mark.long
 def test_jobs_of_slurm_killed_ones_and_those_of_two_nodes(tmp_path_factory):
     folder = copy_to(tmp_path_factory.mktemp("cluster"))
     metrics = folder / "results/models/gnn/metrics.jsonl"

@@ -293,7 +293,7 @@ def scripts_in(folder: Path) -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 def test_killed_in_training_and_started_again_it_ends_the_same(finished, tmp_path):
     """SIGKILL to snakemake itself: its jobs end too, no lock stays, the weights are the same."""
-    training = {"epochs": 60, "checkpoint_seconds": 0.2}
+    training = {"epochs": 20, "checkpoint_seconds": 0.1}
     longer = {"models": {"mlp": {"labels": False, "training": training}}}
     target = "results/models/mlp/model.safetensors"
     weights = []
