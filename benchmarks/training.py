@@ -1,10 +1,12 @@
-"""Training throughput of the models of config.yaml: molecules/s, one thread, alternating.
+"""Training throughput of the models of config.yaml, and how near it is to what the machine can do.
 
     python benchmarks/training.py gnn mlp
 
-The workflow must have run. Every round times each way of a step on the same batches: energies alone
-and with forces, as it is and compiled (compilation itself is not counted), optimiser included. The
-table, medians over rounds, goes to results/benchmarks/training.csv.
+The workflow must have run. Every round times each way of a step on the same batches, one thread:
+energies alone and with forces, as it is and compiled (compilation itself is not counted). Shares
+are of the making of batches, of the step (loss and gradients) and of the optimiser. `gflops` are
+those of the step's matrix products a second while it runs, `gflops_of_machine` those of a large
+product alone. The table, medians over rounds, goes to results/benchmarks/training.csv.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.config import hyperparameters_of, training_of
@@ -58,18 +61,33 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     potential = make_potential(model, minima, "energy")
     parameters = list(model.parameters())
     optimizer = SOAP(parameters, 1e-5)  # so small that every round sees the same model
-    found: dict[tuple[str, bool], list[float]] = {}
-    ways = {False: gradients(potential, settings), True: Fused(gradients(potential, settings))}
-    for _ in range(1 + ROUNDS):
+    found: dict[tuple[str, bool], list[dict[str, float]]] = {}
+    step = gradients(potential, settings)
+    ways = {False: step, True: Fused(step)}
+    for turn in range(1 + ROUNDS):
         for what, data in (("energy", minima), ("energy + forces", labels)):
-            for compiled, step in ways.items():
-                rate = run(step, data, potential.residual(data), settings, parameters, optimizer)
-                found.setdefault((what, compiled), []).append(rate)
-    medians = {key: pd.Series(rates[1:]).median() for key, rates in found.items()}
+            batches = shuffled(data, settings, 0)[:BATCHES]
+            targets = potential.residual(data)
+            with FlopCounterMode(display=False) as counted:
+                step(*cut_for_step(data, targets, batches[0]))
+            operations = counted.get_total_flops() / len(batches[0])
+            for compiled, way in ways.items():
+                times = run(way, data, targets, batches, parameters, optimizer)
+                if turn:
+                    number = sum(map(len, batches))
+                    rates = {
+                        "molecules_per_s": number / sum(times.values()),
+                        "gflop_per_molecule": operations / 1e9,
+                        "gflops": operations * number / times["step"] / 1e9,
+                        "gflops_of_machine": peak(),
+                    }
+                    shares = {f"{part}_share": t / sum(times.values()) for part, t in times.items()}
+                    found.setdefault((what, compiled), []).append(rates | shares)
     size = sum(parameter.numel() for parameter in parameters)
     return pd.DataFrame(
-        {"model": name, "parameters": size, "step": what, "compiled": c, "molecules_per_s": rate}
-        for (what, c), rate in medians.items()
+        {"model": name, "parameters": size, "step": what, "compiled": compiled}
+        | dict(pd.DataFrame(rounds).median())
+        for (what, compiled), rounds in found.items()
     )
 
 
@@ -77,19 +95,34 @@ def run(
     step: Callable[..., tuple[torch.Tensor, ...]],
     data: Dataset,
     labels: torch.Tensor,
-    settings: Settings,
+    batches: list[torch.Tensor],
     parameters: list[torch.nn.Parameter],
     optimizer: SOAP,
-) -> float:
-    """Molecules/s of some batches."""
-    batches = shuffled(data, settings, 0)[:BATCHES]
-    started = time.perf_counter()
+) -> dict[str, float]:
+    """Seconds of the parts of some steps."""
+    spent = dict.fromkeys(("batch", "step", "optimiser"), 0.0)
     for rows in batches:
-        _, *found = step(*cut_for_step(data, labels, rows))
+        began = time.perf_counter()
+        inputs = cut_for_step(data, labels, rows)
+        cut = time.perf_counter()
+        _, *found = step(*inputs)
+        stepped = time.perf_counter()
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.grad = gradient
         optimizer.step()
-    return sum(map(len, batches)) / (time.perf_counter() - started)
+        ends = (cut, stepped, time.perf_counter())
+        for part, start, end in zip(spent, (began, *ends), ends, strict=False):
+            spent[part] += end - start
+    return spent
+
+
+def peak() -> float:
+    """GFLOP/s of a product of two matrices that fit in the cache."""
+    matrix, repeats = torch.ones(512, 512), 20
+    started = time.perf_counter()
+    for _ in range(repeats):
+        matrix @ matrix
+    return repeats * 2 * len(matrix) ** 3 / (time.perf_counter() - started) / 1e9
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
@@ -119,7 +121,15 @@ def test_threads_are_a_share_of_what_exists(monkeypatch, threads, promised, core
     assert asked == [expected]
 
 
-def test_a_compiled_program_gives_the_same(architecture, aspirin):
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For which other code is compiled than for one."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_a_compiled_program_gives_the_same(architecture, aspirin, two_threads):
     """Also when atoms come and go at the cutoff, and for molecules of any size."""
     potential = potential_of(architecture)
     plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")

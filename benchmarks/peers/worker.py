@@ -270,7 +270,7 @@ def main() -> None:
     else:
         from ours import Ours
 
-        contender = Ours(name, Path(path))
+        contender = Ours(name, setting, Path(path))
     print(json.dumps({"parameters": contender.parameters}), flush=True)
     for line in sys.stdin:
         task = json.loads(line)
