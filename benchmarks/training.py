@@ -64,24 +64,26 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
     step = gradients(potential, settings)
     ways = {False: step, True: Fused(step)}
+    kinds = {}
+    for what, data in (("energy", minima), ("energy + forces", labels)):
+        batches, targets = shuffled(data, settings, 0)[:BATCHES], potential.residual(data)
+        with FlopCounterMode(display=False) as counted:
+            step(*cut_for_step(data, targets, batches[0]))
+        operations = counted.get_total_flops() / len(batches[0])
+        kinds[what] = data, targets, batches, operations
     for turn in range(1 + ROUNDS):
-        for what, data in (("energy", minima), ("energy + forces", labels)):
-            batches = shuffled(data, settings, 0)[:BATCHES]
-            targets = potential.residual(data)
-            with FlopCounterMode(display=False) as counted:
-                step(*cut_for_step(data, targets, batches[0]))
-            operations = counted.get_total_flops() / len(batches[0])
+        for what, (data, targets, batches, operations) in kinds.items():
+            number = sum(map(len, batches))
             for compiled, way in ways.items():
                 times = run(way, data, targets, batches, parameters, optimizer)
+                rates = {
+                    "molecules_per_s": number / sum(times.values()),
+                    "gflop_per_molecule": operations / 1e9,
+                    "gflops": operations * number / times["step"] / 1e9,
+                    "gflops_of_machine": peak(),
+                }
+                shares = {f"{part}_share": t / sum(times.values()) for part, t in times.items()}
                 if turn:
-                    number = sum(map(len, batches))
-                    rates = {
-                        "molecules_per_s": number / sum(times.values()),
-                        "gflop_per_molecule": operations / 1e9,
-                        "gflops": operations * number / times["step"] / 1e9,
-                        "gflops_of_machine": peak(),
-                    }
-                    shares = {f"{part}_share": t / sum(times.values()) for part, t in times.items()}
                     found.setdefault((what, compiled), []).append(rates | shares)
     size = sum(parameter.numel() for parameter in parameters)
     return pd.DataFrame(
