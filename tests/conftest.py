@@ -23,7 +23,7 @@ ELEMENTS = [1, 6, 7, 8, 9]
 CUTOFF = 4.0
 SMALL = {
     "mlp": {"features": 32, "channels": 4, "radial": 8},
-    "gnn": {"features": 16, "channels": 4, "radial": 6, "mixed": 8, "layers": 2},
+    "gnn": {"features": 16, "channels": 4, "vectors": 2, "radial": 6, "mixed": 8, "layers": 2},
     "schnet": {"features": 16, "layers": 2, "radial": 16},
 }
 

@@ -54,8 +54,7 @@ class Batch:
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """(B,) sums of per-atom `values` (N,)."""
-        if self.size == 1 and torch.get_num_threads() > 1:
-            # for which PyTorch 2.13 cannot compile an index_add into one place
+        if self.size == 1:  # PyTorch 2.13 compiles no index_add into one place for many threads
             return values.sum(0, keepdim=True)
         return values.new_zeros(self.size).index_add(0, self.molecule, values)
 

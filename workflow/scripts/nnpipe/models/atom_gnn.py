@@ -4,8 +4,10 @@ The tensors of pair geometry, radial functions times spherical harmonics, are th
 layer. A layer projects the atoms' scalars to a few channels, sums them over neighbours with that
 geometry as one batched matrix product, mixes radial functions and channels on the atom, and
 contracts to invariants of up to four bodies, in the manner of the atomic cluster expansion
-(https://doi.org/10.1103/PhysRevB.99.014104). Work per pair is small and memory is linear in atoms;
-most work sits on atoms, as large matrix products.
+(https://doi.org/10.1103/PhysRevB.99.014104). A few vectors of an atom are sent on, too, so that the
+next layer knows how its neighbours' surroundings lie (equivariant messages, as in
+https://arxiv.org/abs/2102.03150). Work per pair is small and memory is linear in atoms; most work
+sits on atoms, as large matrix products.
 """
 
 import math
@@ -45,37 +47,74 @@ def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor) -> Tensor:
     return torch.cat([scalar, vector.square().sum(1), tensor.square().sum(1), bent], 1)
 
 
-class Layer(nn.Module):
-    """One round of messages; see AtomGNN."""
+def coupled(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Parts of degree 0, 1, 2, (N, 2l+1, F) each, of vectors times harmonics (N, 3, 4, F), l <= 1.
 
-    def __init__(self, features: int, channels: int, radial: int, mixed: int) -> None:
+    The scalar is the dot product with l = 1, the vector the product with l = 0, the tensor the
+    symmetric product with l = 1. What changes sign in a mirror is left out.
+    """
+    x, y, z = sums[:, :, 1:].unbind(1)  # (N, 3, F) each
+    trace, root = x[:, 0] + y[:, 1] + z[:, 2], math.sqrt(3) / 2
+    tensor = [
+        root * (x[:, 1] + y[:, 0]), root * (y[:, 2] + z[:, 1]), 1.5 * z[:, 2] - 0.5 * trace,
+        root * (x[:, 2] + z[:, 0]), root * (x[:, 0] - y[:, 1]),
+    ]  # fmt: skip
+    return trace[:, None], sums[:, :, 0], torch.stack(tensor, 1)
+
+
+class Layer(nn.Module):
+    """One round of messages; see AtomGNN. `taken` vectors come in, `given` go out."""
+
+    def __init__(
+        self, features: int, channels: int, radial: int, mixed: int, taken: int, given: int
+    ) -> None:
         super().__init__()
         self.project = nn.Linear(features, channels)
+        inputs = radial * (channels + taken)
         self.mix = nn.ParameterList(
-            [torch.randn(radial * channels, mixed) / math.sqrt(radial * channels) for _ in DEGREES]
+            [torch.randn(inputs, mixed) / math.sqrt(inputs) for _ in DEGREES]
         )
         self.update = nn.Sequential(
             nn.Linear(features + 4 * mixed, features), nn.SiLU(), nn.Linear(features, features)
         )
+        self.vectors = nn.Linear(mixed, given, bias=False) if given else None
+        self.gate = nn.Linear(features, given) if given else None
 
-    def forward(self, h: Tensor, geometry: Tensor, neighbours: Tensor) -> Tensor:
-        """Features (N, F) after the round; `geometry` (N, K, 9 * radial)."""
+    def forward(
+        self, h: Tensor, arrows: Tensor | None, geometry: Tensor, neighbours: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Features (N, F) and vectors (N, 3 * given) after the round, from those before;
+        `geometry` (N, K, 9 * radial).
+        """
         atoms, slots = neighbours.shape
         around = self.project(h)[neighbours.flatten()].view(atoms, slots, -1)
         density = torch.bmm(around.transpose(1, 2), geometry).unflatten(2, (9, -1))
         density = density.transpose(1, 2).flatten(2)  # (N, 9, channels * radial)
+        parts = [density[:, rows] for rows in DEGREES]
+        if arrows is not None:
+            radial = geometry.shape[2] // 9
+            around = arrows[neighbours.flatten()].view(atoms, slots, -1)
+            sums = torch.bmm(around.transpose(1, 2), geometry[:, :, : 4 * radial])
+            sums = sums.view(atoms, 3, -1, 4, radial).transpose(2, 3).flatten(3)
+            parts = [torch.cat(both, 2) for both in zip(parts, coupled(sums), strict=True)]
         mixed = [
-            (density[:, rows].flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
-            for rows, weight in zip(DEGREES, self.mix, strict=True)
+            (part.flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
+            for part, weight in zip(parts, self.mix, strict=True)
         ]  # as products of matrices: compiled, one with the atoms as a batch is far slower
-        return h + self.update(torch.cat([h, invariants(mixed[0][:, 0], *mixed[1:])], 1))
+        h = h + self.update(torch.cat([h, invariants(mixed[0][:, 0], *mixed[1:])], 1))
+        if self.vectors is None or self.gate is None:
+            return h, None
+        given = self.vectors(mixed[1].flatten(0, 1)).view(atoms, 3, -1)
+        return h, (given * self.gate(h)[:, None]).flatten(1)
 
 
 class AtomGNN(nn.Module):
     """Sum over atoms of a network on features that went through rounds of messages.
 
-    cutoff: Å; features: F, scalars of an atom; channels: scalars sent to neighbours; radial: number
-    of radial functions; mixed: features after mixing, of each degree; layers: rounds of messages.
+    cutoff: Å; features: F, scalars of an atom; channels: scalars sent to neighbours, half as many
+    in the first round, in which they say elements only; vectors: sent from a round to the next;
+    radial: number of radial functions; mixed: features after mixing, of each degree; layers: rounds
+    of messages.
     """
 
     def __init__(
@@ -83,6 +122,7 @@ class AtomGNN(nn.Module):
         cutoff: float = 5.0,
         features: int = 64,
         channels: int = 16,
+        vectors: int = 8,
         radial: int = 8,
         mixed: int = 64,
         layers: int = 3,
@@ -90,8 +130,12 @@ class AtomGNN(nn.Module):
         super().__init__()
         self.cutoff, self.radial = cutoff, radial
         self.element = nn.Embedding(100, features)
+        sent = [0, *[vectors] * (layers - 1), 0]
         self.layers = nn.ModuleList(
-            [Layer(features, channels, radial, mixed) for _ in range(layers)]
+            [
+                Layer(features, channels if n else channels // 2, radial, mixed, *sent[n : n + 2])
+                for n in range(layers)
+            ]
         )
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
 
@@ -106,7 +150,7 @@ class AtomGNN(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
         geometry = self.geometry(batch.vectors())
-        h = self.element(batch.z)
+        h, arrows = self.element(batch.z), None
         for layer in self.layers:
-            h = layer(h, geometry, batch.neighbours)
+            h, arrows = layer(h, arrows, geometry, batch.neighbours)
         return batch.sum_over_atoms(self.out(h)[:, 0])
