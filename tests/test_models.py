@@ -92,7 +92,7 @@ def test_an_atom_that_passes_the_cutoff_is_not_felt(calculator, others):
     atoms = Atoms(f"CH{others}O", np.vstack([np.zeros((1, 3)), shell, np.zeros((1, 3))]))
     atoms.calc = calculator
     energies, forces = [], []
-    for distance in (CUTOFF + 1e-4, CUTOFF - 1e-4, CUTOFF - 1):
+    for distance in (CUTOFF + 1e-4, CUTOFF - 1e-4, CUTOFF - 1.5):
         atoms.positions[-1, 0] = distance
         energies.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())

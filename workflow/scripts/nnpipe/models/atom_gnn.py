@@ -22,7 +22,7 @@ DEGREES = (slice(0, 1), slice(1, 4), slice(4, 9))  # rows of l = 0, 1, 2 among t
 
 
 def spherical_harmonics(unit: Tensor) -> Tensor:
-    """Real spherical harmonics (..., 9) of l <= 2 for unit vectors (..., 3), m-sum of squares 1."""
+    """Real spherical harmonics (N, 9, K), l <= 2, of unit vectors (N, K, 3); m-sum of squares 1."""
     x, y, z = unit.unbind(-1)
     root = math.sqrt(3)
     return torch.stack(
@@ -30,7 +30,7 @@ def spherical_harmonics(unit: Tensor) -> Tensor:
             torch.ones_like(x), x, y, z,
             root * x * y, root * y * z, (3 * z * z - 1) / 2, root * x * z,
             root / 2 * (x * x - y * y),
-        ], -1,
+        ], 1,
     )  # fmt: skip
 
 
@@ -84,18 +84,17 @@ class Layer(nn.Module):
         self, h: Tensor, arrows: Tensor | None, geometry: Tensor, neighbours: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Features (N, F) and vectors (N, 3 * given) after the round, from those before;
-        `geometry` (N, K, 9 * radial).
+        `geometry` (N, 9 * radial, K).
         """
         atoms, slots = neighbours.shape
         around = self.project(h)[neighbours.flatten()].view(atoms, slots, -1)
-        density = torch.bmm(around.transpose(1, 2), geometry).unflatten(2, (9, -1))
-        density = density.transpose(1, 2).flatten(2)  # (N, 9, channels * radial)
+        density = torch.bmm(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
         parts = [density[:, rows] for rows in DEGREES]
         if arrows is not None:
-            radial = geometry.shape[2] // 9
+            radial = geometry.shape[1] // 9
             around = arrows[neighbours.flatten()].view(atoms, slots, -1)
-            sums = torch.bmm(around.transpose(1, 2), geometry[:, :, : 4 * radial])
-            sums = sums.view(atoms, 3, -1, 4, radial).transpose(2, 3).flatten(3)
+            sums = torch.bmm(geometry[:, : 4 * radial], around).view(atoms, 4, radial, 3, -1)
+            sums = sums.permute(0, 3, 1, 2, 4).flatten(3)
             parts = [torch.cat(both, 2) for both in zip(parts, coupled(sums), strict=True)]
         mixed = [
             (part.flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
@@ -140,12 +139,12 @@ class AtomGNN(nn.Module):
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
 
     def geometry(self, vectors: Tensor) -> Tensor:
-        """(N, K, 9 * radial): spherical harmonics times radial functions of `vectors`."""
+        """(N, 9 * radial, K): spherical harmonics times radial functions of `vectors`."""
         distance = vectors.norm(dim=-1)
-        radial = bessel(distance, self.radial, self.cutoff)
-        radial = radial * envelope(distance / self.cutoff)[..., None]
+        radial = bessel(distance, self.radial, self.cutoff, 1)
+        radial = radial * envelope(distance / self.cutoff)[:, None]
         angular = spherical_harmonics(vectors / distance[..., None])
-        return (angular[..., :, None] * radial[..., None, :]).flatten(2)
+        return (angular[:, :, None] * radial[:, None]).flatten(1, 2)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""

@@ -15,11 +15,14 @@ def envelope(x: Tensor) -> Tensor:
     return 1 - x**3 * (10 - x * (15 - 6 * x))
 
 
-def bessel(distance: Tensor, number: int, cutoff: float) -> Tensor:
-    """(..., number) spherical Bessel functions of order 0 for `distance` (...) Å > 0.
+def bessel(distance: Tensor, number: int, cutoff: float, dim: int = -1) -> Tensor:
+    """`number` spherical Bessel functions of order 0 for `distance` (...) Å > 0, along a new `dim`.
 
-    https://arxiv.org/abs/2003.03123, equation 7; not zero beyond the cutoff: use an envelope.
+    https://arxiv.org/abs/2003.03123, equation 7; not zero beyond the cutoff: use an envelope. Only
+    the first is a sine: sin((n + 1) x) = 2 cos(x) sin(n x) - sin((n - 1) x).
     """
-    n = torch.arange(1, number + 1, device=distance.device, dtype=distance.dtype)
-    arguments = (distance / cutoff)[..., None] * (math.pi * n)
-    return math.sqrt(2 / cutoff) * torch.sin(arguments) / distance[..., None]
+    angle = distance * (math.pi / cutoff)
+    sines, twice = [torch.zeros_like(angle), torch.sin(angle)], 2 * torch.cos(angle)
+    for _ in range(number - 1):
+        sines.append(twice * sines[-1] - sines[-2])
+    return math.sqrt(2 / cutoff) * torch.stack(sines[1:], dim) / distance.unsqueeze(dim)
