@@ -2,8 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,24 +14,6 @@ from .batch import Batch
 
 log = logging.getLogger(__name__)
 TENSORS = [field.name for field in fields(Batch) if field.name != "size"]
-
-
-@contextmanager
-def vectorized(device: torch.device) -> Iterator[None]:
-    """Compilation to code that computes many numbers at a time on the CPU.
-
-    Sums into atoms' places go through a function of their own: in one loop with what leads to them
-    all of it is computed number by number. PyTorch guesses, wrongly, that vectors do not pay.
-    """
-    from torch._inductor import config
-
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    try:
-        with config.patch({"cpp.enable_tiling_heuristics": False}):
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 class Fused:
@@ -79,10 +60,7 @@ class Fused:
             with torch.enable_grad():
                 return self.function(batch, *tensors[number + 1 :])
 
-        with (
-            symbolic.patch(use_duck_shape=False),  # type: ignore[attr-defined]  # equal sizes differ
-            vectorized(tensors[0].device),
-        ):
+        with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
             trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
             graph = trace(*tensors)
             inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]

@@ -141,7 +141,7 @@ class AtomGNN(nn.Module):
     def geometry(self, vectors: Tensor) -> Tensor:
         """(N, 9 * radial, K): spherical harmonics times radial functions of `vectors`."""
         distance = vectors.norm(dim=-1)
-        radial = bessel(distance, self.radial, self.cutoff, 1)
+        radial = bessel(distance, self.radial, self.cutoff, -2)
         radial = radial * envelope(distance / self.cutoff)[:, None]
         angular = spherical_harmonics(vectors / distance[..., None])
         return (angular[:, :, None] * radial[:, None]).flatten(1, 2)

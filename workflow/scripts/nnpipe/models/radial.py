@@ -16,13 +16,12 @@ def envelope(x: Tensor) -> Tensor:
 
 
 def bessel(distance: Tensor, number: int, cutoff: float, dim: int = -1) -> Tensor:
-    """`number` spherical Bessel functions of order 0 for `distance` (...) Å > 0, along a new `dim`.
+    """`number` spherical Bessel functions of order 0 for `distance` (...) Å > 0.
 
-    https://arxiv.org/abs/2003.03123, equation 7; not zero beyond the cutoff: use an envelope. Only
-    the first is a sine: sin((n + 1) x) = 2 cos(x) sin(n x) - sin((n - 1) x).
+    They lie along a new dimension, `dim` < 0. https://arxiv.org/abs/2003.03123, equation 7; not zero
+    beyond the cutoff: use an envelope.
     """
-    angle = distance * (math.pi / cutoff)
-    sines, twice = [torch.zeros_like(angle), torch.sin(angle)], 2 * torch.cos(angle)
-    for _ in range(number - 1):
-        sines.append(twice * sines[-1] - sines[-2])
-    return math.sqrt(2 / cutoff) * torch.stack(sines[1:], dim) / distance.unsqueeze(dim)
+    n = torch.arange(1, number + 1, device=distance.device, dtype=distance.dtype)
+    distance = distance.unsqueeze(dim)
+    arguments = distance / cutoff * (math.pi * n).view(-1, *(1,) * (-1 - dim))
+    return math.sqrt(2 / cutoff) * torch.sin(arguments) / distance
