@@ -18,8 +18,8 @@ def envelope(x: Tensor) -> Tensor:
 def bessel(distance: Tensor, number: int, cutoff: float, dim: int = -1) -> Tensor:
     """`number` spherical Bessel functions of order 0 for `distance` (...) Å > 0.
 
-    They lie along a new dimension, `dim` < 0. https://arxiv.org/abs/2003.03123, equation 7; not zero
-    beyond the cutoff: use an envelope.
+    They lie along a new dimension, `dim` < 0. https://arxiv.org/abs/2003.03123, equation 7; not
+    zero beyond the cutoff: use an envelope.
     """
     n = torch.arange(1, number + 1, device=distance.device, dtype=distance.dtype)
     distance = distance.unsqueeze(dim)
