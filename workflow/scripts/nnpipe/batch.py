@@ -46,13 +46,11 @@ class Batch:
         return replace(self, pos=pos)
 
     def vectors(self) -> Tensor:
-        """(N, K, 3) Å, of length FAR where there is no neighbour; x, y, z each contiguous."""
-        pos = self.pos.T
-        vectors = pos[:, self.neighbours] - pos[:, :, None]
+        """(N, K, 3) Å, of length FAR where there is no neighbour."""
+        vectors = self.pos[self.neighbours] - self.pos[:, None]
         if self.offset is not None:
-            vectors = vectors + self.offset.permute(2, 0, 1)
-        far = vectors.new_tensor([FAR, 0.0, 0.0])[:, None, None]
-        return torch.where(self.mask, vectors, far).permute(1, 2, 0)
+            vectors = vectors + self.offset
+        return torch.where(self.mask[..., None], vectors, vectors.new_tensor([FAR, 0.0, 0.0]))
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """(B,) sums of per-atom `values` (N,)."""
