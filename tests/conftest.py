@@ -1,5 +1,6 @@
 """Real molecules, as tables and as ASE atoms, and an untrained potential of every architecture."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,11 @@ def aspirin(relaxed_aspirin: Atoms) -> Atoms:
     atoms = relaxed_aspirin.copy()
     atoms.rattle(0.05, rng=np.random.default_rng(0))
     return atoms
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """For which other code is compiled than for one."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)

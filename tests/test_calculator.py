@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -112,21 +111,12 @@ def test_what_is_refused(saved, tmp_path):
     ],
 )
 def test_threads_are_a_share_of_what_exists(monkeypatch, threads, promised, cores, expected):
-    import torch
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     use_threads(threads, promised)
     assert asked == [expected]
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """For which other code is compiled than for one."""
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
 
 
 def test_a_compiled_program_gives_the_same(architecture, aspirin, two_threads):

