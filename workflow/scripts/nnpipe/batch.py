@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import store
 from .errors import InputError
+from .gather import Around, OverAtoms
 from .molecules import CHUNK, ragged
 
 FAR = 1e3  # Å, the length of a vector that stands for no neighbour
@@ -30,6 +31,7 @@ class Batch:
     size: int  # B
     neighbours: Tensor  # (N, K) int64, atoms of the batch; where there is none, the atom itself
     mask: Tensor  # (N, K) bool, True where there is a neighbour
+    reverse: Tensor  # (N, K) int64, which of the N * K places has the pair seen from the neighbour
     offset: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
@@ -45,18 +47,23 @@ class Batch:
         """The same batch with its atoms at `pos` (N, 3) Å."""
         return replace(self, pos=pos)
 
+    def around(self, values: Tensor) -> Tensor:
+        """(N, K, ...) the neighbours' `values` (N, ...), 0 where there is no neighbour."""
+        return Around.apply(values, self.neighbours, self.reverse, self.mask)
+
     def vectors(self) -> Tensor:
-        """(N, K, 3) Å, of length FAR where there is no neighbour."""
-        vectors = self.pos[self.neighbours] - self.pos[:, None]
-        if self.offset is not None:
-            vectors = vectors + self.offset
-        return torch.where(self.mask[..., None], vectors, vectors.new_tensor([FAR, 0.0, 0.0]))
+        """(N, K, 3) Å, of length FAR where there is no neighbour; lie in memory as x, y and z."""
+        planes = []
+        for axis, here in enumerate(self.pos.unbind(1)):
+            plane = self.around(here) - here[:, None]
+            if self.offset is not None:
+                plane = plane + self.offset[:, :, axis]
+            planes.append(torch.where(self.mask, plane, 0.0 if axis else FAR))
+        return torch.stack(planes).permute(1, 2, 0)
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """(B,) sums of per-atom `values` (N,)."""
-        if self.size == 1:  # PyTorch 2.13 compiles no index_add into one place for many threads
-            return values.sum(0, keepdim=True)
-        return values.new_zeros(self.size).index_add(0, self.molecule, values)
+        return OverAtoms.apply(values, self.molecule, self.size)
 
     def strained(self, strain: Tensor) -> "Batch":
         """The batch with every molecule's space deformed by 1 + the symmetric part of (B, 3, 3)."""
@@ -84,6 +91,12 @@ def assemble(
     neighbours[mask] = index
     offsets = np.zeros((atoms, width, 3))
     offsets[mask] = offset
+    centre = np.repeat(np.arange(atoms), counts)
+    keys = [(centre, index, *offset.T), (index, centre, *(-offset.T))]
+    here, there = map(np.lexsort, keys)  # a pair, and the same seen from its other end
+    places = np.flatnonzero(mask)
+    reverse = np.zeros_like(neighbours)
+    reverse.flat[places[here]] = places[there]
     molecule = np.zeros(atoms, int) if molecule is None else molecule
     return Batch(
         torch.tensor(z, dtype=torch.int64),
@@ -92,6 +105,7 @@ def assemble(
         int(molecule[-1]) + 1,
         torch.as_tensor(neighbours),
         torch.as_tensor(mask),
+        torch.as_tensor(reverse),
         torch.as_tensor(offsets),
     )
 
@@ -146,8 +160,11 @@ class Dataset:
         start = here[torch.searchsorted(molecule, torch.arange(len(rows), device=rows.device))]
         local = self.neighbour[(first[:, None] + slots).clamp(max=len(self.neighbour) - 1)].long()
         neighbours = torch.where(mask, local + start[molecule][:, None], here[:, None])
+        pairs = [here[:, None] * len(here) + neighbours, neighbours * len(here) + here[:, None]]
+        sorted_here, sorted_there = (key.flatten().argsort() for key in pairs)
+        reverse = torch.empty_like(sorted_here).index_copy_(0, sorted_here, sorted_there)
         z, pos = self.z[atoms].long(), self.pos[atoms].float()
-        return Batch(z, pos, molecule, len(rows), neighbours, mask)
+        return Batch(z, pos, molecule, len(rows), neighbours, mask, reverse.view_as(neighbours))
 
     def known_forces(self, rows: Tensor) -> Tensor | None:
         """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""

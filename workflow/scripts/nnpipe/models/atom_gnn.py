@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batch import Batch
+from ..gather import of_element
 from .radial import bessel, envelope
 
 DEGREES = (slice(0, 1), slice(1, 4), slice(4, 9))  # rows of l = 0, 1, 2 among the nine
@@ -81,18 +82,19 @@ class Layer(nn.Module):
         self.gate = nn.Linear(features, given) if given else None
 
     def forward(
-        self, h: Tensor, arrows: Tensor | None, geometry: Tensor, neighbours: Tensor
+        self, h: Tensor, arrows: Tensor | None, geometry: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor | None]:
         """Features (N, F) and vectors (N, 3 * given) after the round, from those before;
         `geometry` (N, 9 * radial, K).
         """
-        atoms, slots = neighbours.shape
-        around = self.project(h)[neighbours.flatten()].view(atoms, slots, -1)
-        density = torch.bmm(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
+        atoms = h.shape[0]
+        density = torch.bmm(geometry, batch.around(self.project(h))).view(
+            atoms, 9, -1
+        )  # (N, 9, radial * channels)
         parts = [density[:, rows] for rows in DEGREES]
         if arrows is not None:
             radial = geometry.shape[1] // 9
-            around = arrows[neighbours.flatten()].view(atoms, slots, -1)
+            around = batch.around(arrows)
             sums = torch.bmm(geometry[:, : 4 * radial], around).view(atoms, 4, radial, 3, -1)
             sums = sums.permute(0, 3, 1, 2, 4).flatten(3)
             parts = [torch.cat(both, 2) for both in zip(parts, coupled(sums), strict=True)]
@@ -149,7 +151,7 @@ class AtomGNN(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
         geometry = self.geometry(batch.vectors())
-        h, arrows = self.element(batch.z), None
+        h, arrows = of_element(self.element.weight, batch.z), None
         for layer in self.layers:
-            h, arrows = layer(h, arrows, geometry, batch.neighbours)
+            h, arrows = layer(h, arrows, geometry, batch)
         return batch.sum_over_atoms(self.out(h)[:, 0])

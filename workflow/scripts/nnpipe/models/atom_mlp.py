@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ..batch import FAR, Batch
+from ..gather import of_element
 from .radial import bessel, envelope
 
 NEAREST = 15
@@ -43,14 +44,14 @@ class AtomMLP(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
         distance = pad(batch.vectors().norm(dim=-1), (0, NEAREST + 1), value=FAR)
-        neighbours = pad(batch.neighbours, (0, NEAREST))[:, :NEAREST]
         limit = distance[:, NEAREST : NEAREST + 1].clamp(max=self.cutoff)  # where the 16th is
         distance = distance[:, :NEAREST]
         weight = envelope(distance / self.cutoff) * (1 - envelope((limit - distance) / self.fade))
         waves = bessel(distance, self.radial, self.cutoff) * weight[..., None]
-        elements = self.neighbour(batch.z[neighbours])
+        elements = batch.around(of_element(self.neighbour.weight, batch.z))
+        elements = pad(elements, (0, 0, 0, NEAREST))[:, :NEAREST]
         around = torch.bmm(waves.transpose(1, 2), elements).flatten(1)  # (N, radial * channels)
-        h = self.activation(self.embed(around) + self.element(batch.z))
+        h = self.activation(self.embed(around) + of_element(self.element.weight, batch.z))
         for layer in self.hidden:
             h = h + self.activation(layer(h))
         return batch.sum_over_atoms(self.out(h)[:, 0])
