@@ -31,6 +31,7 @@ from nnpipe.splits import read_split, write_split
 from nnpipe.train import (
     Diverged,
     Settings,
+    at_epoch,
     cut_for_step,
     gradients,
     interleaved,
@@ -207,6 +208,17 @@ def test_of_those_that_want_the_same_program_one_compiles(data, monkeypatch, tmp
         assert other.is_alive()
     other.join()
     torch.testing.assert_close(results[1], batch.pos.sum(1).sin())
+
+
+def test_the_last_epochs_have_settings_of_their_own(data, validation):
+    """Minima are seen more often, and forces count for less."""
+    late = {"late_minima_passes": 3, "late_force_weight": 0.5}
+    settings = replace(QUICK, minima_passes=1, late_epochs=1, **late)
+    progress = train(start("mlp", data), data, validation, settings, minima=validation)
+    steps = [entry["step"] for entry in progress.history]
+    assert steps[2] - steps[1] > steps[1] - steps[0]
+    found = [at_epoch(settings, epoch) for epoch in range(3)]
+    assert [(now.minima_passes, now.force_weight) for now in found] == [(1, 1.0)] * 2 + [(3, 0.5)]
 
 
 def test_minima_are_mixed_into_every_epoch(data, validation):

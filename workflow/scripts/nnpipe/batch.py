@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import store
 from .errors import InputError
-from .gather import Around, OverAtoms
+from .gather import around, over_atoms
 from .molecules import CHUNK, ragged
 
 FAR = 1e3  # Å, the length of a vector that stands for no neighbour
@@ -49,7 +49,7 @@ class Batch:
 
     def around(self, values: Tensor) -> Tensor:
         """(N, K, ...) the neighbours' `values` (N, ...), 0 where there is no neighbour."""
-        return Around.apply(values, self.neighbours, self.reverse, self.mask)
+        return around(values, self.neighbours, self.reverse, self.mask)
 
     def vectors(self) -> Tensor:
         """(N, K, 3) Å, of length FAR where there is no neighbour; lie in memory as x, y and z."""
@@ -63,7 +63,7 @@ class Batch:
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """(B,) sums of per-atom `values` (N,)."""
-        return OverAtoms.apply(values, self.molecule, self.size)
+        return over_atoms(values, self.molecule, self.size)
 
     def strained(self, strain: Tensor) -> "Batch":
         """The batch with every molecule's space deformed by 1 + the symmetric part of (B, 3, 3)."""

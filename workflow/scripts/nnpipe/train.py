@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ class Settings:
     minima_passes: int = 0
     energy_weight: float = 0.2
     force_weight: float = 1.0
+    late_epochs: int = 0
+    late_minima_passes: int = 0
+    late_force_weight: float = 1.0
     checkpoint_seconds: float = 60.0
     compiled: bool = False
 
@@ -55,6 +58,17 @@ def learning_rate(settings: Settings, step: int, progress: float) -> float:
     """Linear warm-up over steps, times a half cosine from 1 to 0.01 over `progress` in [0, 1]."""
     warm = min(1.0, (step + 1) / max(settings.warmup_steps, 1))
     return settings.learning_rate * warm * (0.505 + 0.495 * math.cos(math.pi * progress))
+
+
+def at_epoch(settings: Settings, epoch: int) -> Settings:
+    """The settings of an epoch, counted from 0; the last ones may have their own."""
+    if epoch < settings.epochs - settings.late_epochs:
+        return settings
+    return replace(
+        settings,
+        minima_passes=settings.late_minima_passes,
+        force_weight=settings.late_force_weight,
+    )
 
 
 def shuffled(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
@@ -156,7 +170,7 @@ def train(
     if settings.compiled:
         step = Fused(step)
         for source in sources:  # with the same example after a restart
-            step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0], team))
+            step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0], team=team))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -175,19 +189,24 @@ def train(
             meta = {"identity": identity, "progress": asdict(progress)}
             save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
 
-    each = len(data) + (settings.minima_passes * len(minima) if minima else 0)
-    total = settings.epochs * each
+    each = [
+        len(data) + (at_epoch(settings, epoch).minima_passes * len(minima) if minima else 0)
+        for epoch in range(settings.epochs)
+    ]
+    total = sum(each)
     hidden = True if team.rank else None
     with tqdm(total=total, unit=" molecules", disable=hidden, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
-            batches = interleaved(data, minima, settings, progress.epoch)
-            seen = progress.epoch * each + sum(len(b) for _, b in batches[: progress.batch])
+            now = at_epoch(settings, progress.epoch)
+            batches = interleaved(data, minima, now, progress.epoch)
+            seen = sum(each[: progress.epoch]) + sum(len(b) for _, b in batches[: progress.batch])
             bar.update(seen - bar.n)
             for kind, rows in batches[progress.batch :]:
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, progress.step, passed)
-                loss, *found = team.sum(step(*cut_for_step(*sources[kind], rows, team)))
+                given = cut_for_step(*sources[kind], rows, now.force_weight, team)
+                loss, *found = team.sum(step(*given))
                 for parameter, gradient in zip(parameters, found, strict=True):
                     parameter.grad = gradient
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
@@ -220,7 +239,7 @@ def train(
                     "epoch": progress.epoch + 1,
                     "step": progress.step,
                     "learning_rate": optimizer.param_groups[0]["lr"],
-                    "train_loss": progress.loss / each,
+                    "train_loss": progress.loss / each[progress.epoch],
                     "validation_mae": deviation.abs().mean().item(),
                     "validation_rmse": deviation.square().mean().sqrt().item(),
                     "seconds": progress.seconds,
@@ -230,9 +249,10 @@ def train(
                 after_epoch(progress.history)
             progress.epoch, progress.batch = progress.epoch + 1, 0
             factor, unit = units.readable(potential.unit)
+            last = progress.history[-1]
             status = (
-                f"epoch {progress.epoch}/{settings.epochs}, loss {progress.loss / each:.4f},"
-                f" validation MAE {progress.history[-1]['validation_mae'] * factor:.1f} {unit}"
+                f"epoch {progress.epoch}/{settings.epochs}, loss {last['train_loss']:.4f},"
+                f" validation MAE {last['validation_mae'] * factor:.1f} {unit}"
             )
             bar.set_postfix_str(status)
             total_loss.zero_()
@@ -242,11 +262,11 @@ def train(
 
 
 def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[Tensor, ...]]:
-    """A function of a batch, its share (2,), labels (B,) and, if there are any, forces (N, 3) in
-    their unit per Å: the loss, and its gradients with respect to the model's parameters.
+    """A function of a batch, weights (2,) of energies and forces, labels (B,) and, if there are
+    any, forces (N, 3) in their unit per Å: the loss, and its gradients with respect to the model's
+    parameters.
 
-    The loss, without unit, is a mean over molecules and atoms, times the share of those, which is 1
-    where one process has the whole batch. Errors of forces count as squares up
+    The loss, without unit, is a mean over molecules and atoms. Errors of forces count as squares up
     to `force_huber` and linearly beyond (pseudo-Huber of the error's length): a loss that is linear
     from the start takes the median of what it cannot tell apart, which is nearer to zero than the
     mean, and makes vibrations too soft.
@@ -255,35 +275,36 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
     knee = settings.force_huber / potential.scale
 
     def step(
-        batch: Batch, share: Tensor, label: Tensor, known: Tensor | None = None
+        batch: Batch, weights: Tensor, label: Tensor, known: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         if known is None:
-            loss = share[0] * smooth_l1_loss(network(batch), label, beta=settings.huber)
+            loss = weights[0] * smooth_l1_loss(network(batch), label, beta=settings.huber)
         else:
             value, forces = energy_forces(network, batch, create_graph=True)
             deviation = forces - known / potential.scale
             force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
-            energy_loss = share[0] * smooth_l1_loss(value, label, beta=settings.huber)
-            force_loss = share[1] * force_loss
-            loss = settings.energy_weight * energy_loss + settings.force_weight * force_loss
+            energy_loss = weights[0] * smooth_l1_loss(value, label, beta=settings.huber)
+            loss = settings.energy_weight * energy_loss + weights[1] * force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return step
 
 
 def cut_for_step(
-    data: Dataset, labels: Tensor, rows: Tensor, team: Team = ALONE
+    data: Dataset, labels: Tensor, rows: Tensor, force_weight: float = 1.0, team: Team = ALONE
 ) -> tuple[Any, ...]:
-    """What `gradients` needs of the molecules `rows`, or of the share of this process."""
+    """What `gradients` needs of the molecules `rows`, or of the share of this process; its weights
+    are 1 and `force_weight`, times the share.
+    """
     rows = rows.to(labels.device)
     mine = team.share(rows)
-    share = torch.ones(2, device=labels.device)
+    weights = torch.tensor([1.0, force_weight], device=labels.device)
     if team.size > 1:
         molecules, atoms = len(mine) / len(rows), data.sizes[mine].sum() / data.sizes[rows].sum()
-        share *= torch.tensor([molecules, atoms], device=labels.device)
+        weights *= torch.tensor([molecules, atoms], device=labels.device)
     mine = mine if len(mine) else rows[:1]
     forces = data.known_forces(mine)
-    return data.batch(mine), share, labels[mine], *(() if forces is None else (forces,))
+    return data.batch(mine), weights, labels[mine], *(() if forces is None else (forces,))
 
 
 def _tensors(
