@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
+from nnpipe import plots
 from nnpipe.evaluate import force_errors
 from nnpipe.minima import at_minima, held_out, relax, rmsd, summary
 from nnpipe.qm import gfn2
@@ -61,6 +63,22 @@ def test_held_out_molecules_are_test_molecules_at_minima(molecules, tmp_path):
     assert set(rows) <= set(parts["test"])
     assert not {6620, 59818} & set(molecules.index[rows].tolist())
     assert len(held_out(molecules, tmp_path / "split.csv", 7)) == 7
+
+
+class Lost(Calculator):
+    """Whose field converges nowhere."""
+
+    implemented_properties = ["energy"]  # noqa: RUF012
+
+    def calculate(self, *_: object) -> None:
+        raise CalculationFailed("SCF not converged")
+
+
+def test_a_scan_goes_on_without_a_surface_that_is_not_found(tmp_path):
+    table = scan(molecule("C2H6"), {"xtb": XTB, "lost": Lost()})
+    assert table["lost"].isna().all()
+    assert table["xtb"].notna().mean() > 0.9
+    plots.save(plots.scan("ethane", table), tmp_path / "scan.png")
 
 
 def test_a_scan_of_ethane_shows_its_bond_and_its_barrier():

@@ -163,7 +163,8 @@ class Ours:
         z, pos = (tensor.numpy() for tensor in chain(atoms))
         pos = pos.astype(float)
         calculator = load_calculator(self.trained)
-        batch = calculator.batch(z, pos, 0 * z, torch.zeros(3, 3).numpy(), [False] * 3)
+        open_space = (np.zeros((3, 3)), np.zeros(3, bool))
+        ((_, _, batch),) = calculator.batches(z, pos, 0 * z, *open_space)
         potential = calculator.potential.requires_grad_(train)
         energy, forces = energy_forces(potential, batch, create_graph=train)
         if train:

@@ -92,7 +92,8 @@ def assemble(
     offsets = np.zeros((atoms, width, 3))
     offsets[mask] = offset
     centre = np.repeat(np.arange(atoms), counts)
-    keys = [(centre, index, *offset.T), (index, centre, *(-offset.T))]
+    shifts = offset.T if offset.any() else offset.T[:0]
+    keys = [(centre, index, *shifts), (index, centre, *(-shifts))]
     here, there = map(np.lexsort, keys)  # a pair, and the same seen from its other end
     places = np.flatnonzero(mask)
     reverse = np.zeros_like(neighbours)

@@ -1,6 +1,7 @@
 """Trained models as ASE calculators."""
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from .potential import Potential, energy_forces, energy_forces_virial
 
 SYSTEM = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
-HESSIAN_ATOMS = 500  # atoms in a batch of displaced geometries
+TOGETHER, ON_GPU = 500, 50_000  # atoms computed at once: more would leave a processor's cache
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -76,52 +77,68 @@ class NeuralCalculator(Calculator):
         if not np.isfinite(system.cell.array).all() or not (abs(system.positions) < FARTHEST).all():
             raise InputError(f"a position or the cell is not finite, or beyond {FARTHEST:g} Å")
         owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
-        batch = self.batch(system.numbers, system.positions, owner, system.cell.array, system.pbc)
+        energies, forces = np.zeros(owner[-1] + 1), np.zeros((len(system), 3))
+        virial = np.zeros((3, 3))
+        for numbers, atoms_of, batch in self.batches(
+            system.numbers, system.positions, owner, system.cell.array, system.pbc
+        ):
+            if "stress" in properties:
+                energy, force, each = energy_forces_virial(self.potential, batch)
+                virial += each.sum(0).double().cpu().numpy()
+            else:
+                energy, force = self.energy_forces(batch)
+            energies[numbers] = energy.detach().cpu().numpy()
+            forces[atoms_of] = force.double().cpu().numpy()
         if "stress" in properties:
-            energy, forces, virial = energy_forces_virial(self.potential, batch)
-            stress = virial.sum(0).double().cpu().numpy() / system.get_volume()
-            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
-        else:
-            energy, forces = self.energy_forces(batch)
-        self.results["system_energies"] = energy.detach().cpu().numpy()
-        self.results["energy"] = self.results["free_energy"] = energy.sum().item()
-        self.results["forces"] = forces.double().cpu().numpy()
+            self.results["stress"] = full_3x3_to_voigt_6_stress(virial / system.get_volume())
+        self.results["system_energies"] = energies
+        self.results["energy"] = self.results["free_energy"] = float(energies.sum())
+        self.results["forces"] = forces
 
     def _energy_forces(self, batch: Batch) -> tuple[Tensor, ...]:
         """Energies (B,) eV and forces (N, 3) eV/Å."""
         energy, forces = energy_forces(self.potential, batch)
         return energy.detach(), forces
 
-    def batch(
+    def batches(
         self, z: np.ndarray, pos: np.ndarray, owner: np.ndarray, cell: np.ndarray, pbc: np.ndarray
-    ) -> Batch:
-        """The systems `owner` (N,) says, each with its own neighbours, in one cell."""
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
+        """The systems `owner` (N,) says, each with its own neighbours, in one cell: some with about
+        as many neighbours at a time, their numbers, their atoms and their batch.
+        """
         ends = pointers(np.bincount(owner))
-        counts, index, shift = zip(
-            *(neighbours(pos[a:b], self.potential.cutoff, cell, pbc) for a, b in pairwise(ends)),
-            strict=True,
-        )
-        index = [near + start for near, start in zip(index, ends, strict=False)]
-        offset = np.concatenate(shift) @ cell
-        pairs = (np.concatenate(counts), np.concatenate(index), offset)
-        return assemble(z, pos, *pairs, owner).to(self.device, self.dtype)
+        found = [neighbours(pos[a:b], self.potential.cutoff, cell, pbc) for a, b in pairwise(ends)]
+        order = np.argsort([counts.max(initial=0) for counts, _, _ in found], kind="stable")
+        # a system by itself would need a compiled program of its own
+        together = TOGETHER if self.device.type == "cpu" else ON_GPU
+        groups = max(1, min(len(z) // together, len(found) // 2))
+        for numbers in np.array_split(order, groups):
+            atoms = np.concatenate([np.arange(ends[n], ends[n + 1]) for n in numbers])
+            sizes = np.diff(ends)[numbers]
+            counts, index, shift = zip(*(found[n] for n in numbers), strict=True)
+            starts = np.cumsum(sizes) - sizes
+            near = np.concatenate([i + start for i, start in zip(index, starts, strict=True)])
+            pairs = (np.concatenate(counts), near, np.concatenate(shift) @ cell)
+            inside = np.repeat(np.arange(len(numbers)), sizes)
+            batch = assemble(z[atoms], pos[atoms], *pairs, inside)
+            yield numbers, atoms, batch.to(self.device, self.dtype)
 
     def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
         """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.
 
-        The displaced geometries are computed together, some thousand atoms at a time.
+        The displaced geometries are computed together, some hundred atoms at a time.
         """
         size = 3 * len(atoms)
         shifts = np.concatenate([np.eye(size), -np.eye(size)]).reshape(2 * size, len(atoms), 3)
-        parts = []
-        for some in np.array_split(shifts, -(-shifts.size // (3 * HESSIAN_ATOMS))):
-            pos = (atoms.positions + step * some).reshape(-1, 3)
-            owner = np.repeat(np.arange(len(some)), len(atoms))
-            z = np.tile(atoms.numbers, len(some))
-            batch = self.batch(z, pos, owner, atoms.cell.array, atoms.pbc)
-            forces = self.energy_forces(batch)[1]
-            parts.append(forces.double().cpu().numpy().reshape(len(some), size))
-        forward, backward = np.split(np.concatenate(parts), 2)
+        pos = (atoms.positions + step * shifts).reshape(-1, 3)
+        owner, z = (
+            np.repeat(np.arange(len(shifts)), len(atoms)),
+            np.tile(atoms.numbers, len(shifts)),
+        )
+        forces = np.zeros_like(pos)
+        for _, where, batch in self.batches(z, pos, owner, atoms.cell.array, atoms.pbc):
+            forces[where] = self.energy_forces(batch)[1].double().cpu().numpy()
+        forward, backward = np.split(forces.reshape(len(shifts), size), 2)
         hessian = (backward - forward) / (2 * step)
         return 0.5 * (hessian + hessian.T)
 

@@ -13,7 +13,8 @@ ANGLES = np.arange(0, 361, 5)  # degrees
 
 
 def scan(atoms: Atoms, surfaces: dict[str, Calculator]) -> pd.DataFrame:
-    """One row a geometry: scan, at, and the energy (eV) of every surface less that of `atoms`.
+    """One row a geometry: scan, at, and the energy (eV) of every surface less that of `atoms`, nan
+    where it cannot be found.
 
     The molecule is rigid but for the bond: of the bonds that may turn, the one whose lesser side is
     the largest. Empty if no bond may turn.
@@ -40,12 +41,17 @@ def scan(atoms: Atoms, surfaces: dict[str, Calculator]) -> pd.DataFrame:
                 moved.positions[side] = turn.apply(atoms.positions[side] - origin) + origin
             row = {"scan": name, "bond": bond, "at": value + length * (name == "stretch")}
             for surface, calculator in surfaces.items():
-                try:
-                    row[surface] = calculator.get_potential_energy(moved)
-                except CalculatorError:  # a field that does not converge
-                    row[surface] = np.nan
+                row[surface] = _energy(moved, calculator)
             rows.append(row)
     table = pd.DataFrame(rows)
     for surface, calculator in surfaces.items():
-        table[surface] -= calculator.get_potential_energy(atoms)
+        table[surface] -= _energy(atoms, calculator)
     return table
+
+
+def _energy(atoms: Atoms, calculator: Calculator) -> float:
+    """eV, or nan where a field does not converge."""
+    try:
+        return float(calculator.get_potential_energy(atoms))
+    except CalculatorError:
+        return np.nan
