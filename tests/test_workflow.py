@@ -203,7 +203,7 @@ def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
         ("splits.py", LABELLED | {"split", "correction", "minima_gfn2"}),
         ("geometry.py", {"geometry"} | SURFACES),
         ("correction.py", TRAINED | {"correction", "labels"}),
-        ("distort.py", LABELLED),
+        ("distort.py", LABELLED | {"minima_gfn2"}),
         ("minima.py", {"minima", "minima_gfn2", "frequencies", "md_figures", "cost"}),
     ],
 )
