@@ -24,7 +24,8 @@ from .potential import Potential, energy_forces, energy_forces_virial
 
 SYSTEM = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
-TOGETHER, ON_GPU = 500, 50_000  # atoms computed at once: more would leave a processor's cache
+TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
+ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -109,8 +110,8 @@ class NeuralCalculator(Calculator):
         ends = pointers(np.bincount(owner))
         found = [neighbours(pos[a:b], self.potential.cutoff, cell, pbc) for a, b in pairwise(ends)]
         order = np.argsort([counts.max(initial=0) for counts, _, _ in found], kind="stable")
-        # a system by itself would need a compiled program of its own
         together = TOGETHER if self.device.type == "cpu" else ON_GPU
+        # at least two in a group: one by itself would need a compiled program of its own
         groups = max(1, min(len(z) // together, len(found) // 2))
         for numbers in np.array_split(order, groups):
             atoms = np.concatenate([np.arange(ends[n], ends[n + 1]) for n in numbers])
@@ -131,10 +132,8 @@ class NeuralCalculator(Calculator):
         size = 3 * len(atoms)
         shifts = np.concatenate([np.eye(size), -np.eye(size)]).reshape(2 * size, len(atoms), 3)
         pos = (atoms.positions + step * shifts).reshape(-1, 3)
-        owner, z = (
-            np.repeat(np.arange(len(shifts)), len(atoms)),
-            np.tile(atoms.numbers, len(shifts)),
-        )
+        owner = np.repeat(np.arange(len(shifts)), len(atoms))
+        z = np.tile(atoms.numbers, len(shifts))
         forces = np.zeros_like(pos)
         for _, where, batch in self.batches(z, pos, owner, atoms.cell.array, atoms.pbc):
             forces[where] = self.energy_forces(batch)[1].double().cpu().numpy()

@@ -88,9 +88,8 @@ class Layer(nn.Module):
         `geometry` (N, 9 * radial, K).
         """
         atoms = h.shape[0]
-        density = torch.bmm(geometry, batch.around(self.project(h))).view(
-            atoms, 9, -1
-        )  # (N, 9, radial * channels)
+        around = batch.around(self.project(h))
+        density = torch.bmm(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
         parts = [density[:, rows] for rows in DEGREES]
         if arrows is not None:
             radial = geometry.shape[1] // 9
