@@ -22,7 +22,7 @@ from nnpipe.correction import (
 )
 from nnpipe.distort import Distorter, Distortions, bond_matrix, far_side, small_rings
 from nnpipe.errors import InputError
-from nnpipe.labels import CAGES, write_chunk
+from nnpipe.labels import CAGES, OF_SMALL, write_chunk
 from nnpipe.molecules import Molecules, read_molecules
 from nnpipe.qm import NotConverged, dft, gfn2
 from nnpipe.surface import write_labels
@@ -242,22 +242,22 @@ def test_cages_are_strained_where_they_open():
     assert moved[carbon][:, carbon].sum() > 0.8 * moved.sum()
 
 
-def test_cages_get_more_geometries(molecules, tmp_path):
-    """CC1(O)C2C3CN2C13 has a bond in three small rings, ethane none."""
+def test_cages_and_the_smallest_get_more_geometries(molecules, tmp_path):
+    """CC1(O)C2C3CN2C13 has a bond in three small rings, propane none; water is small."""
 
     def cheap(z: np.ndarray):
         return lambda pos: (0.0, np.zeros_like(pos))
 
     number = [
         write_chunk(molecules, [row], cheap, 2, Distortions(), 0, tmp_path / "chunk", {})
-        for row in (np.searchsorted(molecules.index, [8527, 7]))
+        for row in (np.searchsorted(molecules.index, [8527, 13, 3]))
     ]
-    assert number == [1 + 2 * CAGES[3], 1 + 2]
+    assert number == [1 + 2 * CAGES[3], 1 + 2, 1 + 2 * OF_SMALL]
 
 
 def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
     """Energies and forces at the minima are QM9's; elsewhere energies are the forces' integral."""
-    rows = [1, 30, 60]
+    rows = [15, 30, 60]
     digest = read_molecules(tables[0])[1]["digest"]
     settings = Distortions(1.0, 1.0, 0.0, 0.0)
     about = {"molecules": digest}
@@ -305,13 +305,13 @@ def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, capl
         return surface
 
     with caplog.at_level(logging.WARNING):
-        done = write_chunk(molecules, [0, 1, 2], failing, 3, Distortions(), 0, tmp_path / "c", {})
+        done = write_chunk(molecules, [20, 21, 22], failing, 3, Distortions(), 0, tmp_path / "c", {})
     assert done == 3 + 0 + 4
     index = store.read(tmp_path / "c", "chunk")[0]["index"]
-    assert index.tolist() == [molecules.index[0]] * 3 + [molecules.index[2]] * 4
+    assert index.tolist() == [molecules.index[20]] * 3 + [molecules.index[22]] * 4
     messages = [record.getMessage() for record in caplog.records]
-    assert messages[0].startswith(f"molecule {molecules.index[0]}: geometry 1 left out: no luck")
-    assert messages[1].startswith(f"molecule {molecules.index[1]}: molecule left out: no luck")
+    assert messages[0].startswith(f"molecule {molecules.index[20]}: geometry 1 left out: no luck")
+    assert messages[1].startswith(f"molecule {molecules.index[21]}: molecule left out: no luck")
 
 
 def test_saddle_points_get_no_labels(molecules, tmp_path):
@@ -333,7 +333,7 @@ def test_the_correction_is_written_and_read(molecules, tmp_path):
 
 def test_a_larger_number_of_chunks_gives_the_same_labels(molecules, tmp_path):
     """A molecule's geometries depend on the seed and on itself."""
-    write_chunk(molecules, [5, 6], gfn2, 2, Distortions(), 7, tmp_path / "a", {})
-    write_chunk(molecules, [6], gfn2, 2, Distortions(), 7, tmp_path / "b", {})
+    write_chunk(molecules, [20, 21], gfn2, 2, Distortions(), 7, tmp_path / "a", {})
+    write_chunk(molecules, [21], gfn2, 2, Distortions(), 7, tmp_path / "b", {})
     one, other = (store.read(tmp_path / name, "chunk")[0] for name in "ab")
     np.testing.assert_array_equal(one["pos"][one["ptr"][3] :], other["pos"])

@@ -27,7 +27,7 @@ from nnpipe.molecules import pointers, read_molecules
 from nnpipe.neighbours import neighbours
 from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
-from nnpipe.splits import read_split, write_split
+from nnpipe.splits import read_split, smallest, write_split
 from nnpipe.train import (
     Diverged,
     Settings,
@@ -298,6 +298,22 @@ def test_soap_sees_through_bad_conditioning():
             steps.step()
         losses.append((x - solution).norm().item())
     assert losses[0] < 0.6 * losses[1]
+
+
+def test_the_smallest_molecules_always_train(molecules, tmp_path):
+    """Methane, ammonia, water, and so on to ethane and methanol are QM9's first eight."""
+    always = smallest(molecules, 8)
+    assert set(always) == set(range(1, 9))
+    parts = {}
+    for number in (40, 80):
+        write_split(molecules.index, number, 20, 20, 0, tmp_path / "split.csv", always)
+        parts[number] = read_split(tmp_path / "split.csv", molecules.index)
+        assert [len(rows) for rows in parts[number].values()] == [number, 20, 20]
+        assert set(always) <= set(molecules.index[parts[number]["train"]])
+    assert set(parts[40]["train"]) < set(parts[80]["train"])
+    assert (parts[40]["test"] == parts[80]["test"]).all()
+    with pytest.raises(InputError, match="smallest: 8 molecules always train, train is 5; lower"):
+        write_split(molecules.index, 5, 20, 20, 0, tmp_path / "split.csv", always)
 
 
 FIT = """

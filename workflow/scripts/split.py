@@ -2,8 +2,10 @@
 
 from nnpipe.molecules import read_molecules
 from nnpipe.script import script
-from nnpipe.splits import write_split
+from nnpipe.splits import smallest, write_split
 
 with script(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
-    write_split(molecules.index, **snakemake.params.sizes, path=snakemake.output.split)
+    sizes = dict(snakemake.params.sizes)
+    always = smallest(molecules, sizes.pop("smallest"))
+    write_split(molecules.index, **sizes, path=snakemake.output.split, always=always)

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # times as many geometries of molecules with a bond in so many small rings: cages are few and open
 # most easily, and little else tells of them
 CAGES = (1.0, 1.0, 1.5, 6.0, 12.0, 18.0)
+# and of molecules of at most so many heavy atoms, which are like no others
+SMALL, OF_SMALL = 2, 18.0
 
 
 def write_chunk(
@@ -38,9 +40,9 @@ def write_chunk(
 ) -> int:
     """Label `number` distorted geometries of each of `rows` and return how many there are.
 
-    Cages get more, see CAGES. The minimum stands before the distorted geometries of its molecule;
-    energies are relative to its. What does not converge is logged and left out, with its molecule
-    if it is the minimum.
+    Cages and the smallest get more, see CAGES and SMALL. The minimum stands before the distorted
+    geometries of its molecule; energies are relative to its. What does not converge is logged and
+    left out, with its molecule if it is the minimum.
     """
     header = {"kind": "chunk", "units": {"energy": "eV", "forces": "eV/Å"}}
     done, total = 0, 0
@@ -56,7 +58,8 @@ def write_chunk(
             surface, rng = method(z), np.random.default_rng([seed, index])
             distorter = Distorter(z, pos, settings)
             geometries = [pos]
-            times = CAGES[min(distorter.rings, len(CAGES) - 1)]
+            small = np.count_nonzero(z > 1) <= SMALL
+            times = OF_SMALL if small else CAGES[min(distorter.rings, len(CAGES) - 1)]
             for _ in range(math.ceil(number * times)):
                 drawn = distorter.draw(rng)
                 if drawn is None:

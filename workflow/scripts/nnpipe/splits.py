@@ -6,27 +6,48 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
+from .molecules import Molecules
 from .store import atomic
 
 PARTS = ("train", "validation", "test")
 
 
+def smallest(molecules: Molecules, number: int) -> np.ndarray:
+    """Indices (number,) of the molecules of fewest heavy atoms, those listed earlier first."""
+    heavy = np.add.reduceat(np.asarray(molecules.z) > 1, molecules.ptr[:-1], dtype=np.int64)
+    return molecules.index[np.argsort(heavy, kind="stable")[:number]]
+
+
 def write_split(
-    index: np.ndarray, train: int, validation: int, test: int, seed: int, path: str | Path
+    index: np.ndarray,
+    train: int,
+    validation: int,
+    test: int,
+    seed: int,
+    path: str | Path,
+    always: np.ndarray | tuple[int, ...] = (),
 ) -> None:
     """Write `index,split` rows drawn without replacement from `index` (M,).
 
-    Test comes first in the shuffled order, then validation, then training: a larger training set
-    of the same seed contains the smaller and leaves the test molecules as they are.
+    Test comes first in the shuffled order, then validation, then training, with those of `always`:
+    a larger training set of the same seed contains the smaller and leaves the test molecules as
+    they are.
     """
     if train + validation + test > len(index):
         raise InputError(
             f"config.yaml: split: {train} + {validation} + {test} molecules are asked for,"
             f" the data set has {len(index)}; lower train, validation or test"
         )
+    if len(always) > train:
+        raise InputError(
+            f"config.yaml: split: smallest: {len(always)} molecules always train, train is {train};"
+            " lower smallest"
+        )
     order = np.random.default_rng(seed).permutation(index)
+    drawn = order[~np.isin(order, always)][: test + validation + train - len(always)]
+    order = np.concatenate([drawn, np.asarray(always, order.dtype)])
     parts = np.repeat(["test", "validation", "train"], [test, validation, train])
-    table = pd.DataFrame({"index": order[: len(parts)], "split": parts})
+    table = pd.DataFrame({"index": order, "split": parts})
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
 
