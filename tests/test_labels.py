@@ -305,7 +305,9 @@ def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, capl
         return surface
 
     with caplog.at_level(logging.WARNING):
-        done = write_chunk(molecules, [20, 21, 22], failing, 3, Distortions(), 0, tmp_path / "c", {})
+        done = write_chunk(
+            molecules, [20, 21, 22], failing, 3, Distortions(), 0, tmp_path / "c", {}
+        )
     assert done == 3 + 0 + 4
     index = store.read(tmp_path / "c", "chunk")[0]["index"]
     assert index.tolist() == [molecules.index[20]] * 3 + [molecules.index[22]] * 4
