@@ -25,8 +25,8 @@ class SOAP(torch.optim.Optimizer):
         parameters: Iterable[nn.Parameter],
         lr: float,
         weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.95),
-        shampoo_beta: float = 0.9,
+        betas: tuple[float, float] = (0.95, 0.95),
+        shampoo_beta: float = 0.95,
         every: int = 10,
         eps: float = 1e-8,
     ) -> None:
