@@ -177,7 +177,9 @@ def test_force_labels_teach_forces():
 
 @pytest.mark.parametrize("architecture", ["gnn", "mlp"])  # schnet is not compiled
 def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
-    """For batches of other sizes too, and the same bits every time, on two threads as on one."""
+    """For batches of other sizes and for other weights too, and the same bits every time, on two
+    threads as on one.
+    """
     data = labelled("CCO", 20)
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy")
     step = gradients(potential, QUICK)
@@ -188,6 +190,9 @@ def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
         for some, other in zip(fused(*args), step(*args), strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
         assert all(same(list(fused(*args)), list(fused(*args))) for _ in range(20))
+        with torch.no_grad():
+            for parameter in potential.parameters():
+                parameter += 0.01 * torch.randn_like(parameter)
     assert fused.works
     assert len(fused.programs) == 1
 

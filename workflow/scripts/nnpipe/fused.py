@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -63,14 +64,13 @@ class Fused:
             with torch.enable_grad():
                 return self.function(batch, *tensors[number + 1 :])
 
+        def traced(function: Callable[..., Any], table: Any = None) -> torch.fx.GraphModule:
+            trace = make_fx(function, table, "symbolic", _allow_non_fake_inputs=True)
+            return trace(*tensors)
+
         with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
             # gradients first, then without what happens in place and in terms of simpler operations
-            traced = of_tensors
-            for table, change in [(None, lambda f: f), (select_decomp_table(), functionalize)]:
-                trace = make_fx(
-                    change(traced), table, tracing_mode="symbolic", _allow_non_fake_inputs=True
-                )
-                traced = graph = trace(*tensors)
+            graph = traced(functionalize(traced(of_tensors)), select_decomp_table())
             graph.shape_env = None  # the inputs have it; the cache cannot read it
             parameters = _lift(graph)
             inputs = zip(

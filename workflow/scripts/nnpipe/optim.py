@@ -35,7 +35,7 @@ class SOAP(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step from the gradients at hand; without one, a parameter stays where it is."""
+        """One step; the same parameters must have gradients at every step, the others stay."""
         for group in self.param_groups:
             alike = defaultdict(list)
             for parameter in group["params"]:
