@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -50,11 +49,8 @@ class Fused:
     def _compile(self, tensors: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
         # not at the top: they take longer than all else that a model needs
         import torch.fx.experimental._config as symbolic
-        from torch._guards import TracingContext, detect_fake_mode, tracing
-        from torch._inductor.compile_fx import compile_fx_inner
-        from torch._inductor.decomposition import select_decomp_table
+        from torch._inductor import compile as fuse
         from torch._inductor.runtime.cache_dir_utils import cache_dir
-        from torch.func import functionalize
         from torch.fx.experimental.proxy_tensor import make_fx
 
         def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -64,19 +60,11 @@ class Fused:
             with torch.enable_grad():
                 return self.function(batch, *tensors[number + 1 :])
 
-        def traced(function: Callable[..., Any], table: Any = None) -> torch.fx.GraphModule:
-            trace = make_fx(function, table, "symbolic", _allow_non_fake_inputs=True)
-            return trace(*tensors)
-
         with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
-            # gradients first, then without what happens in place and in terms of simpler operations
-            graph = traced(functionalize(traced(of_tensors)), select_decomp_table())
-            graph.shape_env = None  # the inputs have it; the cache cannot read it
-            parameters = _lift(graph)
-            inputs = zip(
-                graph.graph.find_nodes(op="placeholder"), [*parameters, *tensors], strict=True
-            )
-            symbols = [node.meta.get("val", given) for node, given in inputs]  # some are None
+            trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
+            graph = trace(*tensors)
+            inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+            symbols = [n.meta.get("val", t) for n, t in zip(inputs, tensors, strict=True)]
             name = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
             lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
             try:
@@ -85,26 +73,6 @@ class Fused:
                 with lock:  # the other process is done
                     pass
             try:
-                # the cache wants to know what the sizes are called
-                with tracing(TracingContext(detect_fake_mode(symbols))):
-                    program = compile_fx_inner(graph, symbols, is_inference=True)
-                return lambda *given: program([*parameters, *given])
+                return fuse(graph, symbols)
             finally:
                 lock.release()
-
-
-def _lift(graph: torch.fx.GraphModule) -> list[Tensor]:
-    """Make the parameters that the graph holds its first inputs, and return them: what it holds
-    counts as constant.
-    """
-    parameters, first = {}, next(iter(graph.graph.nodes))
-    for node in list(graph.graph.nodes):
-        if node.op == "get_attr" and isinstance(getattr(graph, node.target), torch.nn.Parameter):
-            if node.target not in parameters:
-                with graph.graph.inserting_before(first):
-                    parameters[node.target] = graph.graph.placeholder(node.target)
-                    parameters[node.target].meta = node.meta
-            node.replace_all_uses_with(parameters[node.target])
-            graph.graph.erase_node(node)
-    graph.recompile()
-    return [getattr(graph, name) for name in parameters]
