@@ -18,7 +18,7 @@ from .splits import read_split
 from .vibrations import normal_modes
 
 FMAX = 0.005  # eV/Å, largest force of a relaxed geometry
-STEPS = 300
+STEPS = 200
 SOFTEST = 1.0  # eV/Å^2, added to the springs that a relaxation starts from
 CLOSE = 0.3  # Å, heavy-atom RMSD within which a minimum counts as found
 
