@@ -112,4 +112,6 @@ def bonds(atoms: Atoms) -> np.ndarray:
 def bond_lengths(atoms: Atoms, pairs: np.ndarray) -> np.ndarray:
     """(P,) Å, by the minimum image where the system is periodic."""
     vectors = atoms.positions[pairs[:, 1]] - atoms.positions[pairs[:, 0]]
-    return find_mic(vectors, atoms.cell, atoms.pbc)[1] if len(pairs) else np.zeros(0)
+    if len(pairs) and atoms.pbc.any():
+        vectors, _ = find_mic(vectors, atoms.cell, atoms.pbc)
+    return np.linalg.norm(vectors, axis=1)
