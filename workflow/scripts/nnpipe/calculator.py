@@ -51,9 +51,7 @@ class NeuralCalculator(Calculator):
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
-        self.energy_forces = self._energy_forces
-        if compiled:
-            self.energy_forces = Fused(self._energy_forces, native=self.device.type == "cpu")
+        self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own

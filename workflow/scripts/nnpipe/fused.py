@@ -24,33 +24,32 @@ class Fused:
     call, takes up to a minute and, on the CPU, a C++ compiler; where that is missing, or what the
     function does depends on values, it is called as it is from then on. Of processes that want the
     same program at the same time one compiles it, and the others take it from PyTorch's cache.
-
-    `native`: the program calls its kernels from C++, not from Python. With small ones that saves a
-    quarter of the time and compiles sooner; a training step got slower.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], native: bool = False) -> None:
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
         self.function, self.works = function, True
-        self.options = {"cpp_wrapper": native, "cpp_wrapper_build_separate": native}
         self.programs: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, batch: Batch, *more: Tensor) -> tuple[Tensor, ...]:
         """What the function gives."""
         if not self.works:
             return self.function(batch, *more)
-        tensors = [*(getattr(batch, name) for name in TENSORS), torch.empty(batch.size), *more]
-        key = (len(more), *(size == 1 for size in (*batch.neighbours.shape, batch.size)))
+        parts = {name: part for name in TENSORS if (part := getattr(batch, name)) is not None}
+        tensors = [*parts.values(), torch.empty(batch.size), *more]
+        key = (len(parts), len(more), *(n == 1 for n in (*batch.neighbours.shape, batch.size)))
         try:
             with torch.no_grad():
                 if key not in self.programs:
-                    self.programs[key] = self._compile(tensors)
+                    self.programs[key] = self._compile(list(parts), tensors)
                 return self.programs[key](*tensors)
         except RuntimeError as error:  # InductorError is one
             log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
             self.works = False
             return self.function(batch, *more)
 
-    def _compile(self, tensors: list[Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+    def _compile(
+        self, names: list[str], tensors: list[Tensor]
+    ) -> Callable[..., tuple[Tensor, ...]]:
         # not at the top: they take longer than all else that a model needs
         import torch.fx.experimental._config as symbolic
         from torch._inductor import compile as fuse
@@ -58,11 +57,10 @@ class Fused:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
-            number = len(TENSORS)
-            parts = dict(zip(TENSORS, tensors[:number], strict=True))
-            batch = Batch(size=tensors[number].shape[0], **parts)
+            parts = dict(zip(names, tensors, strict=False))
+            batch = Batch(size=tensors[len(names)].shape[0], **parts)
             with torch.enable_grad():
-                return self.function(batch, *tensors[number + 1 :])
+                return self.function(batch, *tensors[len(names) + 1 :])
 
         with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
             trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
@@ -70,6 +68,9 @@ class Fused:
             inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
             symbols = [n.meta.get("val", t) for n, t in zip(inputs, tensors, strict=True)]
             name = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
+            # kernels called from C++: from Python the calls take a quarter of a step of dynamics
+            native = tensors[0].device.type == "cpu"
+            options = {"cpp_wrapper": native, "cpp_wrapper_build_separate": native}
             lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
             try:
                 lock.acquire(blocking=False)
@@ -77,6 +78,6 @@ class Fused:
                 with lock:  # the other process is done
                     pass
             try:
-                return fuse(graph, symbols, self.options)
+                return fuse(graph, symbols, options)
             finally:
                 lock.release()
