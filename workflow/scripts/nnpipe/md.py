@@ -203,6 +203,10 @@ def _energies(atoms: Atoms, count: int) -> np.ndarray:
 def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, float]:
     """Slope of the total energy (eV/ps) and half its 95 % confidence interval, by least squares on
     the means of blocks, which vibrations do not correlate as they do frames.
+
+    What wanders slowly still correlates them: the interval is that of as many independent blocks as
+    the autocorrelation r of the residuals leaves, n (1 - r) / (1 + r), as Santer et al. have it,
+    https://doi.org/10.1029/1999JD901105; infinite if that is no more than two.
     """
     import scipy.stats  # takes a second, and most runs need none of it
 
@@ -214,7 +218,14 @@ def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, f
         for values in (time_ps, total_ev)
     )
     line = scipy.stats.linregress(time, total)
-    return line.slope, line.stderr * scipy.stats.t.ppf(0.975, blocks - 2)
+    rest = total - line.intercept - line.slope * time
+    square = rest @ rest
+    r = max(0.0, rest[1:] @ rest[:-1] / square) if square else 0.0
+    free = blocks * (1 - r) / (1 + r) - 2
+    if free <= 0:
+        return line.slope, math.inf
+    wider = math.sqrt((blocks - 2) / free)
+    return line.slope, line.stderr * wider * scipy.stats.t.ppf(0.975, free)
 
 
 @dataclass
