@@ -123,6 +123,7 @@ class Dataset:
     pos: Tensor  # (A, 3) Å
     first: Tensor  # (A+1,) int64, into neighbour
     neighbour: Tensor  # (P,) position inside the molecule, nearest first
+    back: Tensor  # (P,) int16, place of the atom among the neighbours of that neighbour
     counts: Tensor  # (A,) int16, how many of its neighbours lie within the cutoff
     start: Tensor  # (M,) int64, first atom
     sizes: Tensor  # (M,) int64, number of atoms
@@ -159,13 +160,12 @@ class Dataset:
         mask = slots < counts[:, None]
         here = torch.arange(len(atoms), device=rows.device)
         start = here[torch.searchsorted(molecule, torch.arange(len(rows), device=rows.device))]
-        local = self.neighbour[(first[:, None] + slots).clamp(max=len(self.neighbour) - 1)].long()
-        neighbours = torch.where(mask, local + start[molecule][:, None], here[:, None])
-        pairs = [here[:, None] * len(here) + neighbours, neighbours * len(here) + here[:, None]]
-        sorted_here, sorted_there = (key.flatten().argsort() for key in pairs)
-        reverse = torch.empty_like(sorted_here).index_copy_(0, sorted_here, sorted_there)
+        pairs = (first[:, None] + slots).clamp(max=len(self.neighbour) - 1)
+        there = self.neighbour[pairs] + start[molecule][:, None]
+        neighbours = torch.where(mask, there, here[:, None])
+        reverse = torch.where(mask, there * len(slots) + self.back[pairs], 0)
         z, pos = self.z[atoms].long(), self.pos[atoms].float()
-        return Batch(z, pos, molecule, len(rows), neighbours, mask, reverse.view_as(neighbours))
+        return Batch(z, pos, molecule, len(rows), neighbours, mask, reverse)
 
     def known_forces(self, rows: Tensor) -> Tensor | None:
         """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""
@@ -229,6 +229,7 @@ def dataset(
 ) -> Dataset:
     """The molecules `rows` (M,) of a table of `z`, `pos`, `ptr`, `first` and `neighbour`."""
     counts, slots = np.zeros(len(table["z"]), np.int16), np.zeros(len(rows), np.int64)
+    back = np.zeros(len(table["neighbour"]), np.int16)
     for begin in range(0, len(rows), CHUNK):
         atoms, ptr = ragged(table["ptr"], rows[begin : begin + CHUNK])
         pairs, first = ragged(table["first"], atoms)
@@ -236,13 +237,16 @@ def dataset(
         other = np.repeat(ptr[:-1], np.diff(ptr))[centre] + table["neighbour"][pairs]
         pos = table["pos"][atoms]
         near = np.linalg.norm(pos[other] - pos[centre], axis=1) < cutoff
-        found = np.bincount(centre[near], minlength=len(atoms))
+        pairs, centre, other = pairs[near], centre[near], other[near]
+        here, there = np.argsort([centre * len(atoms) + other, other * len(atoms) + centre])
+        back[pairs[here]] = (pairs - table["first"][atoms[centre]])[there]
+        found = np.bincount(centre, minlength=len(atoms))
         counts[atoms] = found
         slots[begin : begin + CHUNK] = np.maximum.reduceat(found, ptr[:-1])
     start = table["ptr"][rows]
     sizes, target = table["ptr"][rows + 1] - start, target[rows]
     arrays = [table[name] for name in ("z", "pos", "first", "neighbour")]
-    arrays += [counts, start, sizes, slots, target]
+    arrays += [back, counts, start, sizes, slots, target]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that nobody may write to what is on disk
         data = Dataset(*map(torch.from_numpy, arrays))

@@ -71,7 +71,8 @@ class SOAP(torch.optim.Optimizer):
         mean = state["mean"] / (1 - beta1**step)
         root = (state["square"] / (1 - beta2**step)).sqrt_().add_(group["eps"])
         change = _rotate(mean.div_(root), state, sides, back=True).unbind(0)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_sub_(parameters, change, alpha=group["lr"])
         for side in sides:
             state[side].lerp_(_outer(gradient, side), 1 - group["shampoo_beta"])
@@ -80,7 +81,7 @@ class SOAP(torch.optim.Optimizer):
 
 
 def _outer(gradient: Tensor, side: str) -> Tensor:
-    return gradient @ gradient.mT if side == "left" else gradient.mT @ gradient
+    return gradient.bmm(gradient.mT) if side == "left" else gradient.mT.bmm(gradient)
 
 
 def _rotate(
@@ -90,9 +91,9 @@ def _rotate(
     for side in sides:
         basis = state[f"{side}_basis"]
         if side == "left":
-            matrix = (basis if back else basis.mT) @ matrix
+            matrix = (basis if back else basis.mT).bmm(matrix)
         else:
-            matrix = matrix @ (basis.mT if back else basis)
+            matrix = matrix.bmm(basis.mT if back else basis)
     return matrix
 
 
