@@ -115,12 +115,15 @@ class Ours:
         self.run(forces, 1.0)  # compiles
         rate = self.run(forces, 8.0)
         data, minima = self.data[forces]
-        each = len(data) / rate
+        left, each, settings = 0.93 * seconds, len(data) / rate, self.settings
         if forces:  # a pass over the minima costs what energies alone cost
             self.run(False, 1.0)
-            each += self.settings.minima_passes * len(minima) / self.run(False, 4.0)
-        left = seconds - (time.perf_counter() - started)
-        settings = replace(self.settings, epochs=max(1, int(0.93 * left / each)))
+            once = len(minima) / self.run(False, 4.0)
+            each += settings.minima_passes * once
+            more = settings.late_minima_passes - settings.minima_passes
+            left -= settings.late_epochs * more * once
+        left -= time.perf_counter() - started
+        settings = replace(settings, epochs=max(settings.late_epochs, 1, int(left / each)))
         potential = self.potential(forces)
         if start:
             potential.model.load_state_dict(start.model.state_dict())
