@@ -19,7 +19,7 @@ from variant import OUT, ROOT, run
 from nnpipe.checkpoint import read_info
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.evaluate import accuracy
-from nnpipe.plots import save
+from nnpipe.plots import logarithmic, save
 from nnpipe.store import write_csv
 
 SIZES = (500, 1000, 5000, 10_000)
@@ -97,8 +97,12 @@ def figure(table: pd.DataFrame) -> Figure:
     drawn = Figure(figsize=(5, 4), layout="constrained", dpi=150)
     axis = drawn.subplots()
     for model, rows in table.groupby("model"):
-        (line,) = axis.loglog(rows.groupby("molecules")["mae_mev"].mean(), label=model)
+        (line,) = axis.semilogx(rows.groupby("molecules")["mae_mev"].mean(), label=model)
         axis.plot(rows["molecules"], rows["mae_mev"], ".", color=line.get_color())
+    logarithmic(axis)
+    sizes = table["molecules"].unique()
+    axis.set_xticks([], minor=True)
+    axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axis.set_xlabel("training molecules")
     axis.set_ylabel("MAE on test molecules (meV)")
     axis.spines[["top", "right"]].set_visible(False)

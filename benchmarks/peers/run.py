@@ -17,6 +17,7 @@ is said in the table.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from models import PEERS
 from ours import FORCES_FIRST
 from tqdm import tqdm
@@ -39,6 +41,7 @@ from nnpipe.correction import read_correction
 from nnpipe.distort import Distortions
 from nnpipe.labels import write_chunk
 from nnpipe.molecules import pointers, read_molecules
+from nnpipe.plots import logarithmic, save
 from nnpipe.qm import method
 from nnpipe.splits import read_split
 from nnpipe.store import atomic, write_csv
@@ -145,7 +148,8 @@ class Process:
             if line.startswith("{"):  # packages print, too
                 return json.loads(line)
         last = (OUT / f"{self.name}_{self.setting}.log").read_text().strip().splitlines()[-1:]
-        self.failed = " ".join(last) or f"ended with {self.process.wait()}"
+        killed = self.process.wait() == -signal.SIGKILL
+        self.failed = "killed, for memory most likely" if killed else " ".join(last) or "ended"
         return {}
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
@@ -226,6 +230,23 @@ def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> 
     return pd.DataFrame(rows)
 
 
+def figure(table: pd.DataFrame) -> Figure:
+    """Error of energies against the time of training, a line for each contender."""
+    drawn = Figure(figsize=(6, 4), layout="constrained", dpi=150)
+    axis = drawn.subplots()
+    for (model, setting), rows in table.groupby(["model", "setting"], sort=False):
+        style = {"gnn": "k-", "published": "--"}
+        line = style.get(model, style.get(setting, "-"))
+        errors = 1000 * rows["energy_mae"]
+        axis.plot(rows["seconds"] / 60, errors, line, label=f"{model}, {setting}")
+    logarithmic(axis)
+    axis.set_xlabel("training, compilation included (min)")
+    axis.set_ylabel("MAE on test molecules (meV)")
+    axis.spines[["top", "right"]].set_visible(False)
+    drawn.legend(frameon=False, fontsize="small", loc="outside right")
+    return drawn
+
+
 def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
     """Megabytes that an evaluation with forces, or a training step, adds to the process."""
     rows = []
@@ -268,6 +289,8 @@ def main() -> None:
     found = TABLES[options.table](contenders, options)
     suffix = "_u0" if options.energy else ""
     write_csv(found, OUT / f"{options.table}{suffix}.csv")
+    if options.table == "accuracy":
+        save(figure(found), OUT / f"accuracy{suffix}.png")
     print(found.to_string(index=False))
 
 

@@ -78,7 +78,7 @@ def error_by_size(
             markersize=3,
             label=f"{model} ({target}, {readable(unit)[1]})",
         )
-    _logarithmic(axis)
+    logarithmic(axis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("atoms in the molecule (sizes with 10 or more test molecules)")
     axis.set_ylabel("test MAE (unit in legend)")
@@ -123,7 +123,7 @@ def learning_curves(
         left.plot(history["epoch"], errors, label=f"{model} ({target}, {small})")
         right.plot(history["seconds"] / 60, errors)
     for axis in (left, right):
-        _logarithmic(axis)
+        logarithmic(axis)
         axis.set_ylabel("validation MAE (unit in legend)")
     left.set_xlabel("epoch")
     right.set_xlabel("training time (min)")
@@ -195,7 +195,7 @@ def scan(name: str, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _logarithmic(axis: Axes) -> None:
+def logarithmic(axis: Axes) -> None:
     """A logarithmic vertical axis with plain numbers."""
     axis.set_yscale("log")
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
