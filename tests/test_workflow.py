@@ -327,7 +327,7 @@ def test_two_runs_in_one_folder_do_not_meet(finished, tmp_path):
     assert "another snakemake is at work in this folder" in printed
     first.kill()
     first.wait()
-    wait_for(lambda: not scripts_in(folder), 20)
+    wait_for(lambda: not scripts_in(folder), 5)
 
 
 def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):

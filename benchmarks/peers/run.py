@@ -148,8 +148,9 @@ class Process:
             if line.startswith("{"):  # packages print, too
                 return json.loads(line)
         last = (OUT / f"{self.name}_{self.setting}.log").read_text().strip().splitlines()[-1:]
-        killed = self.process.wait() == -signal.SIGKILL
-        self.failed = "killed, for memory most likely" if killed else " ".join(last) or "ended"
+        code = self.process.wait()
+        said = " ".join(last) or f"ended with {code}"
+        self.failed = "killed, for memory most likely" if code == -signal.SIGKILL else said
         return {}
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
