@@ -64,6 +64,23 @@ def test_results_are_new_after_every_move(architecture):
     assert np.abs(water.get_forces() - forces).max() > 1e-3
 
 
+@pytest.mark.parametrize("side", [0.0, 7.0], ids=["open", "periodic"])
+def test_on_the_way_results_are_those_of_a_fresh_start(architecture, aspirin, side):
+    """A list of neighbours serves some steps, until it may lack one or the cell changes."""
+    potential = potential_of(architecture)
+    aspirin.calc = NeuralCalculator(potential, ELEMENTS, "float64", "cpu")
+    aspirin.cell, aspirin.pbc = [side] * 3, side > 0
+    way = np.random.default_rng(1).normal(scale=0.01, size=(21, 3))
+    for step in range(40):
+        aspirin.positions += way
+        if side and step % 3 == 1:
+            aspirin.cell *= 1.01
+        fresh = aspirin.copy()
+        fresh.calc = NeuralCalculator(potential, ELEMENTS, "float64", "cpu")
+        assert aspirin.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), 1e-12)
+        np.testing.assert_allclose(aspirin.get_forces(), fresh.get_forces(), atol=1e-8)
+
+
 def test_single_precision_is_close(architecture, aspirin):
     results = []
     for dtype in ("float64", "float32"):

@@ -26,7 +26,11 @@ SYSTEM = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
 TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
 ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
+SKIN = (
+    0.3  # Å beyond the cutoff in which neighbours are listed, so that a list serves for some steps
+)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+Group = tuple[np.ndarray, np.ndarray, Batch]  # systems, their atoms (N,), and those as a batch
 
 
 class NeuralCalculator(Calculator):
@@ -52,6 +56,8 @@ class NeuralCalculator(Calculator):
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
+        self.skin = SKIN if getattr(potential.model, "unordered", False) else 0.0
+        self.listed: tuple[tuple[bytes, ...], np.ndarray, list[Group]] | None = None
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
@@ -79,9 +85,7 @@ class NeuralCalculator(Calculator):
         owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
         energies, forces = np.zeros(owner[-1] + 1), np.zeros((len(system), 3))
         virial = np.zeros((3, 3))
-        for numbers, atoms_of, batch in self.batches(
-            system.numbers, system.positions, owner, system.cell.array, system.pbc
-        ):
+        for numbers, atoms_of, batch in self._near(system, owner):
             if "stress" in properties:
                 energy, force, each = energy_forces_virial(self.potential, batch)
                 virial += each.sum(0).double().cpu().numpy()
@@ -100,14 +104,39 @@ class NeuralCalculator(Calculator):
         energy, forces = energy_forces(self.potential, batch)
         return energy.detach(), forces
 
-    def batches(
-        self, z: np.ndarray, pos: np.ndarray, owner: np.ndarray, cell: np.ndarray, pbc: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
-        """The systems `owner` (N,) says, each with its own neighbours, in one cell: some with about
-        as many neighbours at a time, their numbers, their atoms and their batch.
+    def _near(self, atoms: Atoms, owner: np.ndarray) -> Iterator[Group]:
+        """`batches` of the atoms; their neighbours are listed with a skin, and anew once an atom
+        has moved by half of it.
         """
-        ends = pointers(np.bincount(owner))
-        found = [neighbours(pos[a:b], self.potential.cutoff, cell, pbc) for a, b in pairwise(ends)]
+        pos, rest = atoms.positions, _state(atoms)[1:]
+        if self.skin and self.listed and self.listed[0] == rest:
+            _, before, groups = self.listed
+            if ((pos - before) ** 2).sum(1).max(initial=0) < (self.skin / 2) ** 2:
+                for numbers, atoms_of, batch in groups:
+                    moved = torch.from_numpy(pos[atoms_of]).to(self.device, self.dtype)
+                    yield numbers, atoms_of, batch.at(moved)
+                return
+        groups = list(
+            self.batches(atoms.numbers, pos, owner, atoms.cell.array, atoms.pbc, self.skin)
+        )
+        self.listed = rest, pos.copy(), groups
+        yield from groups
+
+    def batches(
+        self,
+        z: np.ndarray,
+        pos: np.ndarray,
+        owner: np.ndarray,
+        cell: np.ndarray,
+        pbc: np.ndarray,
+        skin: float = 0.0,
+    ) -> Iterator[Group]:
+        """The systems `owner` (N,) says, each with its own neighbours within the cutoff and `skin`
+        Å more, in one cell: some with about as many neighbours at a time, their numbers, their
+        atoms and their batch.
+        """
+        ends, far = pointers(np.bincount(owner)), self.potential.cutoff + skin
+        found = [neighbours(pos[a:b], far, cell, pbc) for a, b in pairwise(ends)]
         order = np.argsort([counts.max(initial=0) for counts, _, _ in found], kind="stable")
         together = TOGETHER if self.device.type == "cpu" else ON_GPU
         # at least two in a group: one by itself would need a compiled program of its own

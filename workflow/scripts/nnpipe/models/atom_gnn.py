@@ -117,6 +117,8 @@ class AtomGNN(nn.Module):
     of messages.
     """
 
+    unordered = True  # neighbours may come in any order, and from beyond the cutoff
+
     def __init__(
         self,
         cutoff: float = 5.0,

@@ -13,6 +13,8 @@ class SchNet(nn.Module):
     cutoff: Å; features: channels of atoms and filters; layers: interactions; radial: Gaussians.
     """
 
+    unordered = True  # neighbours may come in any order, and from beyond the cutoff
+
     def __init__(
         self, cutoff: float = 5.0, features: int = 128, layers: int = 6, radial: int = 50
     ) -> None:
