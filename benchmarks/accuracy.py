@@ -4,9 +4,9 @@
     python benchmarks/accuracy.py ablations --epochs 8  # one thing changed at a time, a seed each
 
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
-and so are cheap. Passes grow as one over the root of the number of molecules, from `--epochs` (24)
-at 10,000. The ablations train `gnn` in `--epochs`. Tables and the curve's figure go to
-results/benchmarks.
+and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
+number of molecules, from `--epochs` (24) and 2 at 10,000. The ablations train `gnn` in `--epochs`.
+Tables and the curve's figure go to results/benchmarks.
 """
 
 import argparse
@@ -56,18 +56,21 @@ def errors(folder: str, model: str) -> dict[str, float]:
 def curve(options: argparse.Namespace) -> Iterator[dict]:
     """A row for every size, seed and model."""
     for size in options.molecules:
-        epochs = round(options.epochs * (10_000 / size) ** 0.5)
+        more = (10_000 / size) ** 0.5
+        epochs, geometries = round(options.epochs * more), round(2 * more)
         for seed in options.seeds:
             models = {"gnn": epochs, "gnn_u0": U0_PASSES * epochs}
             change = {
                 "split": {"train": size, "seed": seed},
+                "labels": {"geometries": geometries},
                 "training": {"seed": seed},
                 "models": {model: {"training": {"epochs": n}} for model, n in models.items()},
             }
             targets = [f"results/predictions/{model}.csv" for model in models]
             run("curve", change, targets, options.cores)
             for model, passes in models.items():
-                about = {"model": model, "molecules": size, "seed": seed, "epochs": passes}
+                about = {"model": model, "molecules": size, "geometries": geometries, "seed": seed}
+                about["epochs"] = passes
                 yield about | errors("curve", model)
 
 
