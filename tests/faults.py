@@ -86,7 +86,7 @@ def cancelled(cluster: Cluster) -> str:
 
 def memory(cluster: Cluster) -> str:
     """It needs more memory than its first attempt may have."""
-    return cluster.snakemake("--set-resources", "train:mem_mb=attempt * 250").communicate()[0]
+    return cluster.snakemake("--set-resources", "train:mem_mb=attempt * 400").communicate()[0]
 
 
 def limit(cluster: Cluster) -> str:
@@ -101,7 +101,9 @@ def node(cluster: Cluster) -> str:
     name = cluster.call("sinfo", "-h", "-N", "-o", "%N").split()[0]
     cluster.call("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=fault")
     time.sleep(10)
-    cluster.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
+    # a node that is alive may have come back by itself
+    if "down" in cluster.call("sinfo", "-h", "-N", "-o", "%T"):
+        cluster.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
     return running.communicate()[0]
 
 
@@ -125,7 +127,7 @@ def twice(cluster: Cluster) -> str:
 
 FAULTS: dict[str, tuple[str, Callable[[Cluster], str]]] = {
     "cancelled": ("scancel", cancelled),
-    "memory": ("250 MB, then 500", memory),
+    "memory": ("400 MB, then 800", memory),
     "time": ("a limit of one minute, then two", limit),
     "node": ("node set to DOWN, 10 s later back", node),
     "killed": (
@@ -144,6 +146,8 @@ def main() -> None:
     chosen = parser.parse_args().faults
     if missing():
         sys.exit(missing())
+    # what a shell starts in the background ignores Ctrl-C, and so would snakemake
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = []
     with tempfile.TemporaryDirectory() as place, slurm() as (environment, records):
         cluster = Cluster(copy_to(Path(place)), environment, records)
