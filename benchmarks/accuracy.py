@@ -6,7 +6,8 @@
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
 and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
 number of molecules, from `--epochs` (24) and 2 at 10,000. The ablations train `gnn` in `--epochs`.
-Tables and the curve's figure go to results/benchmarks.
+Tables and the curve's figure go to results/benchmarks; rows of other sizes and seeds, or of
+another `--epochs` of the ablations, stay in them.
 """
 
 import argparse
@@ -15,13 +16,12 @@ from collections.abc import Iterator
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
-from variant import OUT, ROOT, run
+from variant import OUT, ROOT, add, run
 
 from nnpipe.checkpoint import read_info
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.evaluate import accuracy
 from nnpipe.plots import logarithmic, save
-from nnpipe.store import write_csv
 
 SIZES = (500, 1000, 5000, 10_000)
 SEEDS = (0, 1, 2)
@@ -124,11 +124,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
-    rows = []
+    keys = {"curve": ("model", "molecules", "seed"), "ablations": ("change", "epochs")}
     for row in {"curve": curve, "ablations": ablations}[options.table](options):
-        rows.append(row)
-        write_csv(pd.DataFrame(rows), OUT / f"{options.table}.csv")
-    table = pd.DataFrame(rows)
+        table = add(pd.DataFrame([row]), OUT / f"{options.table}.csv", keys[options.table])
     if options.table == "curve":
         save(figure(table), OUT / "curve.png")
     print(table.to_string(index=False))

@@ -4,7 +4,8 @@
     python benchmarks/scale.py --molecules 1000 3000
 
 Runs the workflow up to its predictions in results/benchmarks/scale, one epoch a training, and reads
-what Snakemake measured. The table and the figure go to results/benchmarks/scale.csv and .png.
+what Snakemake measured. The table and the figure go to results/benchmarks/scale.csv and .png; sizes
+measured before stay in them.
 """
 
 import argparse
@@ -12,11 +13,10 @@ import argparse
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from variant import OUT, run
+from variant import OUT, add, run
 
 from nnpipe.evaluate import cost
 from nnpipe.plots import save
-from nnpipe.store import write_csv
 
 SIZES = (1000, 3000, 10_000, 30_000, 128_831)
 CHUNK = 1250  # molecules whose geometries are labelled in one job
@@ -79,12 +79,10 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, nargs="+", default=SIZES)
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
-    tables = []
     for molecules in sorted(options.molecules):
-        tables.append(measure(molecules, options.cores))
-        table = pd.concat(tables, ignore_index=True)
-        write_csv(table, OUT / "scale.csv")
-        if len(tables) > 1:
+        rows = measure(molecules, options.cores)
+        table = add(rows, OUT / "scale.csv", ("molecules", "rule"))
+        if len(table["molecules"].unique()) > 1:
             save(figure(table), OUT / "scale.png")
     print(table.to_string(index=False))
 

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
+
+from nnpipe.store import write_csv
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "results/benchmarks"
@@ -31,3 +34,12 @@ def run(name: str, change: dict[str, Any], targets: Sequence[str], cores: int) -
     ]  # fmt: skip
     subprocess.run(command, check=True)
     return folder
+
+
+def add(rows: pd.DataFrame, path: Path, keys: Sequence[str]) -> pd.DataFrame:
+    """The table at `path`, with `rows` in place of those of the same `keys`, and in their order."""
+    if path.is_file():
+        rows = pd.concat([pd.read_csv(path), rows]).drop_duplicates(keys, keep="last")
+    rows = rows.sort_values(list(keys), ignore_index=True)
+    write_csv(rows, path)
+    return rows
