@@ -49,6 +49,7 @@ def measure(molecules: int, cores: int) -> pd.DataFrame:
     chunks = {str(number) for number in range(-(-molecules // CHUNK))}
     jobs = cost(sorted(folder.glob("results/benchmarks/*/*.tsv")))
     jobs = jobs[(jobs["rule"] != "label_chunk") | jobs["job"].isin(chunks)]
+    jobs.loc[jobs["seconds"] < 1, "peak_memory_mb"] = float("nan")  # Snakemake looks too seldom
     each = jobs.groupby("rule").agg({"seconds": "sum", "peak_memory_mb": "max"})
     for rule, pattern in MADE.items():
         files = [path for path in folder.glob(f"results/{pattern}") if path.is_file()]
@@ -59,17 +60,22 @@ def measure(molecules: int, cores: int) -> pd.DataFrame:
 
 
 def figure(table: pd.DataFrame) -> Figure:
-    """What every rule costs against the number of training molecules, with the slopes."""
-    drawn = Figure(figsize=(13, 4.5), layout="constrained", dpi=150)
+    """What every rule costs against the number of training molecules, with the slopes of the last
+    three sizes.
+    """
+    drawn = Figure(figsize=(15, 4.5), layout="constrained", dpi=150)
+    colours = {rule: f"C{number}" for number, rule in enumerate(table["rule"].unique())}
     for axis, (column, label) in zip(drawn.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        for rule, rows in table.dropna(subset=column).groupby("rule"):
-            x, y = rows["molecules"], rows[column]
+        found = dict(iter(table.dropna(subset=column).groupby("rule")))
+        for rule in sorted(found, key=lambda rule: -found[rule][column].iloc[-1]):
+            x, y = found[rule]["molecules"], found[rule][column]
             slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
-            axis.loglog(x, y, "o-", markersize=3, label=f"{rule}  $n^{{{slope:.2f}}}$")
+            name = f"{rule}  $n^{{{abs(slope):.1f}}}$"
+            axis.loglog(x, y, "o-", markersize=3, color=colours[rule], label=name)
         axis.set_xlabel("training molecules, n")
         axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize="x-small", frameon=False, title="slope of the last three sizes")
+        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return drawn
 
 
