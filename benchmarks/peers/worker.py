@@ -89,15 +89,18 @@ def chain(atoms: int) -> tuple[Tensor, Tensor]:
     return z, torch.cat([c, c + up + side, c + up - side]).float()
 
 
-def milliseconds(calculator: Any, atoms: int, seconds: float) -> float:
-    """Of a step of velocity Verlet, so short that an untrained model does no harm."""
-    from ase import Atoms
+def milliseconds(calculator: Any, atoms: int, seconds: float, timestep_fs: float = 1e-7) -> float:
+    """Of a step of velocity Verlet from 300 K, so short that an untrained model does no harm."""
+    from ase import Atoms, units
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
     from ase.md.verlet import VelocityVerlet
 
     z, pos = (tensor.numpy() for tensor in chain(atoms))
     system = Atoms(z, pos, calculator=calculator)
     system.rattle(0.02, seed=0)  # the gradient of an angle of 180 degrees may be no number
-    run = VelocityVerlet(system, 1e-6)
+    generator = np.random.default_rng(0)
+    MaxwellBoltzmannDistribution(system, temperature_K=300, rng=generator)  # all atoms move
+    run = VelocityVerlet(system, timestep_fs * units.fs)
     run.run(5)  # compiles, where something is compiled
     started, steps = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
