@@ -69,9 +69,8 @@ def curve(options: argparse.Namespace) -> Iterator[dict]:
             targets = [f"results/predictions/{model}.csv" for model in models]
             run("curve", change, targets, options.cores)
             for model, passes in models.items():
-                about = {"model": model, "molecules": size, "geometries": geometries, "seed": seed}
-                about["epochs"] = passes
-                yield about | errors("curve", model)
+                about = {"model": model, "molecules": size, "seed": seed, "epochs": passes}
+                yield about | {"geometries": geometries} | errors("curve", model)
 
 
 def ablations(options: argparse.Namespace) -> Iterator[dict]:

@@ -26,9 +26,7 @@ SYSTEM = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
 TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
 ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
-SKIN = (
-    0.3  # Å beyond the cutoff in which neighbours are listed, so that a list serves for some steps
-)
+SKIN = 0.3  # Å beyond the cutoff that neighbours are listed: a list then serves some steps
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 Group = tuple[np.ndarray, np.ndarray, Batch]  # systems, their atoms (N,), and those as a batch
 
@@ -57,7 +55,7 @@ class NeuralCalculator(Calculator):
         self.elements = elements
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
         self.skin = SKIN if getattr(potential.model, "unordered", False) else 0.0
-        self.listed: tuple[tuple[bytes, ...], np.ndarray, list[Group]] | None = None
+        self.listed: tuple[tuple[bytes, ...], np.ndarray, list[Group]] = (), np.zeros((0, 3)), []
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
@@ -109,18 +107,14 @@ class NeuralCalculator(Calculator):
         has moved by half of it.
         """
         pos, rest = atoms.positions, _state(atoms)[1:]
-        if self.skin and self.listed and self.listed[0] == rest:
-            _, before, groups = self.listed
-            if ((pos - before) ** 2).sum(1).max(initial=0) < (self.skin / 2) ** 2:
-                for numbers, atoms_of, batch in groups:
-                    moved = torch.from_numpy(pos[atoms_of]).to(self.device, self.dtype)
-                    yield numbers, atoms_of, batch.at(moved)
-                return
-        groups = list(
-            self.batches(atoms.numbers, pos, owner, atoms.cell.array, atoms.pbc, self.skin)
-        )
-        self.listed = rest, pos.copy(), groups
-        yield from groups
+        of, before, groups = self.listed
+        if of != rest or ((pos - before) ** 2).sum(1).max() >= (self.skin / 2) ** 2:
+            cell, pbc = atoms.cell.array, atoms.pbc
+            groups = list(self.batches(atoms.numbers, pos, owner, cell, pbc, self.skin))
+            self.listed = rest, pos.copy(), groups
+        for numbers, atoms_of, batch in groups:
+            moved = torch.from_numpy(pos[atoms_of]).to(self.device, self.dtype)
+            yield numbers, atoms_of, batch.at(moved)
 
     def batches(
         self,

@@ -138,12 +138,12 @@ def frames(
     running = np.arange(len(systems))
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
     rng = np.random.default_rng(settings.seed + 1)
-    atoms, dynamics, forces = systems[0], None, None
+    atoms, dynamics = systems[0], None
     for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
         if dynamics is None:
             atoms = combine([systems[number] for number in running])
             atoms.calc = calculator
-            dynamics = integrator(atoms, settings, rng)
+            dynamics, forces = integrator(atoms, settings, rng), None
             owner = atoms.arrays[SYSTEM]
             sizes = np.bincount(owner)
             starts = np.cumsum(sizes) - sizes
@@ -188,7 +188,7 @@ def frames(
         if broken.any():
             for place, kept in enumerate(running):
                 systems[kept] = atoms[owner == place]
-            running, dynamics, forces = running[~broken], None, None
+            running, dynamics = running[~broken], None
             if not len(running):
                 return
 
