@@ -21,7 +21,7 @@ from variant import OUT, ROOT, add, run
 from nnpipe.checkpoint import read_info
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.evaluate import accuracy
-from nnpipe.plots import logarithmic, save
+from nnpipe.plots import logarithmic, panels, save
 
 SIZES = (500, 1000, 5000, 10_000)
 SEEDS = (0, 1, 2)
@@ -98,8 +98,7 @@ def ablations(options: argparse.Namespace) -> Iterator[dict]:
 
 def figure(table: pd.DataFrame) -> Figure:
     """Error against the number of training molecules; a dot a seed, lines through the means."""
-    drawn = Figure(figsize=(5, 4), layout="constrained", dpi=150)
-    axis = drawn.subplots()
+    drawn, ((axis,),) = panels(width=5, height=4)
     for model, rows in table.groupby("model"):
         (line,) = axis.semilogx(rows.groupby("molecules")["mae_mev"].mean(), label=model)
         axis.plot(rows["molecules"], rows["mae_mev"], ".", color=line.get_color())
@@ -109,7 +108,6 @@ def figure(table: pd.DataFrame) -> Figure:
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axis.set_xlabel("training molecules")
     axis.set_ylabel("MAE on test molecules (meV)")
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
     return drawn
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from variant import OUT, add, run
 
 from nnpipe.evaluate import cost
-from nnpipe.plots import save
+from nnpipe.plots import panels, save
 
 SIZES = (1000, 3000, 10_000, 30_000, 128_831)
 CHUNK = 1250  # molecules whose geometries are labelled in one job
@@ -63,9 +63,9 @@ def figure(table: pd.DataFrame) -> Figure:
     """What every rule costs against the number of training molecules, with the slopes of the last
     three sizes.
     """
-    drawn = Figure(figsize=(15, 4.5), layout="constrained", dpi=150)
+    drawn, (axes,) = panels(len(PANELS), width=5, height=4.5)
     colours = {rule: f"C{number}" for number, rule in enumerate(table["rule"].unique())}
-    for axis, (column, label) in zip(drawn.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+    for axis, (column, label) in zip(axes, PANELS.items(), strict=True):
         found = dict(iter(table.dropna(subset=column).groupby("rule")))
         for rule in sorted(found, key=lambda rule: -found[rule][column].iloc[-1]):
             x, y = found[rule]["molecules"], found[rule][column]
@@ -74,7 +74,6 @@ def figure(table: pd.DataFrame) -> Figure:
             axis.loglog(x, y, "o-", markersize=3, color=colours[rule], label=name)
         axis.set_xlabel("training molecules, n")
         axis.set_ylabel(label)
-        axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return drawn
 

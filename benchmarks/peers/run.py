@@ -41,7 +41,7 @@ from nnpipe.correction import read_correction
 from nnpipe.distort import Distortions
 from nnpipe.labels import write_chunk
 from nnpipe.molecules import pointers, read_molecules
-from nnpipe.plots import logarithmic, save
+from nnpipe.plots import logarithmic, panels, save
 from nnpipe.qm import method
 from nnpipe.splits import read_split
 from nnpipe.store import atomic, write_csv
@@ -233,8 +233,7 @@ def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> 
 
 def figure(table: pd.DataFrame) -> Figure:
     """Error of energies against the time of training, a line for each contender."""
-    drawn = Figure(figsize=(6, 4), layout="constrained", dpi=150)
-    axis = drawn.subplots()
+    drawn, ((axis,),) = panels(width=6, height=4)
     for (model, setting), rows in table.groupby(["model", "setting"], sort=False):
         style = {"gnn": "k-", "published": "--"}
         line = style.get(model, style.get(setting, "-"))
@@ -243,7 +242,6 @@ def figure(table: pd.DataFrame) -> Figure:
     logarithmic(axis)
     axis.set_xlabel("training, compilation included (min)")
     axis.set_ylabel("MAE on test molecules (meV)")
-    axis.spines[["top", "right"]].set_visible(False)
     drawn.legend(frameon=False, fontsize="small", loc="outside right")
     return drawn
 

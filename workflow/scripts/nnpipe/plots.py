@@ -15,9 +15,10 @@ from .store import atomic
 from .units import readable
 
 
-def _figure(
+def panels(
     columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0
 ) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), each of `width` by `height` inches."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -43,7 +44,7 @@ def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Fig
     level = test["reference"]
     factor, small = readable(unit)
     error = (test["prediction"] - test["target"]) * factor
-    figure, ((left, right),) = _figure(2)
+    figure, ((left, right),) = panels(2)
     left.hexbin(
         test["target"] - level, test["prediction"] - level, gridsize=60, bins="log", mincnt=1
     )
@@ -64,7 +65,7 @@ def error_by_size(
     predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
 ) -> Figure:
     """Test MAE against the number of atoms; `targets` holds (target, unit) of every model."""
-    figure, ((axis,),) = _figure(width=5)
+    figure, ((axis,),) = panels(width=5)
     for model, table in predictions.items():
         target, unit = targets[model]
         atoms = table.set_index("index")["atoms"]
@@ -90,7 +91,7 @@ def error_by_element(
     predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]], molecules: Molecules
 ) -> Figure:
     """Test MAE over the molecules that hold an element."""
-    figure, ((axis,),) = _figure(width=5)
+    figure, ((axis,),) = panels(width=5)
     elements = np.unique(molecules.z)
     owner = np.repeat(molecules.index, np.diff(molecules.ptr))
     width = 0.8 / len(predictions)
@@ -115,7 +116,7 @@ def learning_curves(
     histories: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
 ) -> Figure:
     """Validation MAE of the averaged weights over epochs and over training time."""
-    figure, ((left, right),) = _figure(2)
+    figure, ((left, right),) = panels(2)
     for model, history in histories.items():
         target, unit = targets[model]
         factor, small = readable(unit)
@@ -135,7 +136,7 @@ def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
     """Harmonic frequencies of every model against the reference, and their deviations; what lies
     beyond an axis is drawn at its edge.
     """
-    figure, axes = _figure(len(tables), 2, width=3.2, height=2.6)
+    figure, axes = panels(len(tables), 2, width=3.2, height=2.6)
     for (model, table), (top, bottom) in zip(tables.items(), axes.T, strict=True):
         known, found = table["reference_cm1"], table["frequency_cm1"]
         extent = (0, 4000, 0, 4000)
@@ -160,7 +161,7 @@ def spectrum(
     summary: dict, wavenumber: np.ndarray, density: np.ndarray, frequencies: np.ndarray
 ) -> Figure:
     """Vibrational density of states of a trajectory above its harmonic frequencies."""
-    figure, ((axis,),) = _figure(width=6)
+    figure, ((axis,),) = panels(width=6)
     axis.plot(wavenumber, 1000 * density, linewidth=0.8, label="trajectory")
     axis.plot(
         frequencies, np.zeros(len(frequencies)), "|", color="C1", markersize=12, label="harmonic"
@@ -177,7 +178,7 @@ def spectrum(
 
 def scan(name: str, table: pd.DataFrame) -> Figure:
     """Energy along a stretched bond and around it, of every surface."""
-    figure, axes = _figure(2)
+    figure, axes = panels(2)
     labels = {"stretch": "length of {} (Å)", "torsion": "turn about {} (degrees)"}
     for axis, kind in zip(axes[0], labels, strict=True):
         rows = table[table["scan"] == kind]
@@ -206,7 +207,7 @@ def trajectory(frames: list[Atoms], summaries: list[dict], limit_a: float) -> Fi
     """Temperature, energy and largest bond deviation over time, of one or several replicas; a last
     frame that broke a run may lie outside.
     """
-    figure, axes = _figure(1, 3, width=6, height=1.8)
+    figure, axes = panels(1, 3, width=6, height=1.8)
     top, middle, bottom = axes[:, 0]
     seen: dict[Axes, list[np.ndarray]] = {top: [], middle: []}
     for summary in summaries:
