@@ -73,6 +73,7 @@ BAD = [
     ("md/temperature_k", float("nan"), "md: temperature_k: nan is no finite number"),
     ("training/learning_rate", "2e-3", "training.learning_rate: '2e-3' is not of type 'number'; YAML takes it for a text, write 2.0e-3"),
     ("models/mlp/training", {"energy_weight": 0, "force_weight": 0}, "models.mlp: energy_weight and force_weight are both 0"),
+    ("models/gnn/training", {"energy_weight": 0, "late_epochs": 1, "late_force_weight": 0}, "models.gnn: energy_weight and late_force_weight are both 0"),
     ("data/cutoff", 3.0, "models.gnn.hyperparameters.cutoff: 4.0 is not in (0, 3.0]"),
     ("molecules/u0_aspirin", "C", "molecules: 'u0_aspirin' and 'aspirin' both make gnn_u0_aspirin.xyz"),
     ("resources/device", "gpu", "resources.device: 'gpu' does not match"),

@@ -168,10 +168,12 @@ def _check_finite(value: Any, where: str) -> None:
 
 def _check_training(config: Config, name: str) -> None:
     training = training_of(config, name)
-    if training["energy_weight"] == training["force_weight"] == 0:
-        raise InputError(
-            f"config: models.{name}: energy_weight and force_weight are both 0; raise one"
-        )
+    weights = ["force_weight"] + ["late_force_weight"] * (training["late_epochs"] > 0)
+    for weight in weights:
+        if training["energy_weight"] == training[weight] == 0:
+            raise InputError(
+                f"config: models.{name}: energy_weight and {weight} are both 0; raise one"
+            )
     cutoff, held = hyperparameters_of(config, name)["cutoff"], config["data"]["cutoff"]
     if not isinstance(cutoff, int | float) or not 0 < cutoff <= held:
         raise InputError(
