@@ -172,7 +172,7 @@ def train(
         for source in sources:  # with the same example after a restart
             step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0], team=team))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
-    saved, status = started, f"epoch {progress.epoch}/{settings.epochs}"
+    status = f"epoch {progress.epoch}/{settings.epochs}"
 
     def note() -> None:
         """Bring `progress` up to date, or raise."""
@@ -193,7 +193,8 @@ def train(
         len(data) + (at_epoch(settings, epoch).minima_passes * len(minima) if minima else 0)
         for epoch in range(settings.epochs)
     ]
-    total = sum(each)
+    total, done = sum(each), 0
+    saved = compiled = time.monotonic()
     hidden = True if team.rank else None
     with tqdm(total=total, unit=" molecules", disable=hidden, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
@@ -218,6 +219,7 @@ def train(
                 progress.step += 1
                 progress.batch += 1
                 seen += len(rows)
+                done += len(rows)
                 bar.update(len(rows))
                 stopping = progress.step % STOP_STEPS == 0 and team.any(stop(), data.pos.device)
                 if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
@@ -229,7 +231,7 @@ def train(
                             f" {progress.step}; the same command goes on from {checkpoint}"
                         )
                     saved = time.monotonic()
-                    rate = seen / progress.seconds
+                    rate = done / (saved - compiled)  # of this run, compilation left out
                     left = (total - seen) / rate / 60
                     log.info("%s, %.0f molecules/s, %.1f min left", status, rate, left)
             note()
