@@ -1,8 +1,9 @@
 """The peers, each built by its own package, behind one `forward(graph) -> energy`.
 
 A peer's package is imported when it is built, as each has an environment of its own. Settings are
-those its authors published for QM9, or the defaults of the package where there are none, and the
-same architecture cut to the parameters of AtomGNN.
+those its authors published for QM9, or the defaults of the package (MACE, NequIP, ViSNet, whose
+authors' for QM9 has 512 features and 9 layers), and the same architecture cut to the parameters of
+AtomGNN.
 """
 
 import os
@@ -223,7 +224,7 @@ class Peer:
     make: Callable[..., nn.Module]
     cutoff: float  # Å
     learning_rate: float
-    molecules: int  # in a batch
+    molecules: int  # in a batch; published: 100 for PaiNN, 128 for the equivariant transformer
     published: dict[str, Any]
     equal: dict[str, Any]  # at AtomGNN's number of parameters
 

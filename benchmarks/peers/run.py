@@ -10,11 +10,13 @@ The workflow must have run. Environments are made as they are needed, in results
 `--settings equal` takes every peer at AtomGNN's number of parameters instead of its published
 setting, `--peers mace painn` these alone, `--minutes 1` a shorter training, `--at-once 2` trains
 two side by side, each on half of the threads. Every contender trains on the same molecules, labels
-and loss, peers by Adam at their published rate and batch; what cannot be installed or does not run
-is said in the table.
+and loss, whose weights change late in the training for all; peers by Adam at their published rate
+and batch, of 32 molecules at most, as ten minutes are short. What cannot be installed or does not
+run is said in the table.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -29,6 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from matplotlib.figure import Figure
 from models import PEERS
 from ours import FORCES_FIRST
@@ -37,6 +40,7 @@ from worker import TEST
 
 from nnpipe.atomref import atomic_references
 from nnpipe.batch import Dataset, load_dataset, load_labels
+from nnpipe.config import training_of
 from nnpipe.correction import read_correction
 from nnpipe.distort import Distortions
 from nnpipe.labels import write_chunk
@@ -57,9 +61,14 @@ CHAINS = (20, 302)  # atoms of alkanes
 
 
 def prepare() -> Path:
-    """Everything a contender sees, as plain arrays in one archive."""
+    """All that a contender sees, as plain arrays in one archive, anew if its source changed."""
     path = OUT / "data.npz"
-    if path.is_file():
+    config = yaml.safe_load((HERE.parents[1] / "config.yaml").read_text())
+    settings = json.dumps(training_of(config, "gnn"), sort_keys=True)
+    source = hashlib.sha256(settings.encode())
+    for name in ("correction.json", "labels.safetensors", "qm9.safetensors", "split.csv"):
+        source.update((DATA / name).read_bytes())
+    if path.is_file() and str(np.load(path).get("source")) == source.hexdigest():
         return path
     OUT.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is far slower on more
@@ -103,6 +112,7 @@ def prepare() -> Path:
             found["forces"] = forces.numpy()
         arrays |= {f"{name}_{key}": value for key, value in found.items()}
     arrays["scale"] = np.array(arrays["minima_energy"].std())
+    arrays |= {"settings": np.array(settings), "source": np.array(source.hexdigest())}
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     return path

@@ -18,8 +18,7 @@ import torch
 from models import PEERS, Graph
 from torch import Tensor
 
-MINIMA_PASSES, ENERGY_WEIGHT, HUBER, FORCE_HUBER = 3, 0.2, 0.02, 0.2  # those of config.yaml
-EMA, WARMUP, CLIP = 0.999, 200, 10.0
+LATE = 0.5  # of a peer's time, in which minima count for more: about gnn's late epochs
 TEST = 2000  # test molecules
 
 
@@ -80,13 +79,15 @@ def make_graph(z: Tensor, pos: Tensor, molecule: Tensor, size: int, cutoff: floa
 
 def chain(atoms: int) -> tuple[Tensor, Tensor]:
     """Atomic numbers and positions (Å) of an alkane of about `atoms` atoms, stretched out."""
-    carbons = max(1, (atoms - 2) // 3)
-    number = torch.arange(carbons)
-    c = torch.stack([1.27 * number, 0.42 * (number % 2 * 2 - 1), torch.zeros(carbons)], 1)
-    up = (number % 2 * 2 - 1)[:, None] * torch.tensor([0.0, 0.65, 0.0])
-    side = torch.tensor([0.0, 0.0, 0.88])
-    z = torch.cat([torch.full((carbons,), 6), torch.ones(2 * carbons, dtype=torch.long)])
-    return z, torch.cat([c, c + up + side, c + up - side]).float()
+    carbons = max(2, round((atoms - 2) / 3))
+    number = torch.arange(-1, carbons + 1)  # the outer two are hydrogens
+    side = number % 2 * 2 - 1
+    line = torch.stack([1.27 * number, 0.42 * side, torch.zeros(carbons + 2)], 1)
+    c, ends = line[1:-1], line[[1, -2]] + 0.72 * (line[[0, -1]] - line[[1, -2]])
+    up = side[1:-1, None] * torch.tensor([0.0, 0.65, 0.0])
+    out = torch.tensor([0.0, 0.0, 0.88])
+    z = torch.cat([torch.full((carbons,), 6), torch.ones(2 * carbons + 2, dtype=torch.long)])
+    return z, torch.cat([c, c + up + out, c + up - out, ends]).float()
 
 
 def milliseconds(calculator: Any, atoms: int, seconds: float, timestep_fs: float = 1e-7) -> float:
@@ -121,7 +122,9 @@ class Peer:
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.parameters = sum(weight.numel() for weight in self.weights)
         self.data, self.scale = data, float(data["scale"])
+        self.settings: dict[str, float] = json.loads(str(data["settings"]))
         self.batches: dict[bool, list] = {}
+        self.late = False
 
     def outputs(self, graph: Graph, forces: bool, train: bool) -> tuple[Tensor, Tensor | None]:
         """Energies and, if wanted, forces, both in standard deviations of the label."""
@@ -137,14 +140,17 @@ class Peer:
     ) -> None:
         """One step with the loss of nnpipe.train.gradients."""
         value, found = self.outputs(graph, forces is not None, True)
-        loss = torch.nn.functional.smooth_l1_loss(value, energy, beta=HUBER)
+        ours = self.settings
+        loss = torch.nn.functional.smooth_l1_loss(value, energy, beta=ours["huber"])
         if forces is not None:
-            knee = FORCE_HUBER / self.scale
-            off = (found - forces).square().sum(1)
-            loss = ENERGY_WEIGHT * loss + ((off + knee**2).sqrt() - knee).mean()
+            knee = ours["force_huber"] / self.scale
+            off = ((found - forces).square().sum(1) + knee**2).sqrt() - knee
+            weight = ours["late_force_weight" if self.late else "force_weight"]
+            loss = ours["energy_weight"] * loss + weight * off.mean()
         optimizer.zero_grad()
         loss.backward()
-        if torch.nn.utils.clip_grad_norm_(self.weights, CLIP).isfinite():  # ViSNet's may not be
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, ours["clip_norm"])
+        if norm.isfinite():  # ViSNet's may not be
             optimizer.step()
 
     def cut(self, part: Geometries, rows: Tensor) -> tuple[Graph, Tensor, Tensor | None]:
@@ -173,10 +179,11 @@ class Peer:
         generator = torch.Generator().manual_seed(0)
         names = ("labels", "minima") if forces else ("u0",)
         parts = [Geometries(self.data, name) for name in names]
-        share = [1.0, MINIMA_PASSES * len(parts[-1]) / len(parts[0])] if forces else [1.0]
         queues: list[list[Tensor]] = [[] for _ in parts]
         due = [0.0 for _ in parts]
         while True:
+            passes = self.settings["late_minima_passes" if self.late else "minima_passes"]
+            share = [1.0, passes * len(parts[-1]) / len(parts[0])][: len(parts)]
             which = int(np.argmax(np.add(due, share)))
             due = list(np.add(due, share))
             due[which] -= sum(share)
@@ -186,7 +193,10 @@ class Peer:
             yield self.cut(parts[which], queues[which].pop())
 
     def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
-        """See Contender. The rate falls as a cosine of the time that has passed."""
+        """See Contender. The rate falls as a cosine of the time that has passed; the last of it is
+        late, as gnn's last epochs are.
+        """
+        ours = self.settings
         optimizer = torch.optim.Adam(self.weights, self.peer.learning_rate)
         average = [weight.detach().clone() for weight in self.weights]
         history, used, steps, seen = [], 0.0, 0, 0
@@ -201,12 +211,14 @@ class Peer:
                 history.append(about | self.errors(forces, average, last))
                 marks, started = marks[1:], time.perf_counter()
                 continue
-            rate = min(1, (steps + 1) / WARMUP) * (0.505 + 0.495 * np.cos(np.pi * done / seconds))
+            self.late = forces and done >= (1 - LATE) * seconds
+            warm = min(1, (steps + 1) / ours["warmup_steps"])
+            rate = warm * (0.505 + 0.495 * np.cos(np.pi * done / seconds))
             for group in optimizer.param_groups:
                 group["lr"] = self.peer.learning_rate * rate
             batch = next(stream)
             self.step(optimizer, *batch)
-            decay = min(EMA, (1 + steps) / (10 + steps))
+            decay = min(ours["ema_decay"], (1 + steps) / (10 + steps))
             with torch.no_grad():
                 torch._foreach_lerp_(average, self.weights, 1 - decay)
             steps, seen = steps + 1, seen + batch[0].size
@@ -238,6 +250,7 @@ class Peer:
         from ase.calculators.calculator import Calculator, all_changes
 
         peer = self
+        self.take_gradients(False)
 
         class Thin(Calculator):
             implemented_properties = ("energy", "forces")
@@ -256,8 +269,14 @@ class Peer:
 
         return milliseconds(Thin(), atoms, seconds)
 
+    def take_gradients(self, wanted: bool) -> None:
+        """Of the weights; what keeps nothing for them needs less memory."""
+        for weight in self.weights:
+            weight.requires_grad_(wanted)
+
     def big(self, atoms: int, train: bool) -> None:
         """See Contender."""
+        self.take_gradients(train)
         z, pos = chain(atoms)
         graph = make_graph(z, pos, torch.zeros(len(z), dtype=torch.long), 1, self.peer.cutoff)
         energy, forces = self.outputs(graph, True, train)
