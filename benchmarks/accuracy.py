@@ -35,10 +35,11 @@ CHANGES = {
     "half the mixed features": {"hyperparameters": {"mixed": 32}},
     "cutoff 5 Å": {"hyperparameters": {"cutoff": 5.0}},
     "no average of the weights": {"training": {"ema_decay": 0.0}},
-    "twice the batch": {"training": {"batch_atoms": 600}},
-    "half the learning rate": {"training": {"learning_rate": 1e-3}},
+    "half the batch": {"training": {"batch_atoms": 300, "batch_pairs": 10_000}},
+    "half the learning rate": {"training": {"learning_rate": 1.5e-3}},
     "squared errors of forces": {"training": {"force_huber": 100.0}},
-    "no passes over minima": {"training": {"minima_passes": 0}},
+    "no late epochs": {"training": {"late_epochs": 0}},
+    "no passes over minima": {"training": {"minima_passes": 0, "late_epochs": 0}},
     "energies of minima alone": {"labels": False},
 }
 NAMED = {f"gnn_{n}" if n else "gnn": change for n, change in enumerate(CHANGES.values())}

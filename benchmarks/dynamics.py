@@ -5,7 +5,8 @@
     python benchmarks/dynamics.py conservation  # aspirin, NVE from 300 K, 50 ps, half the step too
 
 The workflow must have run. `--model mlp` takes another model, `--length-ps 5` another length,
-`--part 1/4` the first quarter of the systems, so that a study can be run in pieces.
+`--part 1/4` every fourth of the systems, so that a study can be run in pieces (with velocities and
+a thermostat's noise of their own).
 Tables and trajectories go to results/benchmarks.
 """
 
@@ -97,6 +98,7 @@ def main() -> None:
     systems, names, runs = study(settings)
     part, parts = map(int, options.part.split("/"))
     systems, names = systems[part - 1 :: parts], names[part - 1 :: parts]
+    runs = [replace(run, seed=run.seed + 1000 * (part - 1)) for run in runs]
     suffix = f"_{part}_of_{parts}" if parts > 1 else ""
     dtype = "float64" if options.study == "conservation" else "float32"
     rows = []

@@ -81,8 +81,11 @@ def test_on_the_way_results_are_those_of_a_fresh_start(architecture, aspirin, si
         np.testing.assert_allclose(aspirin.get_forces(), fresh.get_forces(), atol=1e-8)
 
 
-def test_single_precision_is_close(architecture, aspirin):
+@pytest.mark.parametrize("far", [0.0, 1e5])
+def test_single_precision_is_close(architecture, aspirin, far):
+    """Wherever the molecule is, as positions are taken from its first atom."""
     results = []
+    aspirin.translate(far)
     for dtype in ("float64", "float32"):
         aspirin.calc = NeuralCalculator(potential_of(architecture), ELEMENTS, dtype, "cpu")
         results.append((aspirin.get_potential_energy(), aspirin.get_forces()))
@@ -102,6 +105,15 @@ def test_the_caller_s_atoms_stay_as_they_are(saved):
 def test_what_is_refused(saved, tmp_path):
     with pytest.raises(InputError, match=r"element N is none that the model has seen \(H O\)"):
         Atoms("NH3", np.eye(4, 3), calculator=load_calculator(saved)).get_potential_energy()
+    silane = Atoms("SiH4", np.eye(5, 3))
+    with pytest.raises(InputError, match="element Si is none"):
+        load_calculator(saved).get_hessian(silane)
+    for systems in ([1, 0, 0], [0, 0, 2], [1, 1, 1], []):
+        some = molecule("H2O")[: len(systems)]
+        some.set_array("system", np.array(systems, int))
+        some.calc = load_calculator(saved)
+        with pytest.raises(InputError, match="no atoms, or the array 'system' does not count up"):
+            some.get_potential_energy()
     with pytest.raises(InputError, match="'float16' is none of float32, float64"):
         load_calculator(saved, "float16")
     with pytest.raises(InputError, match=r"nowhere/model\.json: no such file; train"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
 from nnpipe import store
@@ -113,6 +114,23 @@ def test_a_spring_vibrates_as_the_textbook_says():
     mass = 12.011 * 15.999 / (12.011 + 15.999) * 1.66053906660e-27
     omega = np.sqrt(k * 16.02176634 / mass) / (2 * np.pi * 2.99792458e10)
     np.testing.assert_allclose(found, [omega], rtol=1e-4)
+
+
+def test_a_crystal_has_no_rotations_to_leave_out():
+    """Cubic copper: three of 12 modes are the whole moving, the others come in threes and sixes."""
+    copper = bulk("Cu", cubic=True)
+
+    def surface(pos):
+        moved = copper.copy()
+        moved.positions, moved.calc = pos, EMT()
+        return moved.get_potential_energy(), moved.get_forces()
+
+    where = copper.numbers, copper.positions
+    found, _ = normal_modes(*where, hessian(surface, copper.positions), periodic=True)
+    assert len(found) == 9
+    np.testing.assert_allclose(found[:6], found[0], rtol=1e-3)
+    np.testing.assert_allclose(found[6:], found[6], rtol=1e-3)
+    assert 100 < found[0] < found[6] < 300
 
 
 @pytest.fixture(scope="module")

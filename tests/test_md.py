@@ -11,12 +11,13 @@ from ase.build import molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
+from ase.constraints import FixAtoms
 from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
 from nnpipe.errors import InputError
 from nnpipe.geometry import bond_lengths, bonds, from_smiles, load_geometry
-from nnpipe.md import Settings, combine, drift, simulate
+from nnpipe.md import Settings, combine, degrees_of_freedom, drift, simulate
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
 
@@ -70,6 +71,27 @@ def test_nve_does_not_drift_and_the_summary_says_so(tmp_path, ethanol):
     assert summary.ended == "complete"
     assert abs(summary.drift_mev_per_atom_per_ps) < 0.1
     assert summary.stable_ps == 0.5
+
+
+@pytest.mark.parametrize(("name", "degrees"), [("H2O", 3), ("CO2", 4), ("CH4", 9), ("Ar", 1)])
+def test_without_a_thermostat_the_temperature_is_that_of_the_vibrations(tmp_path, name, degrees):
+    """Half of the 600 K that it starts with is in the springs later; an atom by itself has none."""
+    atoms = molecule(name) if name != "Ar" else Atoms(name)
+    settings = replace(LOOSE, ensemble="nve", length_ps=0.2, frame_fs=1.0, timestep_fs=0.25)
+    surface = Springs(atoms, 20.0)
+    runs = [replace(settings, seed=seed) for seed in range(20)]
+    summaries = [simulate([atoms], surface, run, tmp_path / "x.xyz")[0] for run in runs]
+    assert all(summary.ended == "complete" for summary in summaries)
+    assert degrees_of_freedom(atoms, "nve") == degrees
+    wanted = 300 if len(atoms) > 1 else 0
+    found = np.mean([summary.mean_temperature_k for summary in summaries])
+    assert found == pytest.approx(wanted, rel=3 * np.sqrt(2 / (degrees * len(runs))))
+
+
+def test_constraints_are_refused(tmp_path, ethanol):
+    ethanol.set_constraint(FixAtoms([0]))
+    with pytest.raises(InputError, match="constraints"):
+        simulate([ethanol], Springs(ethanol), LOOSE, tmp_path / "x.xyz")
 
 
 def test_thermostat_reaches_its_temperature(tmp_path, ethanol):

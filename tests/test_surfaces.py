@@ -110,11 +110,12 @@ def test_a_spectrum_has_its_peak_where_the_oscillator_is():
 
 def test_force_errors_are_of_components_and_per_reference():
     frames = []
-    for name, force in (("a", 1.0), ("a", 2.0), ("b", 3.0)):
+    for name, force in (("a", 1.0), ("a", 2.0), ("b", 3.0), ("b", 0.0)):
         atoms = Atoms("H", info={"reference": name})
         atoms.calc = SinglePointCalculator(atoms, forces=[[force, 0.0, 0.0]])
         frames.append(atoms)
     predicted = [np.array([[1.0, 0.3, 0.0]]), np.array([[2.0, 0.0, 0.0]]), -frames[2].get_forces()]
+    predicted.append(np.zeros((1, 3)))  # which has no direction
     first, second = force_errors("m", frames, predicted)
     assert (first["reference"], first["n_frames"]) == ("a", 2)
     assert first["mae_mev_per_a"] == pytest.approx(50)

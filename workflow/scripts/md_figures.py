@@ -24,8 +24,9 @@ with script(snakemake.log[0]):
     first = [frame for frame in frames if frame.info.get("replica", 0) == 0]
     calculator = load_calculator(Path(files.weights).parent, device=snakemake.params.device)
     relaxed, _ = relax(first[0], calculator)
-    hessian = calculator.get_hessian(relaxed)
-    frequencies, _ = normal_modes(relaxed.numbers, relaxed.positions, hessian)
+    where = relaxed.numbers, relaxed.positions
+    hessian, periodic = calculator.get_hessian(relaxed), bool(relaxed.pbc.any())
+    frequencies, _ = normal_modes(*where, hessian, periodic)
     velocities = np.array([frame.get_velocities() for frame in first])
     spacing = first[1].info["time_fs"] if len(first) > 1 else 1.0
     density = vibrational_density(velocities, relaxed.get_masses(), spacing)

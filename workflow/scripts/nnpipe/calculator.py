@@ -55,7 +55,8 @@ class NeuralCalculator(Calculator):
         self.elements = elements
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
         self.skin = SKIN if getattr(potential.model, "unordered", False) else 0.0
-        self.listed: tuple[tuple[bytes, ...], np.ndarray, list[Group]] = (), np.zeros((0, 3)), []
+        self.listed: tuple[tuple[bytes, ...], np.ndarray, np.ndarray, list[Group]]
+        self.listed = (), np.zeros((0, 3)), np.zeros((0, 3)), []
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
@@ -72,14 +73,12 @@ class NeuralCalculator(Calculator):
     ) -> None:
         """Fill `results`; see ase.calculators.calculator.Calculator.
 
-        Raises InputError for an element that the model was not trained on.
+        Raises InputError for an element that the model was not trained on, and for no atoms.
         """
         super().calculate(atoms, properties, system_changes)
         system = self.atoms
         assert isinstance(system, Atoms)
-        check_elements(system.numbers, self.elements)
-        if not np.isfinite(system.cell.array).all() or not (abs(system.positions) < FARTHEST).all():
-            raise InputError(f"a position or the cell is not finite, or beyond {FARTHEST:g} Å")
+        self._check(system)
         owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
         energies, forces = np.zeros(owner[-1] + 1), np.zeros((len(system), 3))
         virial = np.zeros((3, 3))
@@ -97,6 +96,14 @@ class NeuralCalculator(Calculator):
         self.results["energy"] = self.results["free_energy"] = float(energies.sum())
         self.results["forces"] = forces
 
+    def _check(self, atoms: Atoms) -> None:
+        check_elements(atoms.numbers, self.elements)
+        if not np.isfinite(atoms.cell.array).all() or not (abs(atoms.positions) < FARTHEST).all():
+            raise InputError(f"a position or the cell is not finite, or beyond {FARTHEST:g} Å")
+        steps = np.diff(atoms.arrays.get(SYSTEM, np.zeros(len(atoms), int)), prepend=0)
+        if not len(steps) or steps[0] or not ((steps == 0) | (steps == 1)).all():
+            raise InputError(f"no atoms, or the array {SYSTEM!r} does not count up from 0")
+
     def _energy_forces(self, batch: Batch) -> tuple[Tensor, ...]:
         """Energies (B,) eV and forces (N, 3) eV/Å."""
         energy, forces = energy_forces(self.potential, batch)
@@ -107,13 +114,15 @@ class NeuralCalculator(Calculator):
         has moved by half of it.
         """
         pos, rest = atoms.positions, _state(atoms)[1:]
-        of, before, groups = self.listed
+        of, before, origin, groups = self.listed
         if of != rest or ((pos - before) ** 2).sum(1).max() >= (self.skin / 2) ** 2:
             cell, pbc = atoms.cell.array, atoms.pbc
+            origin = _origins(pos, owner)
             groups = list(self.batches(atoms.numbers, pos, owner, cell, pbc, self.skin))
-            self.listed = rest, pos.copy(), groups
+            self.listed = rest, pos.copy(), origin, groups
         for numbers, atoms_of, batch in groups:
-            moved = torch.from_numpy(pos[atoms_of]).to(self.device, self.dtype)
+            local = pos[atoms_of] - origin[atoms_of]
+            moved = torch.from_numpy(local).to(self.device, self.dtype)
             yield numbers, atoms_of, batch.at(moved)
 
     def batches(
@@ -129,6 +138,7 @@ class NeuralCalculator(Calculator):
         Å more, in one cell: some with about as many neighbours at a time, their numbers, their
         atoms and their batch.
         """
+        pos = pos - _origins(pos, owner)
         ends, far = pointers(np.bincount(owner)), self.potential.cutoff + skin
         found = [neighbours(pos[a:b], far, cell, pbc) for a, b in pairwise(ends)]
         order = np.argsort([counts.max(initial=0) for counts, _, _ in found], kind="stable")
@@ -149,8 +159,10 @@ class NeuralCalculator(Calculator):
     def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
         """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.
 
-        The displaced geometries are computed together, some hundred atoms at a time.
+        The displaced geometries are computed together, some hundred atoms at a time. Raises what
+        `calculate` does.
         """
+        self._check(atoms)
         size = 3 * len(atoms)
         shifts = np.concatenate([np.eye(size), -np.eye(size)]).reshape(2 * size, len(atoms), 3)
         pos = (atoms.positions + step * shifts).reshape(-1, 3)
@@ -162,6 +174,11 @@ class NeuralCalculator(Calculator):
         forward, backward = np.split(forces.reshape(len(shifts), size), 2)
         hessian = (backward - forward) / (2 * step)
         return 0.5 * (hessian + hessian.T)
+
+
+def _origins(pos: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """(N, 3) where each atom's system has its first one: single precision is best near zero."""
+    return pos[np.searchsorted(owner, owner)]
 
 
 def _state(atoms: Atoms) -> tuple[bytes, ...]:

@@ -126,7 +126,8 @@ def force_errors(
     model: str, frames: Sequence[Atoms], predicted: Sequence[np.ndarray]
 ) -> list[dict[str, object]]:
     """A row for every set of reference frames (their `info` names it), of forces (N, 3) eV/Å that
-    a model predicts against those that the frames hold; errors of components, cosine of atoms.
+    a model predicts against those that the frames hold; errors of components, cosine of atoms
+    (those without any force left out).
     """
     rows = []
     for name in dict.fromkeys(frame.info["reference"] for frame in frames):
@@ -142,7 +143,7 @@ def force_errors(
                 "n_frames": len(mine),
                 "mae_mev_per_a": np.abs(error).mean(),
                 "rmse_mev_per_a": np.sqrt((error**2).mean()),
-                "cosine": ((found * known).sum(1) / lengths).mean(),
+                "cosine": ((found * known).sum(1)[lengths > 0] / lengths[lengths > 0]).mean(),
             }
         )
     return rows

@@ -19,6 +19,7 @@ from ase.optimize import BFGS
 from tqdm import tqdm
 
 from .calculator import SYSTEM
+from .errors import InputError
 from .geometry import bond_lengths, bonds, check_timestep
 from .store import atomic
 
@@ -97,11 +98,22 @@ def combine(systems: Sequence[Atoms]) -> Atoms:
 def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
     """Draw velocities, without translation and, unless periodic, rotation of the whole."""
     # of twice the kinetic energy, half goes into the potential when a minimum is left
-    start_k = settings.temperature_k * (2 if settings.ensemble == "nve" else 1)
+    nve = settings.ensemble == "nve"
+    start_k = settings.temperature_k * (2 if nve else 1)
     thermalize_momenta(atoms, start_k, rng=np.random.default_rng(seed))
-    Stationary(atoms)
-    if not atoms.pbc.any():
-        ZeroRotation(atoms)
+    warm = not nve and len(atoms) > 1  # what was in the whole's motion goes to the rest
+    Stationary(atoms, preserve_temperature=warm)
+    if not atoms.pbc.any() and len(atoms) > 1:
+        ZeroRotation(atoms, preserve_temperature=warm)
+
+
+def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
+    """Those that hold kinetic energy, 1 at least: all in nvt, in nve none of the whole's motion."""
+    if ensemble == "nvt":
+        return 3 * len(atoms)
+    centred = atoms.positions - atoms.positions.mean(0)
+    rotations = 0 if atoms.pbc.any() else (0, 2, 3, 3)[np.linalg.matrix_rank(centred, tol=0.01)]
+    return max(1, 3 * len(atoms) - 3 - rotations)
 
 
 def integrator(
@@ -134,6 +146,7 @@ def frames(
     for number, system in enumerate(systems):
         thermalize(system, settings, settings.seed + number)
     links = [bonds(system) for system in systems]
+    free = np.array([degrees_of_freedom(system, settings.ensemble) for system in systems])
     lengths = list(map(bond_lengths, systems, links))
     running = np.arange(len(systems))
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
@@ -154,7 +167,7 @@ def frames(
         energies = _energies(atoms, len(running))
         momenta = atoms.get_momenta()
         kinetic = np.bincount(owner, 0.5 * (momenta**2).sum(1) / atoms.get_masses())
-        temperatures = 2 * kinetic / (3 * units.kB * sizes)
+        temperatures = 2 * kinetic / (units.kB * free[running])
         off = np.abs(bond_lengths(atoms, pairs) - rest)
         deviations = np.zeros(len(running))
         np.maximum.at(deviations, owner[pairs[:, 0]], off)
@@ -253,12 +266,14 @@ def simulate(
 
     One that breaks ends there and says why. `names` are the molecules, the same one for replicas
     of it; a frame's `info` says its molecule and replica where there are several systems. Raises
-    InputError for a timestep or an element that cannot be.
+    InputError for a timestep or an element that cannot be, and for constraints.
     """
     started_from, relaxed = [], []
     done: dict[int, tuple[Atoms, bool]] = {}
     for system in systems:
         check_timestep(system.numbers, settings.timestep_fs)
+        if system.constraints:
+            raise InputError("atoms have constraints; dynamics here move all, so take them off")
         if id(system) not in done:
             copy = system.copy()
             copy.calc = calculator

@@ -96,3 +96,5 @@ def lock(path: str | Path) -> None:
         raise InputError(
             f"{path}: another snakemake is at work in this folder; wait for it or stop it"
         ) from None
+    except OSError:
+        pass  # a file system without locks
