@@ -19,9 +19,10 @@ def check(config: Config, schema: Config) -> None:
     """Raise InputError, in one line that names the key, for the first thing that cannot be."""
     import jsonschema
 
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(config)
-    )
+    plain = jsonschema.Draft202012Validator
+    types = plain.TYPE_CHECKER.redefine("integer", lambda _, value: _is_integer(value))
+    validator = jsonschema.validators.extend(plain, type_checker=types)(schema)
+    error = jsonschema.exceptions.best_match(validator.iter_errors(config))
     if error:
         raise InputError(f"config: {_explain(error, schema)}")
     _check_finite(config, "config: ")
@@ -33,6 +34,13 @@ def check(config: Config, schema: Config) -> None:
     if own_data(config) and len(config["data"]["sources"]) > 1:
         raise InputError("config: data.sources: a data set in extended xyz stands by itself there")
     _check_labels(config["labels"])
+    train = config["split"]["train"]
+    for section, key in (("labels", "chunks"), ("split", "smallest")):
+        if config[section][key] > train and (section == "split" or not own_data(config)):
+            raise InputError(
+                f"config: {section}.{key}: {config[section][key]} is above split.train, {train};"
+                " lower it"
+            )
     gpus, nodes = config["resources"]["gpus"], config["resources"]["nodes"]
     if gpus % nodes:
         raise InputError(
@@ -144,9 +152,19 @@ def _explain(error: Any, schema: Config) -> str:
         return f"{where}name {value!r} must be letters, digits, _ or -, a letter first"
     if error.validator == "enum":
         return f"{where}{value!r} is none of {', '.join(map(str, wanted))}"
-    text = re.fullmatch(r"([-+]?\d+)(e[-+]?\d+)", value) if isinstance(value, str) else None
-    hint = f"; YAML takes it for a text, write {text[1]}.0{text[2]}" if text else ""
+    hint = ""
+    if error.validator == "type" and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", str(value)):
+        number = float(value)  # YAML takes 1e-3 for a text and 1.0e+3 for a float
+        if wanted == "integer" and number.is_integer():
+            hint = f"; write {int(number)}"
+        elif wanted == "number":
+            hint = f"; write {number}" if "." in str(number) else f"; write {number:.1e}"
     return f"{where}{error.message}{hint}"
+
+
+def _is_integer(value: Any) -> bool:
+    """As Python has it: 3.0 would not do as the length of anything."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _close(word: str, known: Any) -> str:
@@ -221,10 +239,12 @@ def _check_model(where: str, model: Config) -> None:
     init = next(
         n for n in model_class.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"
     )
-    known = [argument.arg for argument in init.args.args[1:]]
-    for key in model.get("hyperparameters", {}):
+    known = {a.arg: a.annotation and ast.unparse(a.annotation) for a in init.args.args[1:]}
+    for key, value in model.get("hyperparameters", {}).items():
         if key not in known:
             raise InputError(f"{where}.hyperparameters: unknown key {key!r}; {_close(key, known)}")
+        if known[key] == "int" and not (_is_integer(value) and value >= 0):
+            raise InputError(f"{where}.hyperparameters.{key}: {value!r} is no whole number from 0")
     folder = model.get("pretrained")
     if folder is not None and not (Path(folder) / "model.json").is_file():
         raise InputError(
