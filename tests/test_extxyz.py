@@ -20,6 +20,7 @@ from nnpipe.errors import InputError
 from nnpipe.extxyz import convert, read_extxyz
 from nnpipe.molecules import read_molecules
 from nnpipe.neighbours import write_neighbours
+from nnpipe.splits import check_elements, read_split, write_split
 from nnpipe.store import sha256
 from test_workflow import ROOT, copy_to, snakemake
 
@@ -93,6 +94,11 @@ def broken(kind: str) -> list[Atoms]:
     elif kind == "Bohr":
         for frame in frames:
             frame.positions *= 0.3
+    elif kind == "forces of another name":
+        for frame in frames:
+            frame.info["energy"] = 1.0
+            frame.set_array("REF_forces", frame.get_forces())
+            frame.calc = None
     elif kind == "empty":
         return []
     return frames
@@ -103,6 +109,10 @@ def broken(kind: str) -> list[Atoms]:
     [
         ("no energy", "frame 2: no 'energy', it has nothing; name it in data.extxyz.energy"),
         ("no forces", "frame 2: some frames have 'forces' and some have none"),
+        (
+            "forces of another name",
+            "frame 1: no 'forces'; is it REF_forces? Name it in data.extxyz.forces",
+        ),
         ("nan", "frame 2: energy not finite; leave the frame out"),
         ("crystal", "frame 2: periodic; training reads molecules only"),
         ("overlap", "frame 2: atoms 4 and 5 are 0.10 Å apart; leave the frame out"),
@@ -124,6 +134,33 @@ def test_a_torn_file_is_refused(tmp_path):
     path.write_text(path.read_text()[:-150])
     with pytest.raises(InputError, match=r"torn\.extxyz: after frame 2: not in extended xyz"):
         list(read_extxyz(path))
+
+
+@pytest.mark.parametrize("frame", [0, 2])
+def test_what_comes_after_a_blank_line_is_not_lost(tmp_path, frame):
+    """Files that were put together by hand have such lines, and ASE stops there."""
+    path = tmp_path / "a@2.extxyz"
+    write(tmp_path / "a.extxyz", distorted("CO", 3), format="extxyz")
+    lines = (tmp_path / "a.extxyz").read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[: 8 * frame], "\n", *lines[8 * frame :]]))
+    with pytest.raises(InputError, match=rf"after frame {frame}: a blank line; remove it"):
+        list(read_extxyz(path))
+    path.write_text("".join([*lines, "\n", " \n"]))
+    (chunk,) = read_extxyz(path)
+    assert len(chunk.index) == 3
+
+
+def test_elements_that_no_training_molecule_has_are_refused(tmp_path):
+    frames = [*distorted("CO", 30), *distorted("CN", 1)]
+    convert(*manifest(tmp_path, frames))
+    table, _ = read_molecules(tmp_path / "mine.safetensors")
+    for seed in range(8):
+        write_split(table.index, 20, 5, 6, seed, tmp_path / "split.csv")
+        if 30 in read_split(tmp_path / "split.csv", table.index)["train"]:
+            check_elements(tmp_path / "split.csv", table)
+        else:
+            with pytest.raises(InputError, match=r"element N is in none of the training molecules"):
+                check_elements(tmp_path / "split.csv", table)
 
 
 def test_the_workflow_runs_on_a_data_set_of_one_s_own(tmp_path):

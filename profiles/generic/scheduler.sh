@@ -10,6 +10,15 @@ elif has bsub; then scheduler=lsf
 elif has pbsnodes; then scheduler=pbs
 elif has qsub; then scheduler=sge
 else echo "scheduler.sh: no sbatch, bsub or qsub on the PATH" >&2; exit 1; fi
+# what a command says of a job; a scheduler that gives no answer has not said that the job failed
+ask() {
+    said=$("$@" 2>&1) && return
+    case $said in
+    *nvalid\ job* | *nknown\ [Jj]ob* | *"not found"* | *"do not exist"*) echo failed ;;
+    *) echo running ;;
+    esac
+    exit
+}
 
 case $1 in
 submit)
@@ -30,16 +39,25 @@ submit)
     esac ;;
 status)
     case $scheduler in
-    slurm) state=$(scontrol show job -o "$2" 2> /dev/null | sed 's/.*JobState=\([A-Z_]*\).*/\1/') ;;
-    lsf) state=$(bjobs -noheader -o stat "$2") ;;
-    pbs) state=$(qstat -x -f "$2" | sed -n 's/ *job_state = //p')
-        [ "$state" != F ] || state=EXIT$(qstat -x -f "$2" | sed -n 's/ *Exit_status = //p') ;;
-    sge) if qstat -j "$2" > /dev/null 2>&1; then state=RUN
-        else state=EXIT$(qacct -j "$2" | awk '$1 == "exit_status" || $1 == "failed" {n += $2} END {print n}'); fi ;;
+    slurm) ask scontrol show job -o "$2"
+        state=$(echo "$said" | sed 's/.*JobState=\([A-Z_]*\).*/\1/') ;;
+    lsf) ask bjobs -noheader -o stat "$2"
+        state=$said ;;
+    pbs) ask qstat -x -f "$2"
+        state=$(echo "$said" | sed -n 's/ *job_state = //p')
+        [ "$state" != F ] || state=EXIT$(echo "$said" | sed -n 's/ *Exit_status = //p') ;;
+    sge) state=RUN
+        for wait in 0 5 10 20 30; do  # its accounts lag behind
+            ! qstat -j "$2" > /dev/null 2>&1 || break
+            sleep $wait
+            said=$(qacct -j "$2" 2> /dev/null) || continue
+            state=EXIT$(echo "$said" | awk '$1 == "exit_status" || $1 == "failed" {n += $2} END {print n}')
+            break
+        done ;;
     esac
     case $state in
     COMPLETED | DONE | EXIT0) echo success ;;
-    PENDING | CONFIGURING | RUNNING | COMPLETING | SUSPENDED | RUN | PEND | ?SUSP | Q | R | H | S | E) echo running ;;
+    PENDING | CONFIGURING | RUNNING | COMPLETING | SUSPENDED | RUN | PEND | ?SUSP | [QRHSETW]) echo running ;;
     *) echo failed ;;
     esac ;;
 cancel)

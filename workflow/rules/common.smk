@@ -10,7 +10,6 @@ sys.path.insert(0, str(SCRIPTS))
 
 from nnpipe.code import digest
 from nnpipe.config import (
-    QM9_ELEMENTS,
     check,
     check_keys,
     hyperparameters_of,

@@ -1,6 +1,7 @@
 # Geometries off the minimum with energies and forces, in chunks that can run anywhere.
 
 LABELS = config["labels"]
+DFT = LABELS["method"] == "dft"  # hundreds of times the work of GFN2-xTB
 
 
 rule label_chunk:
@@ -19,8 +20,8 @@ rule label_chunk:
         "../../envs/labels.yaml"
     threads: 1
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(30),
+        mem_mb=grows(4000 if DFT else 1000),
+        runtime=grows(1440 if DFT else 30),
     params:
         settings={key: LABELS[key] for key in LABELS if key != "correction_molecules"},
         code=code("label_chunk.py"),
@@ -44,8 +45,8 @@ rule correction:
         "../../envs/labels.yaml"
     threads: 1
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(60),
+        mem_mb=grows(4000 if DFT else 1000),
+        runtime=grows(1440 if DFT else 60),
     params:
         method=LABELS["method"],
         molecules=LABELS["correction_molecules"],

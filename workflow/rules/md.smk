@@ -5,6 +5,7 @@ rule geometry:
     """Make a molecule's starting geometry; what cannot be simulated is refused here, first of all."""
     input:
         files=lambda wc: [s for s in [structure_of(config, wc.molecule)] if Path(s).is_file()],
+        molecules=["results/data/qm9.safetensors"] if own_data(config) else [],
     output:
         structure="results/md/start/{molecule}.xyz",
     log:
@@ -21,7 +22,6 @@ rule geometry:
     params:
         structure=lambda wc: structure_of(config, wc.molecule),
         timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
-        elements=list(range(1, 119)) if own_data(config) else QM9_ELEMENTS,
         seed=lambda wc: md_of(config, wc.molecule)["seed"],
         code=code("geometry.py"),
     script:

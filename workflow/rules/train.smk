@@ -60,7 +60,7 @@ rule train:
     threads: config["resources"]["threads"]
     resources:
         **SPREAD,
-        mem_mb=grows(4000),
+        mem_mb=grows(4000 * PROCESSES // NODES),
         runtime=grows(720),
         gpu=GPU * PROCESSES,
     params:

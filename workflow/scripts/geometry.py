@@ -1,16 +1,20 @@
 """Make a molecule's starting geometry, or refuse it."""
 
+import numpy as np
 from ase.io import write
 
+from nnpipe.config import QM9_ELEMENTS
 from nnpipe.errors import InputError
 from nnpipe.geometry import check_elements, check_timestep, load_geometry
+from nnpipe.molecules import read_molecules
 from nnpipe.script import script
 from nnpipe.store import atomic
 
 with script(snakemake.log[0]):
     try:
         atoms = load_geometry(snakemake.params.structure, snakemake.params.seed)
-        check_elements(atoms.numbers, snakemake.params.elements)
+        own = [np.unique(read_molecules(path)[0].z) for path in snakemake.input.molecules]
+        check_elements(atoms.numbers, own[0].tolist() if own else QM9_ELEMENTS)
         check_timestep(atoms.numbers, snakemake.params.timestep_fs)
     except InputError as error:
         raise InputError(f"molecules.{snakemake.wildcards.molecule}: {error}") from error

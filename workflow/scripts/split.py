@@ -2,10 +2,11 @@
 
 from nnpipe.molecules import read_molecules
 from nnpipe.script import script
-from nnpipe.splits import smallest, write_split
+from nnpipe.splits import check_elements, smallest, write_split
 
 with script(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
     sizes = dict(snakemake.params.sizes)
     always = smallest(molecules, sizes.pop("smallest"))
     write_split(molecules.index, **sizes, path=snakemake.output.split, always=always)
+    check_elements(snakemake.output.split, molecules)

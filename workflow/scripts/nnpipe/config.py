@@ -19,6 +19,10 @@ def check(config: Config, schema: Config) -> None:
     """Raise InputError, in one line that names the key, for the first thing that cannot be."""
     import jsonschema
 
+    for section in ("models", "molecules"):
+        for name in config.get(section) or ():
+            if not isinstance(name, str):  # YAML takes NO for False
+                raise InputError(f"config: {section}: name {name!r} is no text; put it in quotes")
     plain = jsonschema.Draft202012Validator
     types = plain.TYPE_CHECKER.redefine("integer", lambda _, value: _is_integer(value))
     validator = jsonschema.validators.extend(plain, type_checker=types)(schema)
@@ -46,6 +50,11 @@ def check(config: Config, schema: Config) -> None:
         raise InputError(
             f"config: resources.gpus: {gpus} cannot be spread evenly over {nodes} nodes;"
             f" take {nodes * max(1, gpus // nodes)}"
+        )
+    if gpus > 1 and ":" in config["resources"]["device"]:
+        raise InputError(
+            f"config: resources.device: {config['resources']['device']!r} is one GPU,"
+            f" resources.gpus is {gpus}; write cuda"
         )
     wanted, held = config["evaluation"]["frequency_molecules"], config["split"]["test"]
     if wanted > held and not own_data(config):

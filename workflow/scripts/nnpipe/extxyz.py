@@ -4,6 +4,7 @@ The format is that of ASE (https://ase-lib.org/ase/io/formatoptions.html#extxyz)
 one after the other, so that memory is bounded by the chunk.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .errors import InputError
 from .molecules import CHUNK, Molecules, pointers, write_molecules
 from .qm9 import read_manifest
 
+log = logging.getLogger(__name__)
 CLOSEST = 0.4  # Å between two atoms
 
 
@@ -47,24 +49,30 @@ def read_extxyz(
     """Chunks of the frames of a file; those of its forces are None if it has none.
 
     Raises InputError for no frames, a frame without energy, with forces where the first has none or
-    without where it has some, numbers that are not finite, atoms that lie on one another, cells.
+    without where it has some, numbers that are not finite, atoms that lie on one another, cells,
+    and for what comes after a blank line.
     """
     per_energy, per_length = units.ENERGY[energy_unit], units.LENGTH[length_unit]
     rows: list[tuple[Atoms, float, np.ndarray | None]] = []
     number = 0
     try:
-        for number, atoms in enumerate(iread(path, ":", format="extxyz"), 1):
-            where = f"{path}: frame {number}"
-            atoms.positions *= per_length
-            row = _row(where, atoms, energy, forces)
-            if number == 1:
-                has_forces = row[2] is not None
-            elif (row[2] is not None) != has_forces:
-                raise InputError(f"{where}: some frames have {forces!r} and some have none")
-            rows.append(row)
-            if len(rows) == CHUNK:
-                yield _chunk(number, rows, per_energy, per_length)
-                rows = []
+        with open(path) as file:
+            for number, atoms in enumerate(iread(file, ":", format="extxyz"), 1):
+                where = f"{path}: frame {number}"
+                atoms.positions *= per_length
+                row = _row(where, atoms, energy, forces)
+                if number == 1:
+                    has_forces = row[2] is not None
+                    if not has_forces:
+                        log.warning("%s: no %r: models train on energies alone", where, forces)
+                elif (row[2] is not None) != has_forces:
+                    raise InputError(f"{where}: some frames have {forces!r} and some have none")
+                rows.append(row)
+                if len(rows) == CHUNK:
+                    yield _chunk(number, rows, per_energy, per_length)
+                    rows = []
+            if any(line.strip() for line in file):  # where ASE ends
+                raise InputError(f"{path}: after frame {number}: a blank line; remove it")
     except InputError:
         raise
     except Exception as error:
@@ -84,8 +92,14 @@ def _row(
     if energy not in found:
         keys = ", ".join(sorted(set(found) - {"numbers", "positions"})) or "nothing"
         raise InputError(f"{where}: no {energy!r}, it has {keys}; name it in data.extxyz.energy")
+    if forces not in found and (others := [key for key in found if "force" in key.lower()]):
+        raise InputError(
+            f"{where}: no {forces!r}; is it {others[0]}? Name it in data.extxyz.forces"
+        )
     if atoms.pbc.any():
-        raise InputError(f"{where}: periodic; training reads molecules only")
+        raise InputError(
+            f"{where}: periodic; training reads molecules only: leave the frame out, or its Lattice"
+        )
     value, force = found[energy], found.get(forces)
     if not len(atoms) or (atoms.numbers < 1).any():
         raise InputError(f"{where}: no atoms, or an atom that is no element")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from ase.data import chemical_symbols
 
 from .errors import InputError
 from .molecules import Molecules
@@ -66,3 +67,20 @@ def read_split(path: str | Path, index: np.ndarray) -> dict[str, np.ndarray]:
         unknown = table["index"][index[rows] != table["index"]].iloc[0]
         raise InputError(f"{path}: molecule {unknown} is not in the data set")
     return {part: rows[table["split"] == part] for part in PARTS}
+
+
+def check_elements(path: str | Path, molecules: Molecules) -> None:
+    """Raise InputError if a part holds an element that no training molecule has: nothing could be
+    known of it.
+    """
+    owner = np.repeat(np.arange(len(molecules)), np.diff(molecules.ptr))
+    z = np.asarray(molecules.z)
+    held = {
+        part: set(z[np.isin(owner, rows)].tolist())
+        for part, rows in read_split(path, molecules.index).items()
+    }
+    if missing := (held["validation"] | held["test"]) - held["train"]:
+        raise InputError(
+            f"config.yaml: split: element {chemical_symbols[min(missing)]} is in none of the"
+            " training molecules, but in others; raise train or take another seed"
+        )
