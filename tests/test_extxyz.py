@@ -78,6 +78,14 @@ def test_energies_without_forces_and_keys_of_another_name(tmp_path):
     assert table.forces is None
 
 
+def test_lengths_in_another_unit_are_noticed(tmp_path, caplog):
+    path, out = manifest(tmp_path, distorted("CCO", 2))
+    convert(path, out)
+    assert not caplog.messages
+    convert(path, out, length_unit="Bohr")
+    assert "frame 1: atoms are 0.5" in caplog.messages[0]
+
+
 def broken(kind: str) -> list[Atoms]:
     frames = distorted("CO", 2)
     last = frames[1]

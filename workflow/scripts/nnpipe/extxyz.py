@@ -19,6 +19,7 @@ from .qm9 import read_manifest
 
 log = logging.getLogger(__name__)
 CLOSEST = 0.4  # Å between two atoms
+USUAL = 0.7, 1.7  # Å from an atom to its nearest, in the median
 
 
 def convert(
@@ -63,6 +64,12 @@ def read_extxyz(
                 row = _row(where, atoms, energy, forces)
                 if number == 1:
                     has_forces = row[2] is not None
+                    typical = float(np.median(_distances(atoms).min(1)))
+                    if np.isfinite(typical) and not USUAL[0] < typical < USUAL[1]:
+                        log.warning(
+                            "%s: atoms are %.2f Å from their nearest: if that cannot be, say in"
+                            " data.extxyz.length_unit what positions are in", where, typical,
+                        )  # fmt: skip
                     if not has_forces:
                         log.warning("%s: no %r: models train on energies alone", where, forces)
                 elif (row[2] is not None) != has_forces:
@@ -108,8 +115,7 @@ def _row(
             raise InputError(f"{where}: {name} not finite; leave the frame out")
     if np.ndim(value) or (force is not None and np.shape(force) != (len(atoms), 3)):
         raise InputError(f"{where}: {energy!r} is not one number, or {forces!r} not 3 an atom")
-    distances = np.linalg.norm(atoms.positions[:, None] - atoms.positions, axis=-1)
-    distances[np.diag_indices(len(atoms))] = np.inf
+    distances = _distances(atoms)
     if distances.min() < CLOSEST:
         a, b = sorted(np.unravel_index(distances.argmin(), distances.shape))
         raise InputError(
@@ -117,6 +123,13 @@ def _row(
             " say in data.extxyz.length_unit what positions are in"
         )
     return atoms, float(value), force
+
+
+def _distances(atoms: Atoms) -> np.ndarray:
+    """(N, N) Å, an atom's to itself infinite."""
+    found = np.linalg.norm(atoms.positions[:, None] - atoms.positions, axis=-1)
+    found[np.diag_indices(len(atoms))] = np.inf
+    return found
 
 
 def _chunk(
