@@ -65,10 +65,10 @@ def prepare() -> Path:
     path = OUT / "data.npz"
     config = yaml.safe_load((HERE.parents[1] / "config.yaml").read_text())
     settings = json.dumps(training_of(config, "gnn"), sort_keys=True)
-    source = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256(settings.encode())
     for name in ("correction.json", "labels.safetensors", "qm9.safetensors", "split.csv"):
-        source.update((DATA / name).read_bytes())
-    if path.is_file() and str(np.load(path).get("source")) == source.hexdigest():
+        digest.update((DATA / name).read_bytes())
+    if path.is_file() and str(np.load(path).get("digest")) == digest.hexdigest():
         return path
     OUT.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is far slower on more
@@ -112,7 +112,7 @@ def prepare() -> Path:
             found["forces"] = forces.numpy()
         arrays |= {f"{name}_{key}": value for key, value in found.items()}
     arrays["scale"] = np.array(arrays["minima_energy"].std())
-    arrays |= {"settings": np.array(settings), "source": np.array(source.hexdigest())}
+    arrays |= {"settings": np.array(settings), "digest": np.array(digest.hexdigest())}
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     return path
