@@ -70,7 +70,7 @@ def figure(table: pd.DataFrame) -> Figure:
         for rule in sorted(found, key=lambda rule: -found[rule][column].iloc[-1]):
             x, y = found[rule]["molecules"], found[rule][column]
             slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
-            name = f"{rule}  $n^{{{abs(slope):.1f}}}$"
+            name = f"{rule}  $n^{{{round(slope, 1) + 0.0}}}$"  # no minus zero
             axis.loglog(x, y, "o-", markersize=3, color=colours[rule], label=name)
         axis.set_xlabel("training molecules, n")
         axis.set_ylabel(label)
