@@ -74,6 +74,7 @@ BAD = [
     ("training/learning_rate", "2e-3", "training.learning_rate: '2e-3' is not of type 'number'; write 0.002"),
     ("training/learning_rate", "2e-7", "training.learning_rate: '2e-7' is not of type 'number'; write 2.0e-07"),
     ("split/train", "1e4", "split.train: '1e4' is not of type 'integer'; write 10000"),
+    ("split/train", "1.2.3", "split.train: '1.2.3' is not of type 'integer'"),
     ("split/train", 300.0, "split.train: 300.0 is not of type 'integer'; write 300"),
     ("split/train", True, "split.train: True is not of type 'integer'"),
     ("split/smallest", 20_000, "split.smallest: 20000 is above split.train, 10000; lower it"),

@@ -16,7 +16,6 @@ run is said in the table.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ import subprocess
 import sys
 import venv
 from contextlib import suppress
+from functools import cache
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from nnpipe.molecules import pointers, read_molecules
 from nnpipe.plots import logarithmic, panels, save
 from nnpipe.qm import method
 from nnpipe.splits import read_split
-from nnpipe.store import atomic, write_csv
+from nnpipe.store import atomic, sha256, write_csv
 from nnpipe.surface import write_labels
 
 HERE = Path(__file__).parent
@@ -60,15 +60,15 @@ SIZES = (10, 30, 100, 300, 1000)
 CHAINS = (20, 302)  # atoms of alkanes
 
 
+@cache
 def prepare() -> Path:
     """All that a contender sees, as plain arrays in one archive, anew if its source changed."""
     path = OUT / "data.npz"
     config = yaml.safe_load((HERE.parents[1] / "config.yaml").read_text())
-    settings = json.dumps(training_of(config, "gnn"), sort_keys=True)
-    digest = hashlib.sha256(settings.encode())
-    for name in ("correction.json", "labels.safetensors", "qm9.safetensors", "split.csv"):
-        digest.update((DATA / name).read_bytes())
-    if path.is_file() and str(np.load(path).get("digest")) == digest.hexdigest():
+    files = ("correction.json", "labels.safetensors", "qm9.safetensors", "split.csv")
+    digests = {name: sha256(DATA / name) for name in files}
+    source = json.dumps({"training": training_of(config, "gnn"), **digests})
+    if path.is_file() and str(np.load(path).get("source")) == source:
         return path
     OUT.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is far slower on more
@@ -98,9 +98,9 @@ def prepare() -> Path:
     }
     arrays: dict[str, np.ndarray] = {}
     for name, part in parts.items():
-        source = parts["u0" if name.endswith("u0") else "minima"]
+        minima = parts["u0" if name.endswith("u0") else "minima"]
         each = atomic_references(
-            source.elements().numpy(), source.sizes.numpy(), source.target.numpy()
+            minima.elements().numpy(), minima.sizes.numpy(), minima.target.numpy()
         )
         rows = torch.arange(len(part))
         z, ptr = part.elements().numpy(), pointers(part.sizes.numpy())
@@ -112,7 +112,7 @@ def prepare() -> Path:
             found["forces"] = forces.numpy()
         arrays |= {f"{name}_{key}": value for key, value in found.items()}
     arrays["scale"] = np.array(arrays["minima_energy"].std())
-    arrays |= {"settings": np.array(settings), "digest": np.array(digest.hexdigest())}
+    arrays["source"] = np.array(source)
     with atomic(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     return path
@@ -295,6 +295,7 @@ def main() -> None:
     if options.energy:
         contenders.append(("gnn", FORCES_FIRST))
     contenders += [(peer, setting) for setting in options.settings for peer in options.peers]
+    prepare()  # once: contenders may start side by side
     found = TABLES[options.table](contenders, options)
     suffix = "_u0" if options.energy else ""
     write_csv(found, OUT / f"{options.table}{suffix}.csv")

@@ -122,7 +122,7 @@ class Peer:
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.parameters = sum(weight.numel() for weight in self.weights)
         self.data, self.scale = data, float(data["scale"])
-        self.settings: dict[str, float] = json.loads(str(data["settings"]))
+        self.settings: dict[str, float] = json.loads(str(data["source"]))["training"]
         self.batches: dict[bool, list] = {}
         self.late = False
 

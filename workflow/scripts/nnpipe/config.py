@@ -162,7 +162,7 @@ def _explain(error: Any, schema: Config) -> str:
     if error.validator == "enum":
         return f"{where}{value!r} is none of {', '.join(map(str, wanted))}"
     hint = ""
-    if error.validator == "type" and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", str(value)):
+    if error.validator == "type" and re.fullmatch(r"[-+]?\d+\.?\d*(e[-+]?\d+)?", str(value)):
         number = float(value)  # YAML takes 1e-3 for a text and 1.0e+3 for a float
         if wanted == "integer" and number.is_integer():
             hint = f"; write {int(number)}"

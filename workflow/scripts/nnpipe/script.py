@@ -74,27 +74,29 @@ def _end_with(process: int) -> None:
         time.sleep(1)
 
 
-def _wait_for_turn(path: Path) -> None:
-    """Hold `path` until this process ends, once no other one does."""
+def _taken(path: Path) -> int | None:
+    """Hold `path` until this process ends; its descriptor if another one does."""
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        logging.getLogger("nnpipe").info("another job is at the same work; waiting for its end")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        return file
     except OSError:
         pass  # a file system without locks
+    return None
+
+
+def _wait_for_turn(path: Path) -> None:
+    """Hold `path` until this process ends, once no other one does."""
+    if (file := _taken(path)) is not None:
+        logging.getLogger("nnpipe").info("another job is at the same work; waiting for its end")
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def lock(path: str | Path) -> None:
     """Hold `path` until this process ends, in whatever way; InputError if another one holds it."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if _taken(Path(path)) is not None:
         raise InputError(
             f"{path}: another snakemake is at work in this folder; wait for it or stop it"
-        ) from None
-    except OSError:
-        pass  # a file system without locks
+        )
