@@ -23,7 +23,7 @@ import yaml
 
 from nnpipe.store import sha256, write_csv
 from slurm import missing, slurm
-from test_cluster import read_records, submitted
+from test_cluster import entries, submitted
 from test_workflow import ROOT, copy_to
 
 MODEL = "results/models/gnn"
@@ -158,15 +158,15 @@ def main() -> None:
             what, fault = FAULTS[name]
             printed = fault(cluster)
             print(printed, flush=True)
-            kept = read_records(records)
-            jobs = [number for number, rule in submitted(printed).items() if rule == "train"]
+            jobs, ended = submitted(printed), entries(records)
             log = (cluster.folder / "results/logs/train/gnn.log").read_text()
             weights = cluster.folder / WEIGHTS
             unfinished = [p.name for p in (cluster.folder / MODEL).iterdir() if ".part" in p.name]
             rows.append(
                 {
                     "fault": what,
-                    "jobs": ", ".join(kept[n]["JobState"] for n in jobs if n in kept),
+                    # one that Slurm itself sent again has a record of each time
+                    "jobs": ", ".join(e["JobState"] for n, e in ended if jobs.get(n) == "train"),
                     "went_on_from_checkpoint": "going on from epoch" in log,
                     "partial_files": len(unfinished),
                     "same_weights": weights.is_file() and sha256(weights) == whole,

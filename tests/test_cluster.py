@@ -41,11 +41,15 @@ def start(
     )  # fmt: skip
 
 
+def entries(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Slurm's records in their order: a job's number, and the fields of one of its ends."""
+    fields = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in path.read_text().splitlines()]
+    return [(int(entry["JobId"]), entry) for entry in fields]
+
+
 def read_records(path: Path) -> dict[int, dict[str, str]]:
-    """What Slurm wrote down of each job, by its number."""
-    lines = path.read_text().splitlines()
-    fields = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
-    return {int(entry["JobId"]): entry for entry in fields}
+    """The last of each job's records, by its number."""
+    return dict(entries(path))
 
 
 def submitted(printed: str) -> dict[int, str]:
