@@ -113,6 +113,29 @@ def test_second_derivatives(architecture):
     assert torch.autograd.gradgradcheck(energy, pos, eps=1e-5, atol=1e-4)
 
 
+def test_what_a_weight_does_to_a_force(architecture):
+    """What a training on forces follows, for all weights at once, against finite differences."""
+    water = molecule("H2O")
+    potential = potential_of(architecture).requires_grad_()
+    batch = assemble(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
+    weights = list(potential.model.parameters())
+    changes = [torch.randn_like(weight) for weight in weights]
+    along = torch.randn_like(batch.pos)
+
+    def pull() -> torch.Tensor:
+        return (energy_forces(potential, batch, create_graph=True)[1] * along).sum()
+
+    slopes = torch.autograd.grad(pull(), weights, materialize_grads=True)
+    slope = sum((one * change).sum() for one, change in zip(slopes, changes, strict=True))
+    pulls = []
+    for step in (1e-5, -2e-5):
+        with torch.no_grad():
+            torch._foreach_add_(weights, changes, alpha=step)
+        pulls.append(pull().detach())
+    assert abs(slope) > 1e-2
+    torch.testing.assert_close((pulls[0] - pulls[1]) / 2e-5, slope, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture
 def crystal() -> Atoms:
     """Rattled diamond in a skewed cell that is smaller than the cutoff, with some hydrogen."""

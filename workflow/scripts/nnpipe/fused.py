@@ -70,7 +70,12 @@ class Fused:
             name = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
             # kernels called from C++: from Python the calls take a quarter of a step of dynamics
             native = tensors[0].device.type == "cpu"
-            options = {"cpp_wrapper": native, "cpp_wrapper_build_separate": native}
+            options: dict[str, bool | int] = {
+                "cpp_wrapper": native,
+                "cpp_wrapper_build_separate": native,
+            }
+            if native:  # else the sines are taken anew for every harmonic that they multiply
+                options["realize_opcount_threshold"] = 15
             lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
             try:
                 lock.acquire(blocking=False)

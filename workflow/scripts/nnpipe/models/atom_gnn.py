@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..batch import Batch
 from ..gather import of_element
+from ..products import over_neighbours
 from .radial import bessel, envelope
 
 DEGREES = (slice(0, 1), slice(1, 4), slice(4, 9))  # rows of l = 0, 1, 2 among the nine
@@ -89,12 +90,12 @@ class Layer(nn.Module):
         """
         atoms = h.shape[0]
         around = batch.around(self.project(h))
-        density = torch.bmm(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
+        density = over_neighbours(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
         parts = [density[:, rows] for rows in DEGREES]
         if arrows is not None:
             radial = geometry.shape[1] // 9
             around = batch.around(arrows)
-            sums = torch.bmm(geometry[:, : 4 * radial], around).view(atoms, 4, radial, 3, -1)
+            sums = over_neighbours(geometry[:, : 4 * radial], around).view(atoms, 4, radial, 3, -1)
             sums = sums.permute(0, 3, 1, 2, 4).flatten(3)
             parts = [torch.cat(both, 2) for both in zip(parts, coupled(sums), strict=True)]
         mixed = [
