@@ -74,7 +74,7 @@ class Fused:
                 "cpp_wrapper": native,
                 "cpp_wrapper_build_separate": native,
             }
-            if native:  # else the sines are taken anew for every harmonic that they multiply
+            if native:  # by default the sines are taken anew for every harmonic they multiply
                 options["realize_opcount_threshold"] = 15
             lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
             try:
