@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from torch.nn.functional import pad
 
 from conftest import CUTOFF, SMALL, distorted, small_model
 from nnpipe import train as training
@@ -22,7 +23,7 @@ from nnpipe.checkpoint import copy_model, load_model, load_tensors, read_info
 from nnpipe.errors import InputError
 from nnpipe.fit import fit, make_potential
 from nnpipe.fused import Fused
-from nnpipe.models import build
+from nnpipe.models import MODELS, build
 from nnpipe.molecules import pointers, read_molecules
 from nnpipe.neighbours import neighbours
 from nnpipe.optim import SOAP
@@ -195,6 +196,28 @@ def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
                 parameter += 0.01 * torch.randn_like(parameter)
     assert fused.works
     assert len(fused.programs) == 1
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_a_padded_batch_has_the_same_gradients(architecture):
+    """What fills it up, as on a GPU, where few shapes must serve, takes no part in the loss."""
+    data = labelled("CCO", 20)
+    potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy").double()
+    step = gradients(potential, QUICK)
+    batch, label, weight, known, force_weight = cut_for_step(
+        data, potential.residual(data), torch.arange(20), 0.7
+    )
+    padded, forces = data.labelled(torch.arange(20), padded=True)
+    assert padded.size > batch.size
+    assert padded.neighbours.numel() > 1.2 * batch.neighbours.numel()
+    found = []
+    for one, force in ((batch, known), (padded, forces)):
+        longer = one.size - batch.size, len(one.z) - len(batch.z)
+        args = [pad(value, (0, longer[0])).double() for value in (label, weight)]
+        args += [force.double(), pad(force_weight, (0, longer[1])).double()]
+        found.append(step(one.to(torch.device("cpu"), torch.float64), *args))
+    for some, other in zip(*found, strict=True):
+        torch.testing.assert_close(some, other, rtol=1e-9, atol=1e-12)
 
 
 def test_of_those_that_want_the_same_program_one_compiles(data, monkeypatch, tmp_path):

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from . import store
+from .device import send
 from .errors import InputError
 from .gather import around, over_atoms
 from .molecules import CHUNK, ragged
 
 FAR = 1e3  # Å, the length of a vector that stands for no neighbour
+MORE_MOLECULES, MORE_ATOMS, MORE_NEIGHBOURS = 64, 256, 4  # whose multiples batches are padded to
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Dataset:
     """M molecules of a store, everything that a batch is cut from.
 
     What there is of an atom (A in the store, those of other molecules among them) and of a
-    neighbour stays on disk, memory-mapped, until a batch wants it; on a GPU it lies in its memory.
+    neighbour stays on disk, memory-mapped, until a batch wants it, or lies in the memory of a GPU.
+    What there is of a molecule stays with the CPU, which says what goes into a batch.
     """
 
     z: Tensor  # (A,) uint8
@@ -135,41 +138,68 @@ class Dataset:
         return len(self.sizes)
 
     def to(self, device: str | torch.device) -> "Dataset":
-        """The same data set on `device`."""
-        tensors = {
-            name: value.to(device) for name, value in vars(self).items() if value is not None
+        """The same data set, its atoms and neighbours on `device`."""
+        names = ("z", "pos", "first", "neighbour", "back", "counts", "forces")
+        moved = {
+            name: part.to(device) for name in names if (part := getattr(self, name)) is not None
         }
-        return Dataset(**tensors)
+        return replace(self, **moved)
 
-    def atoms(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices (N,) of the atoms of molecules `rows` (B,), and for each its place in `rows`."""
+    def atoms(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices (N,) of the atoms of molecules `rows` (B,), for each its place in `rows`, and the
+        place of its molecule's first atom among the N.
+        """
         sizes = self.sizes[rows]
-        shift = self.start[rows] - (sizes.cumsum(0) - sizes)
+        first = sizes.cumsum(0) - sizes
         molecule = torch.repeat_interleave(sizes)
-        return torch.arange(len(molecule), device=rows.device) + shift[molecule], molecule
+        return (
+            torch.arange(len(molecule)) + (self.start[rows] - first)[molecule],
+            molecule,
+            first[molecule],
+        )
 
     def elements(self) -> Tensor:
         """(N,) uint8, atomic numbers of the molecules, one after the other."""
-        return self.z[self.atoms(torch.arange(len(self), device=self.z.device))[0]]
+        return self.z[self.atoms(torch.arange(len(self)))[0].to(self.z.device)]
 
     def batch(self, rows: Tensor) -> Batch:
         """The batch of molecules `rows` (B,)."""
-        atoms, molecule = self.atoms(rows)
-        first, counts = self.first[atoms], self.counts[atoms].long()
-        slots = torch.arange(max(int(counts.max()), 1), device=rows.device)
-        mask = slots < counts[:, None]
-        here = torch.arange(len(atoms), device=rows.device)
-        start = here[torch.searchsorted(molecule, torch.arange(len(rows), device=rows.device))]
-        pairs = (first[:, None] + slots).clamp(max=len(self.neighbour) - 1)
-        there = self.neighbour[pairs] + start[molecule][:, None]
-        neighbours = torch.where(mask, there, here[:, None])
-        reverse = torch.where(mask, there * len(slots) + self.back[pairs], 0)
-        z, pos = self.z[atoms].long(), self.pos[atoms].float()
-        return Batch(z, pos, molecule, len(rows), neighbours, mask, reverse)
+        return self.labelled(rows)[0]
 
     def known_forces(self, rows: Tensor) -> Tensor | None:
         """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""
-        return None if self.forces is None else self.forces[self.atoms(rows)[0]].float()
+        return self.labelled(rows)[1]
+
+    def labelled(self, rows: Tensor, padded: bool = False) -> tuple[Batch, Tensor | None]:
+        """The batch of molecules `rows` (B,) and its labels (N, 3) eV/Å, float32, if there are any.
+
+        `padded` rounds its three sizes up, so that a few shapes come again and again: atoms without
+        neighbours follow, all in the last of some more molecules. Of the others none is changed.
+        """
+        places, size = torch.stack(self.atoms(rows)), len(rows)
+        width = max(int(self.slots[rows].max()), 1)
+        if padded:
+            size, width = up(size + 1, MORE_MOLECULES), up(width, MORE_NEIGHBOURS)
+            more = up(places.shape[1], MORE_ATOMS) - places.shape[1]
+            none = torch.tensor([-1, size - 1, 0])[:, None]
+            places = torch.cat([places, none.expand(3, more)], 1)
+        atoms, molecule, start = send(places, self.pos.device)
+        counts = torch.where(atoms >= 0, self.counts[atoms].long(), 0)[:, None]
+        slots = torch.arange(width, device=atoms.device)
+        mask = slots < counts
+        pairs = (self.first[atoms][:, None] + slots).clamp(max=len(self.neighbour) - 1)
+        there = self.neighbour[pairs] + start[:, None]
+        here = torch.arange(len(atoms), device=atoms.device)[:, None]
+        neighbours = torch.where(mask, there, here)
+        reverse = torch.where(mask, there * width + self.back[pairs], 0)
+        z, pos = self.z[atoms].long(), self.pos[atoms].float()
+        batch = Batch(z, pos, molecule, size, neighbours, mask, reverse)
+        return batch, None if self.forces is None else self.forces[atoms].float()
+
+
+def up(number: int, multiple: int) -> int:
+    """`number`, or the next multiple."""
+    return -(-number // multiple) * multiple
 
 
 def load_dataset(

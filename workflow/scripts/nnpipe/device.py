@@ -5,6 +5,7 @@ import resource
 import sys
 
 import torch
+from torch import Tensor
 
 from .errors import InputError
 
@@ -42,6 +43,11 @@ def use_threads(threads: int, promised: int | None = None) -> int:
     torch.set_num_threads(max(1, share))
     torch.set_flush_denormal(True)
     return torch.get_num_threads()
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` of the CPU on `device`, without waiting for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from .batch import Batch
+from .replay import Replayed
 
 log = logging.getLogger(__name__)
 TENSORS = [field.name for field in fields(Batch) if field.name != "size"]
@@ -20,10 +21,11 @@ class Fused:
     """`function` of a batch and further tensors, to tensors, as a program that torch.compile fuses.
 
     Gradients that the function takes are part of the program; the result has none. One program
-    serves batches of every size (sizes of one get programs of their own). Compilation, at the first
-    call, takes up to a minute and, on the CPU, a C++ compiler; where that is missing, or what the
-    function does depends on values, it is called as it is from then on. Of processes that want the
-    same program at the same time one compiles it, and the others take it from PyTorch's cache.
+    serves batches of every size (sizes of one get programs of their own). On a GPU it is Replayed.
+    Compilation, at the first call, takes up to a minute and, on the CPU, a C++ compiler; where that
+    is missing, or what the function does depends on values, it is called as it is from then on. Of
+    processes that want the same program at the same time one compiles it, and the others take it
+    from PyTorch's cache.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -35,12 +37,12 @@ class Fused:
         if not self.works:
             return self.function(batch, *more)
         parts = {name: part for name in TENSORS if (part := getattr(batch, name)) is not None}
-        tensors = [*parts.values(), torch.empty(batch.size), *more]
+        tensors = [*parts.values(), batch.pos.new_empty(batch.size), *more]
         key = (len(parts), len(more), *(n == 1 for n in (*batch.neighbours.shape, batch.size)))
         try:
             with torch.no_grad():
                 if key not in self.programs:
-                    self.programs[key] = self._compile(list(parts), tensors)
+                    self.programs[key] = Replayed(self._compile(list(parts), tensors))
                 return self.programs[key](*tensors)
         except RuntimeError as error:  # InductorError is one
             log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))

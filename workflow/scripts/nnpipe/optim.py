@@ -5,9 +5,14 @@ On QM9 it reaches in 5 epochs the error that Adam needs 20 for, at nine tenths o
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .device import send
+from .replay import Replayed
 
 LARGEST = 1024  # a side longer than this (an embedding, say) is not preconditioned
 
@@ -32,52 +37,76 @@ class SOAP(torch.optim.Optimizer):
     ) -> None:
         defaults = dict(lr=lr, weight_decay=weight_decay, betas=betas, shampoo_beta=shampoo_beta)
         super().__init__(parameters, defaults | dict(every=every, eps=eps))
+        groups = range(len(self.param_groups))
+        self.updates = [Replayed(partial(self._update, number)) for number in groups]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step; the same parameters must have gradients at every step, the others stay."""
-        for group in self.param_groups:
-            alike = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    alike[parameter.shape].append(parameter)
-            for parameters in alike.values():
-                self._update(parameters, self.state[parameters[0]], group)
+        """One step; every parameter must have a gradient. The first one only sets up the bases."""
+        for group, update in zip(self.param_groups, self.updates, strict=True):
+            gradients: list[Any] = [parameter.grad for parameter in group["params"]]
+            if group["params"][0] not in self.state:
+                self._begin(group)
+                continue
+            states = [self.state[alike[0]] for alike in _alike(group)]
+            for state in states:
+                state["step"] += 1
+            step = states[0]["step"].item()
+            rates = (group["lr"], *(1 - beta**step for beta in group["betas"]))
+            update(send(torch.tensor(rates), gradients[0].device), *gradients)
+            if step % group["every"] == 0:
+                for state in states:
+                    for side in _sides(state):
+                        _refresh(state, side)
 
-    @staticmethod
-    def _update(parameters: list[Tensor], state: dict[str, Tensor], group: dict) -> None:
-        beta1, beta2 = group["betas"]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        gradient = torch.stack(gradients)  # (L, m, n) or (L, n)
-        sides = [
-            side
-            for side in ("left", "right")
-            if gradient.ndim == 3 and 1 < gradient.shape[1 + (side == "right")] <= LARGEST
-        ]
-        if not state:
+    def _begin(self, group: dict) -> None:
+        for alike in _alike(group):
+            state = self.state[alike[0]]
+            grads: list[Any] = [parameter.grad for parameter in alike]
+            gradient = torch.stack(grads)  # (L, m, n) or (L, n)
             state["step"] = torch.zeros(())
             state["mean"] = torch.zeros_like(gradient)
             state["square"] = torch.zeros_like(gradient)
+            for side, length in zip(("left", "right"), gradient.shape[1:], strict=False):
+                if gradient.ndim == 3 and 1 < length <= LARGEST:
+                    state[side] = (1 - group["shampoo_beta"]) * _outer(gradient, side)
+                    basis = torch.linalg.eigh(state[side])[1].flip(2)
+                    state[f"{side}_basis"] = basis.contiguous()
+
+    def _update(self, number: int, rates: Tensor, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """All that a step does but for the refresh; rates (3,): the learning rate, and what the
+        moments have seen of their weight.
+        """
+        group, (rate, seen1, seen2) = self.param_groups[number], rates.unbind()
+        beta1, beta2 = group["betas"]
+        given = dict(zip(group["params"], gradients, strict=True))
+        for alike in _alike(group):
+            state, gradient = self.state[alike[0]], torch.stack([given[one] for one in alike])
+            sides = _sides(state)
+            turned = _rotate(gradient, state, sides)
+            state["mean"].lerp_(turned, 1 - beta1)  # both moments are kept in the eigenbasis
+            state["square"].lerp_(turned.square(), 1 - beta2)
+            root = (state["square"] / seen2).sqrt_().add_(group["eps"])
+            change = _rotate((state["mean"] / seen1).div_(root), state, sides, back=True) * rate
+            if group["weight_decay"]:
+                torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
+            torch._foreach_sub_(alike, change.unbind(0))
             for side in sides:
-                state[side] = (1 - group["shampoo_beta"]) * _outer(gradient, side)
-                state[f"{side}_basis"] = torch.linalg.eigh(state[side])[1].flip(2).contiguous()
-            if sides:
-                return  # the first gradient only sets up the basis
-        state["step"] += 1
-        step = state["step"].item()
-        turned = _rotate(gradient, state, sides)
-        state["mean"].lerp_(turned, 1 - beta1)  # both moments are kept in the eigenbasis
-        state["square"].lerp_(turned.square(), 1 - beta2)
-        mean = state["mean"] / (1 - beta1**step)
-        root = (state["square"] / (1 - beta2**step)).sqrt_().add_(group["eps"])
-        change = _rotate(mean.div_(root), state, sides, back=True).unbind(0)
-        if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_sub_(parameters, change, alpha=group["lr"])
-        for side in sides:
-            state[side].lerp_(_outer(gradient, side), 1 - group["shampoo_beta"])
-            if step % group["every"] == 0:
-                _refresh(state, side)
+                state[side].lerp_(_outer(gradient, side), 1 - group["shampoo_beta"])
+        return ()
+
+
+def _alike(group: dict) -> list[list[Tensor]]:
+    """The parameters of a group, those of one shape together."""
+    alike = defaultdict(list)
+    for parameter in group["params"]:
+        alike[parameter.shape].append(parameter)
+    return list(alike.values())
+
+
+def _sides(state: dict[str, Tensor]) -> list[str]:
+    """Those from which a stack of parameters is preconditioned."""
+    return [side for side in ("left", "right") if side in state]
 
 
 def _outer(gradient: Tensor, side: str) -> Tensor:
@@ -102,9 +131,7 @@ def _refresh(state: dict[str, Tensor], side: str) -> None:
     basis, outer = state[f"{side}_basis"], state[side]
     order = (basis * (outer @ basis)).sum(1).argsort(dim=1, descending=True)
     across = order[:, :, None] if side == "left" else order[:, None]
-    state["square"] = state["square"].take_along_dim(across, 1 if side == "left" else 2)
+    state["square"].copy_(state["square"].take_along_dim(across, 1 if side == "left" else 2))
     mean = _rotate(state["mean"], state, [side], back=True)
-    # contiguous, as a state from a checkpoint is: rounding depends on the layout
-    turned = torch.linalg.qr(outer @ basis.take_along_dim(order[:, None], 2))[0]
-    state[f"{side}_basis"] = turned.contiguous()
-    state["mean"] = _rotate(mean, state, [side])
+    basis.copy_(torch.linalg.qr(outer @ basis.take_along_dim(order[:, None], 2))[0])
+    state["mean"].copy_(_rotate(mean, state, [side]))

@@ -51,15 +51,15 @@ class Potential(nn.Module):
         return energy if self.repulsion is None else energy + self.repulsion(batch) / self.scale
 
     def residual(self, data: Dataset) -> Tensor:
-        """(M,) float32: what `network` should predict for the molecules of `data`."""
+        """(M,) float32, on the CPU: what `network` should predict for the molecules of `data`."""
         rest = data.target - self.reference(data)
         return ((rest * data.sizes if self.intensive else rest) / self.scale).float()
 
     def reference(self, data: Dataset) -> Tensor:
-        """(M,) float64: what the atomic references alone predict for the molecules of `data`."""
+        """(M,) float64, on the CPU: what the references predict for the molecules of `data`."""
         molecule = torch.repeat_interleave(data.sizes)
         total = data.target.new_zeros(len(data))
-        total.index_add_(0, molecule, self.references[data.elements().long()])
+        total.index_add_(0, molecule, self.references[data.elements().long()].cpu())
         return total / data.sizes if self.intensive else total
 
 

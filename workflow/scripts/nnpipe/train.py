@@ -17,6 +17,7 @@ from tqdm import tqdm
 from . import units
 from .batch import Batch, Dataset, cut
 from .checkpoint import load_tensors, save_tensors
+from .device import send
 from .errors import InputError
 from .fused import Fused
 from .optim import SOAP
@@ -79,9 +80,8 @@ def shuffled(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
     """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + seed)
     order = torch.randperm(len(data), generator=generator)
-    slots = data.slots.cpu()
     bucket = max(1, min(BUCKET, len(data) // BUCKET))  # too coarse an order would fix the batches
-    order = torch.cat([some[slots[some].argsort(stable=True)] for some in order.split(bucket)])
+    order = torch.cat([some[data.slots[some].argsort(stable=True)] for some in order.split(bucket)])
     batches = cut(data, order, settings.batch_atoms, settings.batch_pairs)
     return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
@@ -107,11 +107,11 @@ def interleaved(
 
 def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) -> Tensor:
     """(M,) predictions for a data set, float64, on the CPU."""
-    order = data.sizes.argsort(stable=True).cpu()
+    order = data.sizes.argsort(stable=True)
     predictions = torch.empty(len(data), dtype=torch.float64)
     with torch.no_grad():
         for rows in cut(data, order, atoms, EVALUATION_PAIRS):
-            predictions[rows] = potential(data.batch(rows.to(data.pos.device))).cpu()
+            predictions[rows] = potential(data.batch(rows)).cpu()
     return predictions
 
 
@@ -235,7 +235,7 @@ def train(
                     left = (total - seen) / rate / 60
                     log.info("%s, %.0f molecules/s, %.1f min left", status, rate, left)
             note()
-            deviation = predict(averaged, validation) - validation.target.cpu()
+            deviation = predict(averaged, validation) - validation.target
             progress.history.append(
                 {
                     "epoch": progress.epoch + 1,
@@ -264,29 +264,35 @@ def train(
 
 
 def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[Tensor, ...]]:
-    """A function of a batch, weights (2,) of energies and forces, labels (B,) and, if there are
-    any, forces (N, 3) in their unit per Å: the loss, and its gradients with respect to the model's
+    """A function of a batch, labels (B,), their weights (B,) and, if there are any, forces (N, 3)
+    in their unit per Å and weights (N,): the loss, and its gradients with respect to the model's
     parameters.
 
-    The loss, without unit, is a mean over molecules and atoms. Errors of forces count as squares up
-    to `force_huber` and linearly beyond (pseudo-Huber of the error's length): a loss that is linear
-    from the start takes the median of what it cannot tell apart, which is nearer to zero than the
-    mean, and makes vibrations too soft.
+    The loss, without unit, is a weighted sum over molecules and atoms. Errors of forces count as
+    squares up to `force_huber` and linearly beyond (pseudo-Huber of the error's length): a loss
+    that is linear from the start takes the median of what it cannot tell apart, which is nearer to
+    zero than the mean, and makes vibrations too soft.
     """
     network, parameters = potential.network, list(potential.model.parameters())
     knee = settings.force_huber / potential.scale
 
     def step(
-        batch: Batch, weights: Tensor, label: Tensor, known: Tensor | None = None
+        batch: Batch,
+        label: Tensor,
+        weight: Tensor,
+        known: Tensor | None = None,
+        force_weight: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        if known is None:
-            loss = weights[0] * smooth_l1_loss(network(batch), label, beta=settings.huber)
+        if known is None or force_weight is None:
+            loss = weight @ smooth_l1_loss(
+                network(batch), label, beta=settings.huber, reduction="none"
+            )
         else:
             value, forces = energy_forces(network, batch, create_graph=True)
             deviation = forces - known / potential.scale
-            force_loss = ((deviation.square().sum(1) + knee**2).sqrt() - knee).mean()
-            energy_loss = weights[0] * smooth_l1_loss(value, label, beta=settings.huber)
-            loss = settings.energy_weight * energy_loss + weights[1] * force_loss
+            off = smooth_l1_loss(value, label, beta=settings.huber, reduction="none")
+            force_loss = force_weight @ ((deviation.square().sum(1) + knee**2).sqrt() - knee)
+            loss = settings.energy_weight * (weight @ off) + force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return step
@@ -295,18 +301,19 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
 def cut_for_step(
     data: Dataset, labels: Tensor, rows: Tensor, force_weight: float = 1.0, team: Team = ALONE
 ) -> tuple[Any, ...]:
-    """What `gradients` needs of the molecules `rows`, or of the share of this process; its weights
-    are 1 and `force_weight`, times the share.
+    """What `gradients` needs of the molecules `rows`, or of the share of this process, on the
+    device of `data`: a mean over molecules plus `force_weight` times one over atoms.
     """
-    rows = rows.to(labels.device)
-    mine = team.share(rows)
-    weights = torch.tensor([1.0, force_weight], device=labels.device)
-    if team.size > 1:
-        molecules, atoms = len(mine) / len(rows), data.sizes[mine].sum() / data.sizes[rows].sum()
-        weights *= torch.tensor([molecules, atoms], device=labels.device)
-    mine = mine if len(mine) else rows[:1]
-    forces = data.known_forces(mine)
-    return data.batch(mine), weights, labels[mine], *(() if forces is None else (forces,))
+    mine, device = team.share(rows), data.pos.device
+    batch, forces = data.labelled(mine if len(mine) else rows[:1], padded=device.type == "cuda")
+    each = torch.zeros(2, batch.size)
+    each[0, : len(mine)], each[1, : len(mine)] = labels[mine], 1 / len(rows)
+    label, weight = send(each, device)
+    if forces is None:
+        return batch, label, weight
+    each = torch.zeros(len(forces))
+    each[: data.sizes[mine].sum()] = force_weight / data.sizes[rows].sum()
+    return batch, label, weight, forces, send(each, device)
 
 
 def _tensors(

@@ -1,0 +1,46 @@
+"""Functions of tensors as CUDA graphs: one launch instead of one for every kernel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST = 64  # graphs of a function; each holds its inputs
+
+
+class Replayed:
+    """`function` of tensors, to tensors; on a GPU, from the second call with the same shapes on,
+    as a recorded CUDA graph.
+
+    The function may change other tensors in place, but must not look at values, and its result is
+    good until the next call only. On the CPU it is called as it is.
+    """
+
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
+        self.function = function
+        self.graphs: dict[tuple[torch.Size, ...], tuple | None] = {}
+        self.pool: Any = None  # of memory, shared by the graphs
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """What the function gives."""
+        if tensors[0].device.type != "cuda":
+            return self.function(*tensors)
+        shapes = tuple(tensor.shape for tensor in tensors)
+        if shapes not in self.graphs:
+            if len(self.graphs) < MOST:
+                self.graphs[shapes] = None
+            return self.function(*tensors)
+        recorded = self.graphs[shapes] = self.graphs[shapes] or self._record(tensors)
+        graph, inputs, results = recorded
+        for held, tensor in zip(inputs, tensors, strict=True):
+            held.copy_(tensor)
+        graph.replay()
+        return results
+
+    def _record(self, tensors: tuple[Tensor, ...]) -> tuple:
+        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
+        with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
+            results = self.function(*inputs)
+        return graph, inputs, results
