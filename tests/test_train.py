@@ -26,7 +26,7 @@ from nnpipe.fused import Fused
 from nnpipe.models import MODELS, build
 from nnpipe.molecules import pointers, read_molecules
 from nnpipe.neighbours import neighbours
-from nnpipe.optim import SOAP, orthonormal
+from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
 from nnpipe.splits import read_split, smallest, write_split
 from nnpipe.train import (
@@ -326,23 +326,6 @@ def test_soap_sees_through_bad_conditioning():
             steps.step()
         losses.append((x - solution).norm().item())
     assert losses[0] < 0.6 * losses[1]
-
-
-def test_a_basis_for_gpus_is_the_one_for_cpus():
-    """As far as single precision tells: columns nearly parallel, and some of length zero."""
-    torch.manual_seed(0)
-    before = torch.linalg.qr(torch.randn(3, 40, 40))[0]
-    exact = torch.linalg.qr(torch.randn(3, 40, 40, dtype=torch.float64))[0]
-    outer = ((exact * torch.logspace(0, -12, 40).double()) @ exact.mT).float()
-    matrix = outer @ before
-    matrix[1, :, 30:] = 0
-    found, expected = orthonormal(matrix, before), torch.linalg.qr(matrix)[0]
-    torch.testing.assert_close(found.mT @ found, torch.eye(40).expand(3, 40, 40), rtol=0, atol=1e-5)
-    for number in (1, 3, 8):
-        some, other = (q[:, :, :number] @ q[:, :, :number].mT for q in (found, expected))
-        torch.testing.assert_close(some, other, rtol=0, atol=1e-3)
-    nothing = orthonormal(torch.zeros(3, 40, 40), before)
-    torch.testing.assert_close(nothing, before, rtol=0, atol=1e-5)
 
 
 def test_the_smallest_molecules_always_train(molecules, tmp_path):

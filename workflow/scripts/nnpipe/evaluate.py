@@ -55,9 +55,9 @@ def write_predictions(
                 {
                     "index": index[rows],
                     "split": part,
-                    "atoms": data.sizes.cpu(),
-                    "target": data.target.cpu(),
-                    "reference": potential.reference(data).cpu(),
+                    "atoms": data.sizes,
+                    "target": data.target,
+                    "reference": potential.reference(data),
                     "prediction": predict(potential, data),
                 }
             )

@@ -133,26 +133,5 @@ def _refresh(state: dict[str, Tensor], side: str) -> None:
     across = order[:, :, None] if side == "left" else order[:, None]
     state["square"].copy_(state["square"].take_along_dim(across, 1 if side == "left" else 2))
     mean = _rotate(state["mean"], state, [side], back=True)
-    sorted_basis = basis.take_along_dim(order[:, None], 2)
-    if basis.device.type == "cuda":
-        basis.copy_(orthonormal(outer @ sorted_basis, sorted_basis))
-    else:
-        basis.copy_(torch.linalg.qr(outer @ sorted_basis)[0])
+    basis.copy_(torch.linalg.qr(outer @ basis.take_along_dim(order[:, None], 2))[0])
     state["mean"].copy_(_rotate(mean, state, [side]))
-
-
-def orthonormal(matrix: Tensor, instead: Tensor) -> Tensor:
-    """Q of the QR decompositions of `matrix` (L, n, n), as far as single precision tells; columns
-    of length zero are replaced by those of `instead`.
-
-    Three rounds of shifted Cholesky QR (https://doi.org/10.1137/18M1218212) in double precision: a
-    few products and no wait, for which a GPU takes a tenth of the time of Householder's way.
-    """
-    longest = matrix.norm(dim=1, keepdim=True).amax(2, keepdim=True)
-    result = (matrix + (1e-8 * longest + 1e-30) * instead).double()
-    shift = 1e-12 * torch.eye(matrix.shape[1], dtype=result.dtype, device=result.device)
-    for _ in range(3):
-        result = result / result.norm(dim=1, keepdim=True)
-        lower = torch.linalg.cholesky_ex(result.mT @ result + shift)[0]
-        result = torch.linalg.solve_triangular(lower.mT, result, upper=True, left=False)
-    return result.to(matrix.dtype)
