@@ -87,7 +87,8 @@ class SOAP(torch.optim.Optimizer):
             state["mean"].lerp_(turned, 1 - beta1)  # both moments are kept in the eigenbasis
             state["square"].lerp_(turned.square(), 1 - beta2)
             root = (state["square"] / seen2).sqrt_().add_(group["eps"])
-            change = _rotate((state["mean"] / seen1).div_(root), state, sides, back=True) * rate
+            change = _rotate(root.reciprocal_().mul_(state["mean"]), state, sides, back=True)
+            change.mul_(rate / seen1)
             if group["weight_decay"]:
                 torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
             torch._foreach_sub_(alike, change.unbind(0))
