@@ -140,6 +140,7 @@ def fit(
         return
     write_metrics(progress.history)
     factor, small = readable(unit)
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else where
     log.info("validation MAE %.1f %s", progress.history[-1]["validation_mae"] * factor, small)
     save_model(
         folder,
@@ -160,7 +161,7 @@ def fit(
             parameters=parameters,
             train_seconds=progress.seconds,
             peak_memory_mb=peak_memory_mb(where),
-            device=f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            device=f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             settings=asdict(settings),
             data=provenance,
             nnpipe_version=__version__,
