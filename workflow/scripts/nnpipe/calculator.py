@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .batch import Batch, assemble
 from .checkpoint import load_model
-from .device import pick_device
+from .device import pick_device, send
 from .errors import InputError
 from .fused import Fused
 from .geometry import check_elements
@@ -58,6 +58,8 @@ class NeuralCalculator(Calculator):
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
         unordered = getattr(potential.model, "unordered", False)
         self.skin = SKIN.get(self.device.type, 0.0) if unordered else 0.0
+        self.seen = Atoms()  # of the last calculation, and their state
+        self.state: tuple[bytes, ...] = ()
         self.listed: tuple[tuple[bytes, ...], np.ndarray, np.ndarray, list[Group]]
         self.listed = (), np.zeros((0, 3)), np.zeros((0, 3)), []
 
@@ -65,8 +67,7 @@ class NeuralCalculator(Calculator):
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
         comparison costs a fifth of a step of dynamics.
         """
-        same = self.atoms is not None and _state(self.atoms) == _state(atoms)
-        return [] if same else all_changes
+        return [] if self.state == _state(atoms) else all_changes
 
     def calculate(
         self,
@@ -78,45 +79,60 @@ class NeuralCalculator(Calculator):
 
         Raises InputError for an element that the model was not trained on, and for no atoms.
         """
-        super().calculate(atoms, properties, system_changes)
-        system = self.atoms
+        system = self.atoms if atoms is None else atoms
         assert isinstance(system, Atoms)
-        self._check(system)
+        state, self.state = _state(system), ()
+        if state[1:] != self.listed[0]:
+            self._check(system)
+            self.seen = system.copy()
+        else:  # another copy would cost a twentieth of a step of dynamics
+            self._check_positions(system)
+            self.seen.positions = system.positions
+        self.atoms = self.seen
         owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
         energies, forces = np.zeros(owner[-1] + 1), np.zeros((len(system), 3))
         virial = np.zeros((3, 3))
-        for numbers, atoms_of, batch in self._near(system, owner):
+        for numbers, atoms_of, batch in self._near(system, state[1:], owner):
             if "stress" in properties:
                 energy, force, each = energy_forces_virial(self.potential, batch)
                 virial += each.sum(0).double().cpu().numpy()
+                energies[numbers] = energy.detach().cpu().numpy()
+                forces[atoms_of] = force.double().cpu().numpy()
             else:
-                energy, force = self.energy_forces(batch)
-            energies[numbers] = energy.detach().cpu().numpy()
-            forces[atoms_of] = force.double().cpu().numpy()
+                energies[numbers], forces[atoms_of] = self._evaluate(batch)
         if "stress" in properties:
             self.results["stress"] = full_3x3_to_voigt_6_stress(virial / system.get_volume())
         self.results["system_energies"] = energies
         self.results["energy"] = self.results["free_energy"] = float(energies.sum())
         self.results["forces"] = forces
+        self.state = state
 
     def _check(self, atoms: Atoms) -> None:
         check_elements(atoms.numbers, self.elements)
-        if not np.isfinite(atoms.cell.array).all() or not (abs(atoms.positions) < FARTHEST).all():
-            raise InputError(f"a position or the cell is not finite, or beyond {FARTHEST:g} Å")
+        self._check_positions(atoms)
         steps = np.diff(atoms.arrays.get(SYSTEM, np.zeros(len(atoms), int)), prepend=0)
         if not len(steps) or steps[0] or not ((steps == 0) | (steps == 1)).all():
             raise InputError(f"no atoms, or the array {SYSTEM!r} does not count up from 0")
 
-    def _energy_forces(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Energies (B,) eV and forces (N, 3) eV/Å."""
-        energy, forces = energy_forces(self.potential, batch)
-        return energy.detach(), forces
+    def _check_positions(self, atoms: Atoms) -> None:
+        if not np.isfinite(atoms.cell.array).all() or not (abs(atoms.positions) < FARTHEST).all():
+            raise InputError(f"a position or the cell is not finite, or beyond {FARTHEST:g} Å")
 
-    def _near(self, atoms: Atoms, owner: np.ndarray) -> Iterator[Group]:
+    def _energy_forces(self, batch: Batch) -> tuple[Tensor]:
+        """Energies (B,) eV, and after them forces (3N,) eV/Å, as one tensor in double precision."""
+        energy, forces = energy_forces(self.potential, batch)
+        return (torch.cat([energy.detach(), forces.flatten().double()]),)
+
+    def _evaluate(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (B,) eV and forces (N, 3) eV/Å."""
+        both = self.energy_forces(batch)[0].cpu().numpy()
+        return both[: batch.size], both[batch.size :].reshape(-1, 3)
+
+    def _near(self, atoms: Atoms, rest: tuple[bytes, ...], owner: np.ndarray) -> Iterator[Group]:
         """`batches` of the atoms; their neighbours are listed with a skin, and anew once an atom
-        has moved by half of it.
+        has moved by half of it, or the `rest` of their state is another.
         """
-        pos, rest = atoms.positions, _state(atoms)[1:]
+        pos = atoms.positions
         of, before, origin, groups = self.listed
         if of != rest or ((pos - before) ** 2).sum(1).max() >= (self.skin / 2) ** 2:
             cell, pbc = atoms.cell.array, atoms.pbc
@@ -124,9 +140,8 @@ class NeuralCalculator(Calculator):
             groups = list(self.batches(atoms.numbers, pos, owner, cell, pbc, self.skin))
             self.listed = rest, pos.copy(), origin, groups
         for numbers, atoms_of, batch in groups:
-            local = pos[atoms_of] - origin[atoms_of]
-            moved = torch.from_numpy(local).to(self.device, self.dtype)
-            yield numbers, atoms_of, batch.at(moved)
+            local = torch.from_numpy(pos[atoms_of] - origin[atoms_of]).to(self.dtype)
+            yield numbers, atoms_of, batch.at(send(local, self.device))
 
     def batches(
         self,
@@ -173,7 +188,7 @@ class NeuralCalculator(Calculator):
         z = np.tile(atoms.numbers, len(shifts))
         forces = np.zeros_like(pos)
         for _, where, batch in self.batches(z, pos, owner, atoms.cell.array, atoms.pbc):
-            forces[where] = self.energy_forces(batch)[1].double().cpu().numpy()
+            forces[where] = self._evaluate(batch)[1]
         forward, backward = np.split(forces.reshape(len(shifts), size), 2)
         hessian = (backward - forward) / (2 * step)
         return 0.5 * (hessian + hessian.T)
