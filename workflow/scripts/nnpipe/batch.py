@@ -168,7 +168,8 @@ class Dataset:
 
     def known_forces(self, rows: Tensor) -> Tensor | None:
         """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""
-        return self.labelled(rows)[1]
+        atoms = self.atoms(rows)[0].to(self.pos.device)
+        return None if self.forces is None else self.forces[atoms].float()
 
     def labelled(self, rows: Tensor, padded: bool = False) -> tuple[Batch, Tensor | None]:
         """The batch of molecules `rows` (B,) and its labels (N, 3) eV/Å, float32, if there are any.
