@@ -81,6 +81,23 @@ def test_on_the_way_results_are_those_of_a_fresh_start(architecture, aspirin, si
         np.testing.assert_allclose(aspirin.get_forces(), fresh.get_forces(), atol=1e-8)
 
 
+@pytest.mark.parametrize("what", ["batches", "_evaluate"])
+def test_a_calculation_that_failed_leaves_nothing_behind(aspirin, what, monkeypatch):
+    """Neither for those atoms nor for those before them, of another number."""
+    calculator = NeuralCalculator(potential_of("gnn"), ELEMENTS, "float64", "cpu")
+    ethanol = molecule("CH3CH2OH")
+    aspirin.calc = ethanol.calc = calculator
+    before = aspirin.get_forces()
+    with monkeypatch.context() as patch:
+        patch.setattr(calculator, what, lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ethanol.get_forces()
+    np.testing.assert_array_equal(aspirin.get_forces(), before)
+    alone = ethanol.copy()
+    alone.calc = NeuralCalculator(potential_of("gnn"), ELEMENTS, "float64", "cpu")
+    np.testing.assert_allclose(ethanol.get_forces(), alone.get_forces(), atol=1e-12)
+
+
 @pytest.mark.parametrize("far", [0.0, 1e5])
 def test_single_precision_is_close(architecture, aspirin, far):
     """Wherever the molecule is, as positions are taken from its first atom."""

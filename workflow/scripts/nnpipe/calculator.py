@@ -26,11 +26,12 @@ SYSTEM = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
 TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
 ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
-# Å beyond the cutoff that neighbours are listed, so that a list serves some steps: on a GPU more of
-# them, as longer lists cost it next to nothing
-SKIN = {"cpu": 0.3, "cuda": 1.0}
+SKIN = 0.3  # Å beyond the cutoff that neighbours are listed: a list then serves some steps
+SKIN_ON_GPU = 1.0  # the same on a GPU, which longer lists cost next to nothing
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 Group = tuple[np.ndarray, np.ndarray, Batch]  # systems, their atoms (N,), and those as a batch
+Listed = tuple[np.ndarray, np.ndarray, list[Group]]  # positions then (N, 3), _origins, and groups
+NOTHING: Listed = (np.zeros((0, 3)), np.zeros((0, 3)), [])
 
 
 class NeuralCalculator(Calculator):
@@ -56,12 +57,11 @@ class NeuralCalculator(Calculator):
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
-        unordered = getattr(potential.model, "unordered", False)
-        self.skin = SKIN.get(self.device.type, 0.0) if unordered else 0.0
-        self.seen = Atoms()  # of the last calculation, and their state
+        skin = SKIN if self.device.type == "cpu" else SKIN_ON_GPU
+        self.skin = skin if getattr(potential.model, "unordered", False) else 0.0
+        self.seen = Atoms()  # of the last calculation, their state, and their neighbours
         self.state: tuple[bytes, ...] = ()
-        self.listed: tuple[tuple[bytes, ...], np.ndarray, np.ndarray, list[Group]]
-        self.listed = (), np.zeros((0, 3)), np.zeros((0, 3)), []
+        self.listed = NOTHING
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
@@ -81,18 +81,18 @@ class NeuralCalculator(Calculator):
         """
         system = self.atoms if atoms is None else atoms
         assert isinstance(system, Atoms)
-        state, self.state = _state(system), ()
-        if state[1:] != self.listed[0]:
+        state = _state(system)
+        if state[1:] != self.state[1:]:
             self._check(system)
-            self.seen = system.copy()
+            self.seen, self.listed = system.copy(), NOTHING
         else:  # another copy would cost a twentieth of a step of dynamics
             self._check_positions(system)
             self.seen.positions = system.positions
-        self.atoms = self.seen
+        self.atoms, self.state, self.results = self.seen, state, {}
         owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
         energies, forces = np.zeros(owner[-1] + 1), np.zeros((len(system), 3))
         virial = np.zeros((3, 3))
-        for numbers, atoms_of, batch in self._near(system, state[1:], owner):
+        for numbers, atoms_of, batch in self._near(system, owner):
             if "stress" in properties:
                 energy, force, each = energy_forces_virial(self.potential, batch)
                 virial += each.sum(0).double().cpu().numpy()
@@ -105,7 +105,6 @@ class NeuralCalculator(Calculator):
         self.results["system_energies"] = energies
         self.results["energy"] = self.results["free_energy"] = float(energies.sum())
         self.results["forces"] = forces
-        self.state = state
 
     def _check(self, atoms: Atoms) -> None:
         check_elements(atoms.numbers, self.elements)
@@ -128,17 +127,17 @@ class NeuralCalculator(Calculator):
         both = self.energy_forces(batch)[0].cpu().numpy()
         return both[: batch.size], both[batch.size :].reshape(-1, 3)
 
-    def _near(self, atoms: Atoms, rest: tuple[bytes, ...], owner: np.ndarray) -> Iterator[Group]:
+    def _near(self, atoms: Atoms, owner: np.ndarray) -> Iterator[Group]:
         """`batches` of the atoms; their neighbours are listed with a skin, and anew once an atom
-        has moved by half of it, or the `rest` of their state is another.
+        has moved by half of it.
         """
         pos = atoms.positions
-        of, before, origin, groups = self.listed
-        if of != rest or ((pos - before) ** 2).sum(1).max() >= (self.skin / 2) ** 2:
+        before, origin, groups = self.listed
+        if not groups or ((pos - before) ** 2).sum(1).max() >= (self.skin / 2) ** 2:
             cell, pbc = atoms.cell.array, atoms.pbc
             origin = _origins(pos, owner)
             groups = list(self.batches(atoms.numbers, pos, owner, cell, pbc, self.skin))
-            self.listed = rest, pos.copy(), origin, groups
+            self.listed = pos.copy(), origin, groups
         for numbers, atoms_of, batch in groups:
             local = torch.from_numpy(pos[atoms_of] - origin[atoms_of]).to(self.dtype)
             yield numbers, atoms_of, batch.at(send(local, self.device))
