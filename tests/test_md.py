@@ -3,9 +3,11 @@
 import json
 import math
 from dataclasses import asdict, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
@@ -13,11 +15,15 @@ from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
 from ase.constraints import FixAtoms
 from ase.io import read
+from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
+from conftest import ELEMENTS, potential_of
+from nnpipe.calculator import NeuralCalculator
 from nnpipe.errors import InputError
 from nnpipe.geometry import bond_lengths, bonds, from_smiles, load_geometry
-from nnpipe.md import Settings, combine, degrees_of_freedom, drift, simulate, thermalize
+from nnpipe.md import Settings, degrees_of_freedom, drift, frames, simulate, thermalize
+from nnpipe.motion import combine, moving
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
 
@@ -338,6 +344,90 @@ def test_replicas_differ_in_their_velocities_only(tmp_path, ethanol):
     simulate([ethanol], springs, settings, tmp_path / "y.xyz", "springs", ["ethanol"])
     alone = read(tmp_path / "y.xyz", 0)
     np.testing.assert_allclose(alone.get_momenta(), starts[0].get_momenta(), atol=1e-6)
+
+
+def last_frames(systems: list[Atoms], calculator: Calculator, settings: Settings) -> list[Atoms]:
+    return [frame for _, frame, _ in frames(systems, calculator, settings)][-len(systems) :]
+
+
+def test_without_a_thermostat_it_is_the_velocity_verlet_of_ase(ethanol):
+    settings = replace(LOOSE, ensemble="nve", length_ps=0.02, seed=3)
+    (ours,) = last_frames([ethanol], Springs(ethanol), settings)
+    thermalize(ethanol, settings, settings.seed)
+    ethanol.calc = Springs(ethanol)
+    VelocityVerlet(ethanol, settings.timestep_fs * units.fs).run(40)
+    np.testing.assert_allclose(ours.positions, ethanol.positions, atol=1e-10)
+    np.testing.assert_allclose(ours.get_momenta(), ethanol.get_momenta(), atol=1e-10)
+
+
+def test_a_thermostat_is_the_langevin_of_ase(ethanol):
+    """Given the same noise."""
+    settings = replace(LOOSE, length_ps=0.02, friction_per_ps=50.0)
+    (ours,) = last_frames([ethanol], Springs(ethanol), settings)
+    thermalize(ethanol, settings, settings.seed)
+    ethanol.calc = Springs(ethanol)
+    generator = torch.Generator().manual_seed(settings.seed + 1)
+
+    class Noise:
+        """The pairs (xi, eta) of the steps, one after the other."""
+
+        drawn: ClassVar[list[torch.Tensor]] = []
+
+        def standard_normal(self, size: tuple[int, int]) -> np.ndarray:
+            if not self.drawn:
+                pair = torch.randn((2, *size), generator=generator, dtype=torch.float64)
+                self.drawn.extend(pair.unbind())
+            return self.drawn.pop(0).numpy()
+
+    Langevin(
+        ethanol, settings.timestep_fs * units.fs, temperature_K=settings.temperature_k,
+        friction=settings.friction_per_ps / (1000 * units.fs), fixcm=False, rng=Noise(),
+    ).run(40)  # fmt: skip
+    np.testing.assert_allclose(ours.positions, ethanol.positions, atol=1e-10)
+    np.testing.assert_allclose(ours.get_momenta(), ethanol.get_momenta(), atol=1e-10)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_a_model_moves_atoms_as_its_calculator_does(calculator, ethanol, periodic):
+    """In one program with the integrator, neighbours listed anew now and then, or step by step."""
+    if periodic:
+        ethanol.center(1.0)
+        ethanol.pbc = True
+    settings = replace(LOOSE, length_ps=0.03, max_bond_deviation_a=1e9)
+    (one,) = last_frames([ethanol], calculator, settings)
+    (other,) = last_frames([ethanol], SumCalculator([calculator]), settings)
+    assert np.abs(one.positions - ethanol.positions).max() > calculator.skin / 2
+    np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
+    np.testing.assert_allclose(one.get_forces(), other.get_forces(), atol=1e-6)
+    assert one.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-7)
+
+
+def test_systems_move_as_each_does_by_itself_and_go_on_without_those_that_left(calculator, four):
+    settings = replace(LOOSE, ensemble="nve")
+    for number, system in enumerate(four):
+        thermalize(system, settings, number)
+    (alone,) = moving(four[1:2], calculator, settings)
+    (some,) = moving(four, calculator, settings)
+    for step in range(30):
+        if step == 15:
+            some = some.without(some.numbers == 2)
+        energies = some.step()[0]
+        energy = alone.step()[0]
+    assert sorted(some.numbers) == [0, 1, 3]
+    place = some.numbers.tolist().index(1)
+    assert energies[place] == pytest.approx(energy[0], abs=1e-7)
+    (one,), (other,) = some.frames(np.array([place])), alone.frames(np.array([0]))
+    np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
+
+
+def test_a_compiled_step_gives_the_same(aspirin, two_threads):
+    potential, settings = potential_of("gnn"), replace(LOOSE, length_ps=0.002)
+    fast = NeuralCalculator(potential, ELEMENTS, "float32", "cpu", compiled=True)
+    plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
+    (one,), (other,) = (last_frames([aspirin], some, settings) for some in (fast, plain))
+    assert fast.step.works
+    np.testing.assert_allclose(one.positions, other.positions, atol=1e-6)
+    np.testing.assert_allclose(one.get_forces(), plain.get_forces(one), atol=1e-4)
 
 
 @pytest.mark.parametrize("memory", [20, 300])

@@ -113,6 +113,33 @@ def assemble(
     )
 
 
+def assemble_open(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch:
+    """The batch of open systems from all their pairs, on the device of `pos`: z (N,), pos (N, 3) Å,
+    one system after the other, each with `sizes` (B,) atoms, and the neighbours within `cutoff` Å.
+
+    Memory goes with B times the square of the largest size.
+    """
+    start = sizes.cumsum(0) - sizes
+    slots = torch.arange(int(sizes.max()), device=pos.device)
+    real = slots < sizes[:, None]
+    place = pos[(start[:, None] + slots).clamp(max=len(pos) - 1)]
+    far = (place[:, :, None] - place[:, None]).norm(dim=3)
+    far = torch.where(real[:, :, None] & real[:, None] & (slots[:, None] != slots), far, torch.inf)
+    order = far.argsort(dim=2, stable=True)  # (B, n, n) atoms of a system, nearest first,
+    rank = order.argsort(dim=2)  # and the place that each of them has there
+    counts = (far < cutoff).sum(2)[real]
+    width = max(int(counts.max()), 1)
+    if pos.device.type == "cuda":  # few shapes
+        width = min(up(width, MORE_NEIGHBOURS), len(slots))
+    molecule = torch.repeat_interleave(sizes)
+    here, atoms = torch.arange(len(pos), device=pos.device), start[molecule]
+    near, mask = order[:, :, :width][real], slots[:width] < counts[:, None]
+    neighbours = torch.where(mask, near + atoms[:, None], here[:, None])
+    back = rank[molecule[:, None], near, (here - atoms)[:, None]]
+    reverse = torch.where(mask, neighbours * width + back, 0)
+    return Batch(z, pos, molecule, len(sizes), neighbours, mask, reverse)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """M molecules of a store, everything that a batch is cut from.

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,13 +13,14 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from .batch import Batch, assemble
+from .batch import Batch, assemble, assemble_open
 from .checkpoint import load_model
 from .device import pick_device, send
 from .errors import InputError
 from .fused import Fused
 from .geometry import check_elements
-from .molecules import pointers
+from .integrator import step
+from .molecules import pointers, ragged
 from .neighbours import neighbours
 from .potential import Potential, energy_forces, energy_forces_virial
 
@@ -28,6 +30,7 @@ TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
 ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
 SKIN = 0.3  # Å beyond the cutoff that neighbours are listed: a list then serves some steps
 SKIN_ON_GPU = 1.0  # the same on a GPU, which longer lists cost next to nothing
+SMALL = 200  # atoms of a system in which all pairs are looked at
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 Group = tuple[np.ndarray, np.ndarray, Batch]  # systems, their atoms (N,), and those as a batch
 Listed = tuple[np.ndarray, np.ndarray, list[Group]]  # positions then (N, 3), _origins, and groups
@@ -57,11 +60,20 @@ class NeuralCalculator(Calculator):
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
         self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
+        self.step = Fused(self._step) if compiled else self._step
         skin = SKIN if self.device.type == "cpu" else SKIN_ON_GPU
         self.skin = skin if getattr(potential.model, "unordered", False) else 0.0
         self.seen = Atoms()  # of the last calculation, their state, and their neighbours
         self.state: tuple[bytes, ...] = ()
         self.listed = NOTHING
+
+    def eager(self) -> Self:
+        """The same, not compiled: for what is over before a compilation would be."""
+        other = copy.copy(self)
+        other.energy_forces, other.step = self._energy_forces, self._step
+        other.reset()
+        other.seen, other.state, other.listed = Atoms(), (), NOTHING
+        return other
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """What has changed since the last calculation: all or nothing, bit by bit, as ASE's own
@@ -83,7 +95,7 @@ class NeuralCalculator(Calculator):
         assert isinstance(system, Atoms)
         state = _state(system)
         if state[1:] != self.state[1:]:
-            self._check(system)
+            self.check(system)
             self.seen, self.listed = system.copy(), NOTHING
         else:  # another copy would cost a twentieth of a step of dynamics
             self._check_positions(system)
@@ -106,7 +118,8 @@ class NeuralCalculator(Calculator):
         self.results["energy"] = self.results["free_energy"] = float(energies.sum())
         self.results["forces"] = forces
 
-    def _check(self, atoms: Atoms) -> None:
+    def check(self, atoms: Atoms) -> None:
+        """Raise InputError if these atoms cannot be computed."""
         check_elements(atoms.numbers, self.elements)
         self._check_positions(atoms)
         steps = np.diff(atoms.arrays.get(SYSTEM, np.zeros(len(atoms), int)), prepend=0)
@@ -121,6 +134,24 @@ class NeuralCalculator(Calculator):
         """Energies (B,) eV, and after them forces (3N,) eV/Å, as one tensor in double precision."""
         energy, forces = energy_forces(self.potential, batch)
         return (torch.cat([energy.detach(), forces.flatten().double()]),)
+
+    def _step(self, batch: Batch, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`integrator.step` from `state` to `lengths`, and where the systems of `batch` have their
+        zero (N, 3) Å: its results, the last one flat, with the square (Å^2) of how far an atom is
+        from where it was in `batch` at most.
+        """
+        state, noise, weights, second, bonds, lengths, origin = given
+
+        def force(pos: Tensor) -> tuple[Tensor, Tensor]:
+            local = batch.at((pos - origin).to(batch.pos.dtype))
+            energy, forces = energy_forces(self.potential, local)
+            return energy.detach(), forces.double()
+
+        state, seen, table = step(
+            force, state, noise, weights, second, bonds, lengths, batch.molecule
+        )
+        moved = (state[0] - origin - batch.pos).square().sum(1).amax()
+        return state, seen, torch.cat([table.flatten(), moved[None]])
 
     def _evaluate(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Energies (B,) eV and forces (N, 3) eV/Å."""
@@ -142,6 +173,13 @@ class NeuralCalculator(Calculator):
             local = torch.from_numpy(pos[atoms_of] - origin[atoms_of]).to(self.dtype)
             yield numbers, atoms_of, batch.at(send(local, self.device))
 
+    def groups(self, sizes: np.ndarray) -> list[np.ndarray]:
+        """Numbers of the systems, with `sizes` (B,) atoms, that are best computed together."""
+        together = TOGETHER if self.device.type == "cpu" else ON_GPU
+        # at least two in a group: one by itself would need a compiled program of its own
+        parts = max(1, min(sizes.sum() // together, len(sizes) // 2))
+        return np.array_split(np.argsort(sizes, kind="stable"), parts)
+
     def batches(
         self,
         z: np.ndarray,
@@ -152,26 +190,39 @@ class NeuralCalculator(Calculator):
         skin: float = 0.0,
     ) -> Iterator[Group]:
         """The systems `owner` (N,) says, each with its own neighbours within the cutoff and `skin`
-        Å more, in one cell: some with about as many neighbours at a time, their numbers, their
-        atoms and their batch.
+        Å more, in one cell: some at a time, their numbers, their atoms and their batch.
         """
-        pos = pos - _origins(pos, owner)
-        ends, far = pointers(np.bincount(owner)), self.potential.cutoff + skin
-        found = [neighbours(pos[a:b], far, cell, pbc) for a, b in pairwise(ends)]
-        order = np.argsort([counts.max(initial=0) for counts, _, _ in found], kind="stable")
-        together = TOGETHER if self.device.type == "cpu" else ON_GPU
-        # at least two in a group: one by itself would need a compiled program of its own
-        groups = max(1, min(len(z) // together, len(found) // 2))
-        for numbers in np.array_split(order, groups):
-            atoms = np.concatenate([np.arange(ends[n], ends[n + 1]) for n in numbers])
-            sizes = np.diff(ends)[numbers]
-            counts, index, shift = zip(*(found[n] for n in numbers), strict=True)
-            starts = np.cumsum(sizes) - sizes
-            near = np.concatenate([i + start for i, start in zip(index, starts, strict=True)])
-            pairs = (np.concatenate(counts), near, np.concatenate(shift) @ cell)
-            inside = np.repeat(np.arange(len(numbers)), sizes)
-            batch = assemble(z[atoms], pos[atoms], *pairs, inside)
-            yield numbers, atoms, batch.to(self.device, self.dtype)
+        local = torch.from_numpy(pos - _origins(pos, owner))
+        sizes = np.bincount(owner)
+        for numbers in self.groups(sizes):
+            atoms, _ = ragged(pointers(sizes), numbers)
+            there = send(local[torch.from_numpy(atoms)], self.device)
+            yield numbers, atoms, self.batch(z[atoms], there, sizes[numbers], cell, pbc, skin)
+
+    def batch(
+        self,
+        z: np.ndarray,
+        pos: Tensor,
+        sizes: np.ndarray,
+        cell: np.ndarray,
+        pbc: np.ndarray,
+        skin: float,
+    ) -> Batch:
+        """Systems with `sizes` (B,) atoms, one after the other, as one batch; z (N,), pos (N, 3) Å
+        in double precision on the device, near zero.
+        """
+        far = self.potential.cutoff + skin
+        if not pbc.any() and sizes.max() <= SMALL:
+            known = torch.from_numpy(z), torch.from_numpy(sizes)
+            numbers, counts = (send(part, self.device) for part in known)
+            return assemble_open(numbers, pos, counts, far).to(self.device, self.dtype)
+        place, ends = pos.cpu().numpy(), pointers(sizes)
+        found = [neighbours(place[a:b], far, cell, pbc) for a, b in pairwise(ends)]
+        counts, index, shift = zip(*found, strict=True)
+        near = np.concatenate([i + start for i, start in zip(index, ends, strict=False)])
+        pairs = (np.concatenate(counts), near, np.concatenate(shift) @ cell)
+        inside = np.repeat(np.arange(len(sizes)), sizes)
+        return assemble(z, place, *pairs, inside).to(self.device, self.dtype)
 
     def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
         """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.
@@ -179,7 +230,7 @@ class NeuralCalculator(Calculator):
         The displaced geometries are computed together, some hundred atoms at a time. Raises what
         `calculate` does.
         """
-        self._check(atoms)
+        self.check(atoms)
         size = 3 * len(atoms)
         shifts = np.concatenate([np.eye(size), -np.eye(size)]).reshape(2 * size, len(atoms), 3)
         pos = (atoms.positions + step * shifts).reshape(-1, 3)

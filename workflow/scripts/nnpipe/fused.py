@@ -21,11 +21,11 @@ class Fused:
     """`function` of a batch and further tensors, to tensors, as a program that torch.compile fuses.
 
     Gradients that the function takes are part of the program; the result has none. One program
-    serves batches of every size (sizes of one get programs of their own). On a GPU it is Replayed.
-    Compilation, at the first call, takes up to a minute and, on the CPU, a C++ compiler; where that
-    is missing, or what the function does depends on values, it is called as it is from then on. Of
-    processes that want the same program at the same time one compiles it, and the others take it
-    from PyTorch's cache.
+    serves tensors of every size (sizes of none and of one get programs of their own). On a GPU it
+    is Replayed. Compilation, at the first call, takes up to a minute and, on the CPU, a C++
+    compiler; where that is missing, or what the function does depends on values, it is called as it
+    is from then on. Of processes that want the same program at the same time one compiles it, and
+    the others take it from PyTorch's cache.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -38,7 +38,7 @@ class Fused:
             return self.function(batch, *more)
         parts = {name: part for name in TENSORS if (part := getattr(batch, name)) is not None}
         tensors = [*parts.values(), batch.pos.new_empty(batch.size), *more]
-        key = (len(parts), len(more), *(n == 1 for n in (*batch.neighbours.shape, batch.size)))
+        key = (len(parts), *(min(n, 2) for tensor in tensors for n in tensor.shape))
         try:
             with torch.no_grad():
                 if key not in self.programs:

@@ -10,17 +10,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
-from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
-from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 from tqdm import tqdm
 
-from .calculator import SYSTEM
+from .calculator import NeuralCalculator
 from .errors import InputError
 from .geometry import bond_lengths, bonds, check_timestep
+from .motion import moving
 from .store import atomic
 
 log = logging.getLogger(__name__)
@@ -86,15 +84,6 @@ def relax(atoms: Atoms, settings: Settings, steps: int = 500) -> tuple[Atoms, bo
     return moved, converged
 
 
-def combine(systems: Sequence[Atoms]) -> Atoms:
-    """All systems in one object, told apart by the array `system`; they share one cell."""
-    whole = systems[0][:0]
-    for system in systems:
-        whole += system
-    whole.set_array(SYSTEM, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
-    return whole
-
-
 def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
     """Draw velocities, without translation and, unless periodic, rotation of the whole."""
     # of twice the kinetic energy, half goes into the potential when a minimum is left
@@ -116,23 +105,6 @@ def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
     return max(1, 3 * len(atoms) - 3 - rotations)
 
 
-def integrator(
-    atoms: Atoms, settings: Settings, rng: np.random.Generator
-) -> Langevin | VelocityVerlet:
-    """Langevin dynamics for nvt, velocity Verlet for nve."""
-    timestep = settings.timestep_fs * units.fs
-    if settings.ensemble == "nve":
-        return VelocityVerlet(atoms, timestep)
-    return Langevin(
-        atoms,
-        timestep,
-        temperature_K=settings.temperature_k,
-        friction=settings.friction_per_ps / (1000 * units.fs),
-        fixcm=False,
-        rng=rng,
-    )
-
-
 def frames(
     systems: Sequence[Atoms], calculator: Calculator, settings: Settings
 ) -> Iterator[tuple[int, Atoms, str]]:
@@ -145,73 +117,45 @@ def frames(
     systems = [system.copy() for system in systems]
     for number, system in enumerate(systems):
         thermalize(system, settings, settings.seed + number)
-    links = [bonds(system) for system in systems]
     free = np.array([degrees_of_freedom(system, settings.ensemble) for system in systems])
-    lengths = list(map(bond_lengths, systems, links))
-    running = np.arange(len(systems))
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
-    rng = np.random.default_rng(settings.seed + 1)
-    atoms, dynamics = systems[0], None
+    hottest = settings.temperature_k + EXPLOSION_K
+    parts = moving(systems, calculator, settings)
     for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
-        if dynamics is None:
-            atoms = combine([systems[number] for number in running])
-            atoms.calc = calculator
-            dynamics, forces = integrator(atoms, settings, rng), None
-            owner = atoms.arrays[SYSTEM]
-            sizes = np.bincount(owner)
-            starts = np.cumsum(sizes) - sizes
-            pairs = np.concatenate([links[n] + a for n, a in zip(running, starts, strict=True)])
-            rest = np.concatenate([lengths[number] for number in running])
-        # not run(1), which asks for the forces three times more
-        forces = dynamics.step(forces) if step else atoms.get_forces()
-        energies = _energies(atoms, len(running))
-        momenta = atoms.get_momenta()
-        kinetic = np.bincount(owner, 0.5 * (momenta**2).sum(1) / atoms.get_masses())
-        temperatures = 2 * kinetic / (units.kB * free[running])
-        off = np.abs(bond_lengths(atoms, pairs) - rest)
-        deviations = np.zeros(len(running))
-        np.maximum.at(deviations, owner[pairs[:, 0]], off)
-        finite = np.isfinite(energies) & (np.bincount(owner, ~np.isfinite(forces).all(1)) == 0)
-        broken = ~finite | (temperatures > settings.temperature_k + EXPLOSION_K)
-        broken |= ~(deviations <= settings.max_bond_deviation_a)
-        for place in np.flatnonzero(broken | (step % every == 0)).tolist():
-            reason = ""
-            if not finite[place]:
-                reason = "energy or forces are not finite"
-            elif temperatures[place] > settings.temperature_k + EXPLOSION_K:
-                reason = f"temperature of {temperatures[place]:.0f} K"
-            elif broken[place]:
-                a, b = pairs[np.where(owner[pairs[:, 0]] == place, off, -1).argmax()]
-                names, start = atoms.get_chemical_symbols(), starts[place]
-                bond = f"{names[a]}{a - start}-{names[b]}{b - start}"
-                reason = f"bond {bond} is off by {deviations[place]:.2f} Å"
-            mine = owner == place
-            frame = atoms[mine]
-            del frame.arrays[SYSTEM]
-            frame.calc = SinglePointCalculator(
-                frame, energy=float(energies[place]), forces=forces[mine]
-            )
-            frame.info = {
-                "time_fs": step * settings.timestep_fs,
-                "temperature_k": temperatures[place],
-                "total_energy": energies[place] + kinetic[place],
-                "max_bond_deviation_a": deviations[place],
-            }
-            yield int(running[place]), frame, reason
-        if broken.any():
-            for place, kept in enumerate(running):
-                systems[kept] = atoms[owner == place]
-            running, dynamics = running[~broken], None
-            if not len(running):
-                return
+        going = []
+        for part in parts:
+            energies, kinetic, deviations = part.step()
+            temperatures = 2 * kinetic / (units.kB * free[part.numbers])
+            finite = np.isfinite(energies + kinetic)  # velocities have the forces in them
+            sound = finite & (temperatures <= hottest)
+            sound &= deviations <= settings.max_bond_deviation_a
+            wanted = np.flatnonzero(~sound | (step % every == 0))
+            for one, frame in zip(wanted, part.frames(wanted), strict=False):
+                reason = ""
+                if not finite[one]:
+                    reason = "energy or forces are not finite"
+                elif not temperatures[one] <= hottest:
+                    reason = f"temperature of {temperatures[one]:.0f} K"
+                elif not sound[one]:
+                    reason = _broken_bond(systems[part.numbers[one]], frame)
+                frame.info = {
+                    "time_fs": step * settings.timestep_fs,
+                    "temperature_k": temperatures[one],
+                    "total_energy": energies[one] + kinetic[one],
+                    "max_bond_deviation_a": deviations[one],
+                }
+                yield int(part.numbers[one]), frame, reason
+            if sound.any():
+                going.append(part if sound.all() else part.without(~sound))
+        parts = going
 
 
-def _energies(atoms: Atoms, count: int) -> np.ndarray:
-    """(count,) eV of each system; a calculator that tells only their sum serves one system."""
-    energy = atoms.get_potential_energy()
-    if count == 1:
-        return np.array([energy])
-    return atoms.calc.results["system_energies"].copy()
+def _broken_bond(start: Atoms, now: Atoms) -> str:
+    """Which bond changed most."""
+    pairs = bonds(start)
+    off = np.abs(bond_lengths(now, pairs) - bond_lengths(start, pairs))
+    a, b = pairs[off.argmax()]
+    return f"bond {start[a].symbol}{a}-{start[b].symbol}{b} is off by {off.max():.2f} Å"
 
 
 def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, float]:
@@ -269,6 +213,7 @@ def simulate(
     InputError for a timestep or an element that cannot be, and for constraints.
     """
     started_from, relaxed = [], []
+    gentle = calculator.eager() if isinstance(calculator, NeuralCalculator) else calculator
     done: dict[int, tuple[Atoms, bool]] = {}
     for system in systems:
         check_timestep(system.numbers, settings.timestep_fs)
@@ -276,7 +221,7 @@ def simulate(
             raise InputError("atoms have constraints; dynamics here move all, so take them off")
         if id(system) not in done:
             copy = system.copy()
-            copy.calc = calculator
+            copy.calc = gentle
             done[id(system)] = relax(copy, settings)
         started_from.append(done[id(system)][0])
         relaxed.append(done[id(system)][1])

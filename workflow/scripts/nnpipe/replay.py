@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 MOST = 64  # graphs of a function; each holds its inputs
 
@@ -14,7 +15,8 @@ class Replayed:
     as a recorded CUDA graph.
 
     The function may change other tensors in place, but must not look at values, and its result is
-    good until the next call only. On the CPU it is called as it is.
+    good until the next call only. Inputs are held, and copied where they are others or have changed
+    since. On the CPU it is called as it is.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -31,16 +33,21 @@ class Replayed:
             if len(self.graphs) < MOST:
                 self.graphs[shapes] = None
             return self.function(*tensors)
-        recorded = self.graphs[shapes] = self.graphs[shapes] or self._record(tensors)
-        graph, inputs, results = recorded
-        for held, tensor in zip(inputs, tensors, strict=True):
-            held.copy_(tensor)
+        graph, inputs, sources, results = self.graphs[shapes] or self._record(shapes, tensors)
+        for place, tensor in enumerate(tensors):
+            seen, version = sources[place]
+            if seen is not tensor or version != tensor._version:
+                inputs[place].copy_(tensor)
+                sources[place] = tensor, tensor._version
         graph.replay()
+        increment_version(results)  # which a replay by itself does not
         return results
 
-    def _record(self, tensors: tuple[Tensor, ...]) -> tuple:
+    def _record(self, shapes: tuple[torch.Size, ...], tensors: tuple[Tensor, ...]) -> tuple:
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         graph, inputs = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in tensors]
         with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
             results = self.function(*inputs)
-        return graph, inputs, results
+        recorded = graph, inputs, [(None, 0)] * len(inputs), results
+        self.graphs[shapes] = recorded
+        return recorded
