@@ -1,13 +1,14 @@
 """What AtomGNN's accuracy comes from, one command a table.
 
     python benchmarks/accuracy.py curve                 # 500 to 10,000 molecules, three seeds
-    python benchmarks/accuracy.py ablations --epochs 8  # one thing changed at a time, a seed each
+    python benchmarks/accuracy.py ablations --epochs 8  # one thing changed at a time, a seed each,
+                                                        # with 10,000 molecules or `--molecules 1000`
 
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
 and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
 number of molecules, from `--epochs` (24) and 2 at 10,000. The ablations train `gnn` in `--epochs`.
-Tables and the curve's figure go to results/benchmarks; rows of other sizes and seeds, or of
-another `--epochs` of the ablations, stay in them.
+Tables and the curve's figure go to results/benchmarks; rows of other sizes, seeds and `--epochs` of
+the ablations stay in them.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def errors(folder: str, model: str) -> dict[str, float]:
 
 def curve(options: argparse.Namespace) -> Iterator[dict]:
     """A row for every size, seed and model."""
-    for size in options.molecules:
+    for size in options.molecules or SIZES:
         more = (10_000 / size) ** 0.5
         epochs, geometries = round(options.epochs * more), round(2 * more)
         for seed in options.seeds:
@@ -89,12 +90,14 @@ def ablations(options: argparse.Namespace) -> Iterator[dict]:
         models[name] = base | change | kinds
     names = [f"results/predictions/{model}.csv" for model in NAMED]
     forces = ["results/tables/forces.csv"]
-    run("ablations", {"models": models}, names + forces, options.cores)
+    size = (options.molecules or SIZES[-1:])[0]
+    run("ablations", {"models": models, "split": {"train": size}}, names + forces, options.cores)
     table = pd.read_csv(OUT / "ablations/results/tables/forces.csv")
     table = table[table["reference"] != "aspirin"].set_index("model")["mae_mev_per_a"]
     for model, change in zip(NAMED, CHANGES, strict=True):
         found = {"force_mae_mev_per_a": table[model]}
-        yield {"change": change, "epochs": options.epochs} | errors("ablations", model) | found
+        about = {"change": change, "molecules": size, "epochs": options.epochs}
+        yield about | errors("ablations", model) | found
 
 
 def figure(table: pd.DataFrame) -> Figure:
@@ -117,12 +120,12 @@ def main() -> None:
     """Make one table, a row at a time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", choices=("curve", "ablations"))
-    parser.add_argument("--molecules", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--molecules", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
-    keys = {"curve": ("model", "molecules", "seed"), "ablations": ("change", "epochs")}
+    keys = {"curve": ("model", "molecules", "seed"), "ablations": ("change", "molecules", "epochs")}
     for row in {"curve": curve, "ablations": ablations}[options.table](options):
         table = add(pd.DataFrame([row]), OUT / f"{options.table}.csv", keys[options.table])
     if options.table == "curve":
