@@ -148,9 +148,11 @@ class NeuralMotion(Motion):
                 self.calculator.skin,
             )
         given = (self.state, noise, self.weights, self.second, self.bonds, self.lengths)
-        self.state, self.seen, table = self.calculator.step(self.batch, *given, self.origin)
-        *rest, self.moved = table.cpu().numpy()
-        return np.array(rest)
+        state, self.seen, table = self.calculator.step(self.batch, *given, self.origin)
+        self.state = state.clone()  # as the program's next results may take the place of these
+        both = table.cpu().numpy()
+        self.moved = both[-1]
+        return both[:-1]
 
 
 def moving(systems: Sequence[Atoms], calculator: Calculator, settings: "Settings") -> list[Motion]:
