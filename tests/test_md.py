@@ -346,6 +346,45 @@ def test_replicas_differ_in_their_velocities_only(tmp_path, ethanol):
     np.testing.assert_allclose(alone.get_momenta(), starts[0].get_momenta(), atol=1e-6)
 
 
+class Rounded(Springs):
+    """In single precision, with forces that are no number from the start if asked for."""
+
+    def __init__(self, atoms: Atoms, forces: float = 0.0) -> None:
+        super().__init__(atoms)
+        self.more = forces
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results = {
+            "energy": np.float32(self.results["energy"]),
+            "forces": (self.results["forces"] + self.more).astype(np.float32),
+        }
+
+
+def test_calculators_in_single_precision_will_do(tmp_path, ethanol):
+    settings = replace(LOOSE, length_ps=0.01)
+    (summary,) = simulate([ethanol], Rounded(ethanol), settings, tmp_path / "x.xyz")
+    assert summary.ended == "complete"
+
+
+def test_forces_that_are_no_numbers_leave_the_first_temperature(ethanol):
+    ((_, frame, reason),) = frames([ethanol], Rounded(ethanol, math.nan), LOOSE)
+    assert reason == "energy or forces are not finite"
+    assert 0 < frame.info["temperature_k"] == pytest.approx(frame.get_temperature())
+
+
+def test_systems_in_different_cells_are_refused(calculator, four):
+    four[1].cell = [9.0, 9.0, 9.0]
+    with pytest.raises(InputError, match="different cells"):
+        moving(four, calculator, LOOSE)
+
+
+def test_frames_of_a_step_come_in_the_order_of_the_systems(calculator, ethanol):
+    systems = [ethanol, molecule("H2O"), ethanol, molecule("H2O")]
+    numbers = [number for number, _, _ in frames(systems, calculator, replace(LOOSE, length_ps=0))]
+    assert numbers == [0, 1, 2, 3]
+
+
 def last_frames(systems: list[Atoms], calculator: Calculator, settings: Settings) -> list[Atoms]:
     return [frame for _, frame, _ in frames(systems, calculator, settings)][-len(systems) :]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import molecule
 from ase.neighborlist import neighbor_list
 
 from nnpipe import store
@@ -69,3 +70,11 @@ def test_tables_of_other_molecules_are_refused(tables, tmp_path):
 def test_unknown_target(tables):
     with pytest.raises(InputError, match="no target 'enthalpy'; it has"):
         load_dataset(*tables, np.arange(3), "enthalpy", 3.0)
+
+
+@pytest.mark.parametrize("away", [(1, 0, 0), (1, 1, 0), (1, 1, 1)])
+def test_atoms_flung_apart_are_refused_where_the_search_would_end_the_process(away):
+    pos = molecule("H2O").positions
+    pos[2] += 1e6 * np.array(away)
+    with pytest.raises(InputError, match=r"1e\+06 Å apart"):
+        neighbours(pos, 5.0)

@@ -30,7 +30,8 @@ TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
 ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
 SKIN = 0.3  # Å beyond the cutoff that neighbours are listed: a list then serves some steps
 SKIN_ON_GPU = 1.0  # the same on a GPU, which longer lists cost next to nothing
-SMALL = 200  # atoms of a system in which all pairs are looked at
+SMALL = 200  # atoms of a system in which all pairs are looked at,
+PAIRS = 20_000_000  # so many at once
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 Group = tuple[np.ndarray, np.ndarray, Batch]  # systems, their atoms (N,), and those as a batch
 Listed = tuple[np.ndarray, np.ndarray, list[Group]]  # positions then (N, 3), _origins, and groups
@@ -176,8 +177,9 @@ class NeuralCalculator(Calculator):
     def groups(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Numbers of the systems, with `sizes` (B,) atoms, that are best computed together."""
         together = TOGETHER if self.device.type == "cpu" else ON_GPU
+        pairs = len(sizes) * sizes.max() ** 2
         # at least two in a group: one by itself would need a compiled program of its own
-        parts = max(1, min(sizes.sum() // together, len(sizes) // 2))
+        parts = max(1, min(max(sizes.sum() // together, pairs // PAIRS), len(sizes) // 2))
         return np.array_split(np.argsort(sizes, kind="stable"), parts)
 
     def batches(

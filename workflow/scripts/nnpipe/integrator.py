@@ -34,7 +34,9 @@ def step(
     pos, velocity, late = state.unbind()
     timestep, kick, drag, one, other, shake, mass = weights.unbind()
     energy, forces = force(pos)
-    velocity = velocity + second * (kick * forces - drag * velocity + late)
+    energy = energy.index_add(0, molecule, 0 * forces.sum(1))  # no number where a force is none
+    behind = kick * forces - drag * velocity + late
+    velocity = torch.where(second > 0, velocity + behind, velocity)
     kinetic = torch.zeros_like(energy)
     kinetic = kinetic.index_add(0, molecule, 0.5 * (mass * velocity.square()).sum(1))
     apart = pos[bonds[:, :, 1]] - pos[bonds[:, :, 0]] + lengths[:, :, :3]

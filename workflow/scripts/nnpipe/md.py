@@ -122,7 +122,7 @@ def frames(
     hottest = settings.temperature_k + EXPLOSION_K
     parts = moving(systems, calculator, settings)
     for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
-        going = []
+        going, found = [], {}
         for part in parts:
             energies, kinetic, deviations = part.step()
             temperatures = 2 * kinetic / (units.kB * free[part.numbers])
@@ -144,10 +144,12 @@ def frames(
                     "total_energy": energies[one] + kinetic[one],
                     "max_bond_deviation_a": deviations[one],
                 }
-                yield int(part.numbers[one]), frame, reason
+                found[int(part.numbers[one])] = frame, reason
             if sound.any():
                 going.append(part if sound.all() else part.without(~sound))
         parts = going
+        for number in sorted(found):
+            yield number, *found[number]
 
 
 def _broken_bond(start: Atoms, now: Atoms) -> str:

@@ -12,12 +12,15 @@ from ase.geometry import find_mic
 from torch import Tensor
 
 from .calculator import SYSTEM, NeuralCalculator
+from .errors import InputError
 from .geometry import bonds
 from .integrator import step, weights_of
 from .molecules import pointers
 
 if TYPE_CHECKING:
     from .md import Settings
+
+Links = tuple[np.ndarray, np.ndarray]
 
 
 def combine(systems: Sequence[Atoms]) -> Atoms:
@@ -27,6 +30,14 @@ def combine(systems: Sequence[Atoms]) -> Atoms:
         whole += system
     whole.set_array(SYSTEM, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
     return whole
+
+
+def _links(system: Atoms) -> Links:
+    """Bonds (P, 2), and of each the translation and the length (P, 4) Å."""
+    pairs = bonds(system)
+    first, last = system.positions[pairs.T]
+    apart, length = find_mic(last - first, system.cell, system.pbc)
+    return pairs, np.column_stack([apart - (last - first), length])
 
 
 class Motion:
@@ -41,8 +52,10 @@ class Motion:
         calculator: Calculator,
         settings: "Settings",
         generator: torch.Generator,
+        links: dict[int, Links] | None = None,
     ) -> None:
         self.systems, self.calculator = systems, calculator
+        self.links = links or {number: _links(system) for number, system in systems.items()}
         self.settings, self.generator = settings, generator
         self.numbers = np.array(list(systems))
         self.atoms = combine(list(systems.values()))
@@ -66,14 +79,12 @@ class Motion:
 
     def _bonds(self) -> tuple[np.ndarray, np.ndarray]:
         """`bonds` and `lengths` for `step`; rows end with bonds of an atom to itself."""
-        found = [b + a for b, a in zip(map(bonds, self.systems.values()), self.ends, strict=False)]
-        shape = len(found), max(1, *map(len, found))
+        found = [self.links[number] for number in self.systems]
+        shape = len(found), max(1, *(len(some) for some, _ in found))
         pairs, lengths = np.zeros((*shape, 2), int), np.zeros((*shape, 4))
-        for row, some in enumerate(found):
-            first, last = self.atoms.positions[some.T]
-            apart, length = find_mic(last - first, self.atoms.cell, self.atoms.pbc)
-            pairs[row, : len(some)] = some
-            lengths[row, : len(some)] = np.column_stack([apart - (last - first), length])
+        for row, (some, apart) in enumerate(found):
+            pairs[row, : len(some)] = some + self.ends[row]
+            lengths[row, : len(some)] = apart
         return pairs, lengths
 
     def step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,10 +112,11 @@ class Motion:
 
     def _force(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         self.atoms.positions = pos.numpy()
-        forces, energies = self.atoms.get_forces(), np.array([self.atoms.get_potential_energy()])
+        forces = np.array(self.atoms.get_forces(), float)
+        energies = [self.atoms.get_potential_energy()]
         if len(self.systems) > 1:  # a calculator that tells only their sum serves one system
             energies = self.calculator.results["system_energies"]
-        return torch.from_numpy(energies), torch.from_numpy(forces)
+        return torch.from_numpy(np.array(energies, float)), torch.from_numpy(forces)
 
     def frames(self, places: np.ndarray) -> Iterator[Atoms]:
         """Those of the systems, as last looked at, with energy and forces."""
@@ -122,7 +134,7 @@ class Motion:
     def without(self, gone: np.ndarray) -> Self:
         """The rest of the systems, where they are; gone (B,) bool."""
         kept = {n: self.systems[n] for n in self.numbers[~gone].tolist()}
-        rest = type(self)(kept, self.calculator, self.settings, self.generator)
+        rest = type(self)(kept, self.calculator, self.settings, self.generator, self.links)
         atoms = torch.from_numpy(np.repeat(~gone, self.sizes)).to(self.state.device)
         rest.state, rest.second = self.state[:, atoms], self.second
         return rest
@@ -156,7 +168,14 @@ class NeuralMotion(Motion):
 
 
 def moving(systems: Sequence[Atoms], calculator: Calculator, settings: "Settings") -> list[Motion]:
-    """All systems on their way, in groups that are best computed together."""
+    """All systems on their way, in groups that are best computed together.
+
+    Raises InputError for systems in different cells, and what `calculator.check` does.
+    """
+    first = systems[0]
+    for system in systems:
+        if (system.cell != first.cell).any() or (system.pbc != first.pbc).any():
+            raise InputError("systems that run together have different cells; run them one by one")
     if not isinstance(calculator, NeuralCalculator):
         generator = torch.Generator().manual_seed(settings.seed + 1)
         return [Motion(dict(enumerate(systems)), calculator, settings, generator)]

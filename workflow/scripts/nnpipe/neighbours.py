@@ -12,7 +12,10 @@ from tqdm import tqdm
 from vesin import NeighborList
 
 from . import store
+from .errors import InputError
 from .molecules import CHUNK, Molecules
+
+CELLS = 100_000  # as wide as the cutoff, that open space may be searched in
 
 
 def neighbours(
@@ -21,7 +24,10 @@ def neighbours(
     """Counts (N,), neighbour indices (P,) and lattice shifts (P, 3) of every atom's neighbours.
 
     `pos` (N, 3) Å, `cell` (3, 3) Å in rows. Pairs are grouped by centre and sorted by distance.
+    Raises InputError where atoms lie so far apart that the search would end the process.
     """
+    if not np.all(pbc) and not np.prod(np.ptp(pos, axis=0) / cutoff + 1) < CELLS:
+        raise InputError(f"atoms are {np.ptp(pos, axis=0).max():g} Å apart, with nothing between")
     box = np.zeros((3, 3)) if cell is None else np.asarray(cell, float)
     search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
     i, j, shift, distance = search.compute(pos, box, pbc, quantities="ijSd")

@@ -40,7 +40,8 @@ class Replayed:
                 inputs[place].copy_(tensor)
                 sources[place] = tensor, tensor._version
         graph.replay()
-        increment_version(results)  # which a replay by itself does not
+        for result in results:
+            increment_version(result)  # which a replay by itself does not
         return results
 
     def _record(self, shapes: tuple[torch.Size, ...], tensors: tuple[Tensor, ...]) -> tuple:
