@@ -230,13 +230,14 @@ def simulate(
     heavy = [_heavy_of_hydrogens(atoms) for atoms in started_from]
     replicas = [list(names[:number]).count(name) for number, name in enumerate(names)]
     records = [Record() for _ in systems]
-    started = time.monotonic()
+    started = 0.0  # with the first frame, once all is compiled
     with atomic(path) as temporary, open(temporary, "w") as file:
         label = f"{model} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         with tqdm(
             total=settings.length_ps, unit=" ps", disable=None, mininterval=1, desc=label
         ) as bar:
             for number, frame, reason in frames(started_from, calculator, settings):
+                started = started or time.monotonic()
                 record = records[number]
                 record.reason = reason
                 if len(systems) > 1:
