@@ -6,9 +6,8 @@
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
 and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
 number of molecules, from `--epochs` (24) and 2 at 10,000. The ablations train `gnn` in `--epochs`
-on 10,000 or `--molecules 1000`.
-Tables and the curve's figure go to results/benchmarks; rows of other sizes, seeds and `--epochs` of
-the ablations stay in them.
+on 10,000 or `--molecules 1000`. Tables and the curve's figure go to results/benchmarks; rows of
+other sizes, seeds and `--epochs` of the ablations stay in them.
 """
 
 import argparse

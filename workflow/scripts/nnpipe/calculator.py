@@ -25,7 +25,7 @@ from .neighbours import neighbours
 from .potential import Potential, energy_forces, energy_forces_virial
 
 SYSTEM = "system"  # name of the array that says which system an atom is of
-FARTHEST = 1e6  # Å from the origin, where the neighbour search still works
+FARTHEST = 1e6  # Å from the origin that an atom may lie
 TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
 ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
 SKIN = 0.3  # Å beyond the cutoff that neighbours are listed: a list then serves some steps
@@ -136,21 +136,18 @@ class NeuralCalculator(Calculator):
         energy, forces = energy_forces(self.potential, batch)
         return (torch.cat([energy.detach(), forces.flatten().double()]),)
 
-    def _step(self, batch: Batch, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`integrator.step` from `state` to `lengths`, and where the systems of `batch` have their
-        zero (N, 3) Å: its results, the last one flat, with the square (Å^2) of how far an atom is
-        from where it was in `batch` at most.
+    def _step(self, batch: Batch, origin: Tensor, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`integrator.step` from `state` to `lengths`, where the systems of `batch` have their zero
+        at `origin` (N, 3) Å: its results, the last one flat, with the square (Å^2) of how far an
+        atom is from where it was in `batch` at most.
         """
-        state, noise, weights, second, bonds, lengths, origin = given
 
         def force(pos: Tensor) -> tuple[Tensor, Tensor]:
             local = batch.at((pos - origin).to(batch.pos.dtype))
             energy, forces = energy_forces(self.potential, local)
             return energy.detach(), forces.double()
 
-        state, seen, table = step(
-            force, state, noise, weights, second, bonds, lengths, batch.molecule
-        )
+        state, seen, table = step(force, batch.molecule, *given)
         moved = (state[0] - origin - batch.pos).square().sum(1).amax()
         return state, seen, torch.cat([table.flatten(), moved[None]])
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 def step(
     force: Callable[[Tensor], tuple[Tensor, Tensor]],
+    molecule: Tensor,
     state: Tensor,
     noise: Tensor,
     weights: Tensor,
     second: Tensor,
     bonds: Tensor,
     lengths: Tensor,
-    molecule: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """From one look at the forces to the next: the second half of a step, the first of another.
 

@@ -99,15 +99,14 @@ class Motion:
                 dtype=noise.dtype,
                 device=noise.device,
             )
-        table = self._step(noise)
+        table = self._step(self.state, noise, self.weights, self.second, self.bonds, self.lengths)
         self.second = self.later
         self.energies, kinetic, off = table.reshape(3, -1)
         return self.energies, kinetic, off
 
-    def _step(self, noise: Tensor) -> np.ndarray:
-        """Take the step: (3B,) what `step` returns."""
-        given = (self.state, noise, self.weights, self.second, self.bonds, self.lengths)
-        self.state, self.seen, table = step(self._force, *given, self.molecule)
+    def _step(self, *given: Tensor) -> np.ndarray:
+        """Take the step, from `state` to `lengths`: (3B,) what `step` returns."""
+        self.state, self.seen, table = step(self._force, self.molecule, *given)
         return table.flatten().numpy()
 
     def _force(self, pos: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,7 +145,7 @@ class NeuralMotion(Motion):
     calculator: NeuralCalculator
     moved = np.inf  # Å^2, of the atom that moved most since neighbours were listed
 
-    def _step(self, noise: Tensor) -> np.ndarray:
+    def _step(self, *given: Tensor) -> np.ndarray:
         if not self.moved < (self.calculator.skin / 2) ** 2:
             pos = self.state[0]
             ends = torch.from_numpy(self.ends[:-1]).to(pos.device)
@@ -159,8 +158,7 @@ class NeuralMotion(Motion):
                 self.atoms.pbc,
                 self.calculator.skin,
             )
-        given = (self.state, noise, self.weights, self.second, self.bonds, self.lengths)
-        state, self.seen, table = self.calculator.step(self.batch, *given, self.origin)
+        state, self.seen, table = self.calculator.step(self.batch, self.origin, *given)
         self.state = state.clone()  # as the program's next results may take the place of these
         both = table.cpu().numpy()
         self.moved = both[-1]
