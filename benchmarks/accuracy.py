@@ -30,6 +30,10 @@ CHANGES = {
     "as it is": {},
     "one layer": {"hyperparameters": {"layers": 1}},
     "three layers": {"hyperparameters": {"layers": 3}},
+    "three bodies a round": {"hyperparameters": {"bodies": 3}},
+    "two bodies a round": {"hyperparameters": {"bodies": 2}},
+    "no vectors between rounds": {"hyperparameters": {"vectors": 0}},
+    "two bodies, no vectors": {"hyperparameters": {"bodies": 2, "vectors": 0}},
     "half the channels": {"hyperparameters": {"channels": 8}},
     "half the radial functions": {"hyperparameters": {"radial": 4}},
     "half the mixed features": {"hyperparameters": {"mixed": 32}},
@@ -84,13 +88,14 @@ def ablations(options: argparse.Namespace) -> Iterator[dict]:
         "training": training_of(plain, "gnn") | {"epochs": options.epochs},
     }
     models = {"mlp": {"training": {"epochs": 1}}}  # the table of forces wants it, too
-    for name, change in NAMED.items():
-        kinds = {key: base[key] | change.get(key, {}) for key in ("hyperparameters", "training")}
-        models[name] = base | change | kinds
+    for name, new in NAMED.items():
+        kinds = {key: base[key] | new.get(key, {}) for key in ("hyperparameters", "training")}
+        models[name] = base | new | kinds
     names = [f"results/predictions/{model}.csv" for model in NAMED]
     forces = ["results/tables/forces.csv"]
     size = (options.molecules or SIZES[-1:])[0]
-    run("ablations", {"models": models, "split": {"train": size}}, names + forces, options.cores)
+    overlay = {"models": models, "split": {"train": size}, "resources": {"threads": 1}}
+    run("ablations", overlay, names + forces, options.cores)
     table = pd.read_csv(OUT / "ablations/results/tables/forces.csv")
     table = table[table["reference"] != "aspirin"].set_index("model")["mae_mev_per_a"]
     for model, change in zip(NAMED, CHANGES, strict=True):

@@ -11,9 +11,11 @@ from scipy.spatial.transform import Rotation
 from conftest import CUTOFF, ELEMENTS, potential_of
 from nnpipe.batch import assemble, cut, load_dataset
 from nnpipe.calculator import NeuralCalculator
+from nnpipe.errors import InputError
 from nnpipe.models import build
+from nnpipe.models.atom_gnn import INVARIANTS, invariants, spherical_harmonics
 from nnpipe.neighbours import neighbours
-from nnpipe.potential import energy_forces
+from nnpipe.potential import Potential, energy_forces
 from nnpipe.repulsion import Repulsion
 
 
@@ -223,6 +225,45 @@ def test_elements_matter(architecture):
     before = water.get_forces()
     water.numbers[0] = 7
     assert np.abs(water.get_forces() - before).max() > 1e-3
+
+
+LINE, ROOT = [[0, 0, 1], [1, 0, 0], [-1, 0, 0]], 0.5**0.5
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alike"),
+    [
+        ([[0, 0, 1], [1, 0, 0]], [[0, 0, 1], [0, 0, -1]], 1),  # another angle
+        (  # angles, counted, are the same: a second line at 60° to the first, or at 45° to the atom
+            [*LINE, [0.5, 0.75**0.5, 0], [-0.5, -(0.75**0.5), 0]],
+            [*LINE, [0, ROOT, ROOT], [0, -ROOT, -ROOT]],
+            3,
+        ),
+    ],
+    ids=["3 bodies", "4 bodies"],
+)
+def test_the_invariants_of_gnn_tell_apart_what_takes_more_bodies(first, second, alike):
+    found = []
+    for directions in (first, second):
+        sums = spherical_harmonics(torch.tensor([directions], dtype=torch.float64)).sum(2)
+        parts = sums[:, :1], sums[:, 1:4, None], sums[:, 4:, None]
+        found.append(invariants(*parts, INVARIANTS[4])[0].numpy())
+    np.testing.assert_allclose(found[0][:alike], found[1][:alike], atol=1e-12)
+    assert abs(found[0][alike] - found[1][alike]) > 0.1
+
+
+@pytest.mark.parametrize("bodies", [2, 3, 4])
+def test_gnn_of_two_bodies_sees_no_angle(bodies):
+    model = build("gnn", {"cutoff": 1.3, "layers": 1, "bodies": bodies})  # Å: no H sees another
+    calculator = NeuralCalculator(
+        Potential(model, {1: 0.0, 8: 0.0}, 20.0).double(), [1, 8], "float64"
+    )
+    water = with_calculator(molecule("H2O"), calculator)
+    before = water.get_potential_energy()
+    water.set_angle(1, 0, 2, 120.0)
+    assert (abs(water.get_potential_energy() - before) < 1e-9) == (bodies == 2)
+    with pytest.raises(InputError, match="bodies: 5 is none of"):
+        build("gnn", {"bodies": 5})
 
 
 @pytest.mark.parametrize("pair", ["HH", "CH", "CC", "OO", "NF"])

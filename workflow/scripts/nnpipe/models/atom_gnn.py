@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ..batch import Batch
+from ..errors import InputError
 from ..gather import of_element
 from ..products import over_neighbours
 from .radial import bessel, envelope
 
 DEGREES = (slice(0, 1), slice(1, 4), slice(4, 9))  # rows of l = 0, 1, 2 among the nine
+INVARIANTS = {2: 1, 3: 3, 4: 4}  # how many kinds of them there are of up to so many bodies
 
 
 def spherical_harmonics(unit: Tensor) -> Tensor:
@@ -36,8 +38,10 @@ def spherical_harmonics(unit: Tensor) -> Tensor:
     )  # fmt: skip
 
 
-def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor) -> Tensor:
-    """(N, 4F) rotational invariants of (N, F), (N, 3, F), (N, 5, F): l=0, 1·1, 2·2, 1·2·1."""
+def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor, kinds: int) -> Tensor:
+    """(N, kinds * F) of the rotational invariants l=0, 1·1, 2·2, 1·2·1 of (N, F), (N, 3, F) and
+    (N, 5, F), the first `kinds`.
+    """
     x, y, z = vector.unbind(1)
     xy, yz, zz, xz, xxyy = tensor.unbind(1)
     root = math.sqrt(3)
@@ -46,7 +50,8 @@ def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor) -> Tensor:
         + zz * (2 * z * z - x * x - y * y) / 2
         + root / 2 * xxyy * (x * x - y * y)
     )
-    return torch.cat([scalar, vector.square().sum(1), tensor.square().sum(1), bent], 1)
+    found = [scalar, vector.square().sum(1), tensor.square().sum(1), bent]
+    return torch.cat(found[:kinds], 1)
 
 
 def coupled(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,16 +73,24 @@ class Layer(nn.Module):
     """One round of messages; see AtomGNN. `taken` vectors come in, `given` go out."""
 
     def __init__(
-        self, features: int, channels: int, radial: int, mixed: int, taken: int, given: int
+        self,
+        features: int,
+        channels: int,
+        radial: int,
+        mixed: int,
+        kinds: int,
+        taken: int,
+        given: int,
     ) -> None:
         super().__init__()
+        self.kinds = kinds
         self.project = nn.Linear(features, channels)
         inputs = radial * (channels + taken)
         self.mix = nn.ParameterList(
             [torch.randn(inputs, mixed) / math.sqrt(inputs) for _ in DEGREES]
         )
         self.update = nn.Sequential(
-            nn.Linear(features + 4 * mixed, features), nn.SiLU(), nn.Linear(features, features)
+            nn.Linear(features + kinds * mixed, features), nn.SiLU(), nn.Linear(features, features)
         )
         self.vectors = nn.Linear(mixed, given, bias=False) if given else None
         self.gate = nn.Linear(features, given) if given else None
@@ -102,7 +115,8 @@ class Layer(nn.Module):
             (part.flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
             for part, weight in zip(parts, self.mix, strict=True)
         ]  # as products of matrices: compiled, one with the atoms as a batch is far slower
-        h = h + self.update(torch.cat([h, invariants(mixed[0][:, 0], *mixed[1:])], 1))
+        found = invariants(mixed[0][:, 0], mixed[1], mixed[2], self.kinds)
+        h = h + self.update(torch.cat([h, found], 1))
         if self.vectors is None or self.gate is None:
             return h, None
         given = self.vectors(mixed[1].flatten(0, 1)).view(atoms, 3, -1)
@@ -114,8 +128,9 @@ class AtomGNN(nn.Module):
 
     cutoff: Å; features: F, scalars of an atom; channels: scalars sent to neighbours, half as many
     in the first round, in which they say elements only; vectors: sent from a round to the next;
-    radial: number of radial functions; mixed: features after mixing, of each degree; layers: rounds
-    of messages.
+    radial: number of radial functions; mixed: features after mixing, of each degree; bodies: 2, 3
+    or 4, an atom and its neighbours, that the invariants of a round may be of; layers: rounds of
+    messages. Raises InputError for other bodies.
     """
 
     unordered = True  # neighbours may come in any order, and from beyond the cutoff
@@ -128,16 +143,19 @@ class AtomGNN(nn.Module):
         vectors: int = 8,
         radial: int = 8,
         mixed: int = 64,
+        bodies: int = 4,
         layers: int = 3,
     ) -> None:
         super().__init__()
+        if bodies not in INVARIANTS:
+            raise InputError(f"gnn: bodies: {bodies!r} is none of 2, 3, 4")
         self.cutoff, self.radial = cutoff, radial
         self.element = nn.Embedding(100, features)
         sent = [0, *[vectors] * (layers - 1), 0]
         self.layers = nn.ModuleList(
             [
-                Layer(features, channels if n else channels // 2, radial, mixed, *sent[n : n + 2])
-                for n in range(layers)
+                Layer(features, sends, radial, mixed, INVARIANTS[bodies], *sent[n : n + 2])
+                for n, sends in enumerate([channels // 2, *[channels] * (layers - 1)])
             ]
         )
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
