@@ -6,8 +6,8 @@
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
 and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
 number of molecules, from `--epochs` (24) and 2 at 10,000. The ablations train `gnn` in `--epochs`
-on 10,000 or `--molecules 1000`. Tables and the curve's figure go to results/benchmarks; rows of
-other sizes, seeds and `--epochs` of the ablations stay in them.
+on 10,000 or `--molecules 1000`. Tables and figures go to results/benchmarks; rows of other sizes,
+seeds and `--epochs` of the ablations stay in the tables.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def ablations(options: argparse.Namespace) -> Iterator[dict]:
         yield about | errors("ablations", model) | found
 
 
-def figure(table: pd.DataFrame) -> Figure:
+def figure_of_curve(table: pd.DataFrame) -> Figure:
     """Error against the number of training molecules; a dot a seed, lines through the means."""
     drawn, ((axis,),) = panels(width=5, height=4)
     for model, rows in table.groupby("model"):
@@ -116,6 +116,23 @@ def figure(table: pd.DataFrame) -> Figure:
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axis.set_xlabel("training molecules")
     axis.set_ylabel("MAE on test molecules (meV)")
+    axis.legend(frameon=False)
+    return drawn
+
+
+def figure_of_ablations(table: pd.DataFrame) -> Figure:
+    """Both errors of every change as multiples of those of the model as it is."""
+    errors = {"mae_mev": "energy", "force_mae_mev_per_a": "forces"}
+    table = table.set_index("change")[list(errors)].sort_values("mae_mev", ascending=False)
+    drawn, ((axis,),) = panels(width=6.5, height=0.27 * len(table) + 0.8)
+    table = table / table.loc["as it is"]
+    for (column, what), marker in zip(errors.items(), "os", strict=True):
+        axis.semilogx(table[column], table.index, marker, label=what)
+    ticks = [ratio for ratio in (0.8, 1, 1.2, 1.5, 2, 3, 5, 10) if ratio < table.max(axis=None)]
+    axis.set_xticks([], minor=True)
+    axis.set_xticks(ticks, [f"{ratio:g}" for ratio in ticks])
+    axis.set_xlabel("MAE on test molecules, relative to that of the model as it is")
+    axis.grid(axis="y", linewidth=0.3)
     axis.legend(frameon=False)
     return drawn
 
@@ -133,7 +150,11 @@ def main() -> None:
     for row in {"curve": curve, "ablations": ablations}[options.table](options):
         table = add(pd.DataFrame([row]), OUT / f"{options.table}.csv", keys[options.table])
     if options.table == "curve":
-        save(figure(table), OUT / "curve.png")
+        drawn = figure_of_curve(table)
+    else:
+        same = (table["molecules"] == row["molecules"]) & (table["epochs"] == row["epochs"])
+        drawn = figure_of_ablations(table[same])
+    save(drawn, OUT / f"{options.table}.png")
     print(table.to_string(index=False))
 
 
