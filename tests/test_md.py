@@ -186,6 +186,21 @@ def test_a_run_that_explodes_stops_keeps_its_frames_and_says_why(tmp_path, ethan
     assert change == pytest.approx(summary.max_bond_deviation_a, abs=1e-4)
 
 
+def test_a_frame_tells_the_worst_of_the_steps_since_the_one_before(ethanol):
+    every, tenth = (
+        [
+            frame.info["max_bond_deviation_a"]
+            for _, frame, _ in frames(
+                [ethanol], Springs(ethanol), replace(LOOSE, length_ps=0.1, frame_fs=fs)
+            )
+        ]
+        for fs in (0.5, 5.0)
+    )
+    worst = [max(every[:1]), *(max(every[n : n + 10]) for n in range(1, len(every) - 9, 10))]
+    assert tenth == worst
+    assert max(every[::10]) < max(worst)  # frames alone would have missed it
+
+
 def test_energies_that_are_no_numbers_stop_the_run(tmp_path, ethanol):
     (summary,) = simulate([ethanol], Broken(ethanol), replace(LOOSE, length_ps=1.0), tmp_path / "x")
     assert summary.ended == "energy or forces are not finite"
@@ -289,8 +304,8 @@ def test_systems_computed_together_are_the_systems_alone(calculator, four):
         start += len(atoms)
 
 
-class SystemSprings(Springs):
-    """Springs in each of several systems, with the energy of each; one may be made to burst."""
+class OtherSprings(Springs):
+    """Springs of several molecules, told apart by their size; one may be made to burst."""
 
     def __init__(self, systems: list[Atoms], burst: int | None = None) -> None:
         super().__init__(systems[0])
@@ -300,26 +315,16 @@ class SystemSprings(Springs):
 
     def calculate(self, atoms=None, properties=(), system_changes=all_changes):
         Calculator.calculate(self, atoms, properties, system_changes)
-        owner = self.atoms.arrays.get("system", np.zeros(len(self.atoms), int))
-        energies, forces = [], []
-        for number in np.unique(owner):
-            part = self.atoms[owner == number]
-            springs = self.parts[len(part)]
-            springs.calculate(part)
-            energies.append(springs.results["energy"])
-            forces.append(springs.results["forces"])
-        self.results = {
-            "energy": sum(energies),
-            "system_energies": np.array(energies),
-            "forces": np.concatenate(forces),
-        }
+        springs = self.parts[len(self.atoms)]
+        springs.calculate(self.atoms)
+        self.results = springs.results
 
 
 def test_many_systems_run_together_and_a_broken_one_ends_alone(tmp_path, four):
     settings = replace(LOOSE, length_ps=0.1, frame_fs=5.0, max_bond_deviation_a=0.5)
     names = ["water", "ethanol", "benzene", "acid"]
     path = tmp_path / "x.xyz"
-    summaries = simulate(four, SystemSprings(four, burst=2), settings, path, "springs", names)
+    summaries = simulate(four, OtherSprings(four, burst=2), settings, path, "springs", names)
     assert [s.molecule for s in summaries] == names
     assert [s.ended == "complete" for s in summaries] == [True, True, False, True]
     assert 0 < summaries[2].stable_ps < 0.1
@@ -333,15 +338,15 @@ def test_many_systems_run_together_and_a_broken_one_ends_alone(tmp_path, four):
 
 def test_replicas_differ_in_their_velocities_only(tmp_path, ethanol):
     settings = replace(LOOSE, length_ps=0.02, frame_fs=10.0)
-    springs = SystemSprings([ethanol])
-    names = ["ethanol"] * 3
-    summaries = simulate([ethanol] * 3, springs, settings, tmp_path / "x.xyz", "springs", names)
+    springs = OtherSprings([ethanol])
+    summaries = simulate([ethanol] * 3, springs, settings, tmp_path / "x.xyz", "springs")
+    assert [s.molecule for s in summaries] == ["molecule"] * 3
     assert [s.replica for s in summaries] == [0, 1, 2]
     starts = [f for f in read(tmp_path / "x.xyz", ":", format="extxyz") if not f.info["time_fs"]]
     for start in starts[1:]:
         np.testing.assert_allclose(start.positions, starts[0].positions)
         assert np.abs(start.get_momenta() - starts[0].get_momenta()).max() > 0.1
-    simulate([ethanol], springs, settings, tmp_path / "y.xyz", "springs", ["ethanol"])
+    simulate([ethanol], springs, settings, tmp_path / "y.xyz")
     alone = read(tmp_path / "y.xyz", 0)
     np.testing.assert_allclose(alone.get_momenta(), starts[0].get_momenta(), atol=1e-6)
 

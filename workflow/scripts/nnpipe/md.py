@@ -112,7 +112,8 @@ def frames(
     last one why it stopped, or "".
 
     Each has energy, forces and momenta, and in `info` time_fs, temperature_k, total_energy and
-    max_bond_deviation_a. A frame that breaks a run is given too; the others go on.
+    max_bond_deviation_a, of all steps since the frame before. A frame that breaks a run is given
+    too; the others go on.
     """
     systems = [system.copy() for system in systems]
     for number, system in enumerate(systems):
@@ -120,31 +121,33 @@ def frames(
     free = np.array([degrees_of_freedom(system, settings.ensemble) for system in systems])
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
     hottest = settings.temperature_k + EXPLOSION_K
-    parts = moving(systems, calculator, settings)
+    parts, worst = moving(systems, calculator, settings), np.zeros(len(systems))
     for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
         going, found = [], {}
         for part in parts:
             energies, kinetic, deviations = part.step()
+            worst[part.numbers] = np.maximum(worst[part.numbers], deviations)
             temperatures = 2 * kinetic / (units.kB * free[part.numbers])
             finite = np.isfinite(energies + kinetic)  # velocities have the forces in them
             sound = finite & (temperatures <= hottest)
             sound &= deviations <= settings.max_bond_deviation_a
             wanted = np.flatnonzero(~sound | (step % every == 0))
             for one, frame in zip(wanted, part.frames(wanted), strict=False):
-                reason = ""
+                number, reason = int(part.numbers[one]), ""
                 if not finite[one]:
                     reason = "energy or forces are not finite"
                 elif not temperatures[one] <= hottest:
                     reason = f"temperature of {temperatures[one]:.0f} K"
                 elif not sound[one]:
-                    reason = _broken_bond(systems[part.numbers[one]], frame)
+                    reason = _broken_bond(systems[number], frame)
                 frame.info = {
                     "time_fs": step * settings.timestep_fs,
                     "temperature_k": temperatures[one],
                     "total_energy": energies[one] + kinetic[one],
-                    "max_bond_deviation_a": deviations[one],
+                    "max_bond_deviation_a": worst[number],
                 }
-                found[int(part.numbers[one])] = frame, reason
+                worst[number] = 0.0
+                found[number] = frame, reason
             if sound.any():
                 going.append(part if sound.all() else part.without(~sound))
         parts = going
@@ -206,14 +209,16 @@ def simulate(
     settings: Settings,
     path: str | Path,
     model: str = "model",
-    names: Sequence[str] = ("molecule",),
+    names: Sequence[str] = (),
 ) -> list[Summary]:
     """Relax all systems, run them together and write the trajectory to `path`.
 
     One that breaks ends there and says why. `names` are the molecules, the same one for replicas
-    of it; a frame's `info` says its molecule and replica where there are several systems. Raises
-    InputError for a timestep or an element that cannot be, and for constraints.
+    of it, by default "molecule" for all; a frame's `info` says its molecule and replica where there
+    are several systems. Raises InputError for a timestep or an element that cannot be, and for
+    constraints.
     """
+    names = names or ["molecule"] * len(systems)
     started_from, relaxed = [], []
     gentle = calculator.eager() if isinstance(calculator, NeuralCalculator) else calculator
     done: dict[int, tuple[Atoms, bool]] = {}

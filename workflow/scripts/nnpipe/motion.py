@@ -41,7 +41,7 @@ def _links(system: Atoms) -> Links:
 
 
 class Motion:
-    """Systems, by their numbers, that move together as any calculator of ASE has it.
+    """Systems, by their numbers, that move together; here one, as any calculator of ASE has it.
 
     They start as they are, with their velocities, and are themselves not changed.
     """
@@ -112,10 +112,8 @@ class Motion:
     def _force(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         self.atoms.positions = pos.numpy()
         forces = np.array(self.atoms.get_forces(), float)
-        energies = [self.atoms.get_potential_energy()]
-        if len(self.systems) > 1:  # a calculator that tells only their sum serves one system
-            energies = self.calculator.results["system_energies"]
-        return torch.from_numpy(np.array(energies, float)), torch.from_numpy(forces)
+        energy = np.array([self.atoms.get_potential_energy()], float)
+        return torch.from_numpy(energy), torch.from_numpy(forces)
 
     def frames(self, places: np.ndarray) -> Iterator[Atoms]:
         """Those of the systems, as last looked at, with energy and forces."""
@@ -140,7 +138,7 @@ class Motion:
 
 
 class NeuralMotion(Motion):
-    """The same with a model: integrator, forces and what is looked at are one program."""
+    """Systems with a model: integrator, forces and what is looked at are one program."""
 
     calculator: NeuralCalculator
     moved = np.inf  # Å^2, of the atom that moved most since neighbours were listed
@@ -166,17 +164,17 @@ class NeuralMotion(Motion):
 
 
 def moving(systems: Sequence[Atoms], calculator: Calculator, settings: "Settings") -> list[Motion]:
-    """All systems on their way, in groups that are best computed together.
+    """All systems on their way, with a model in groups that are best computed together.
 
-    Raises InputError for systems in different cells, and what `calculator.check` does.
+    Raises InputError for systems in different cells with a model, and what its `check` does.
     """
+    if not isinstance(calculator, NeuralCalculator):
+        generator = torch.Generator().manual_seed(settings.seed + 1)
+        return [Motion({n: s}, calculator, settings, generator) for n, s in enumerate(systems)]
     first = systems[0]
     for system in systems:
         if (system.cell != first.cell).any() or (system.pbc != first.pbc).any():
             raise InputError("systems that run together have different cells; run them one by one")
-    if not isinstance(calculator, NeuralCalculator):
-        generator = torch.Generator().manual_seed(settings.seed + 1)
-        return [Motion(dict(enumerate(systems)), calculator, settings, generator)]
     calculator.check(combine(systems))
     generator = torch.Generator(calculator.device).manual_seed(settings.seed + 1)
     return [
