@@ -1,7 +1,7 @@
 """What AtomGNN's accuracy comes from, one command a table.
 
     python benchmarks/accuracy.py curve                 # 500 to 10,000 molecules, three seeds
-    python benchmarks/accuracy.py ablations --epochs 8  # one thing changed at a time, a seed each
+    python benchmarks/accuracy.py ablations --epochs 8  # one thing changed at a time, one seed
 
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
 and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
