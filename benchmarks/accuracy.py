@@ -41,7 +41,9 @@ CHANGES = {
     "no average of the weights": {"training": {"ema_decay": 0.0}},
     "half the batch": {"training": {"batch_atoms": 300, "batch_pairs": 10_000}},
     "half the learning rate": {"training": {"learning_rate": 1.5e-3}},
-    "squared errors of forces": {"training": {"force_huber": 100.0}},
+    "squared errors of forces": {  # of the same curvature
+        "training": {"force_huber": 10.0, "force_weight": 50.0, "late_force_weight": 5.0}
+    },
     "no late epochs": {"training": {"late_epochs": 0}},
     "no passes over minima": {"training": {"minima_passes": 0, "late_epochs": 0}},
     "energies of minima alone": {"labels": False},
