@@ -52,12 +52,13 @@ NAMED = {f"gnn_{n}" if n else "gnn": change for n, change in enumerate(CHANGES.v
 
 
 def errors(folder: str, model: str) -> dict[str, float]:
-    """Errors (meV) on the test molecules that the workflow in `folder` predicted."""
+    """Errors (meV) on the test molecules that the workflow in `folder` predicted, and the cost."""
     results = OUT / folder / "results"
     predictions = pd.read_csv(results / f"predictions/{model}.csv")
-    table = accuracy(model, read_info(results / "models" / model), predictions)
-    test = table.set_index("split").loc["test"]
-    return {"mae_mev": 1000 * test["mae"], "rmse_mev": 1000 * test["rmse"]}
+    info = read_info(results / "models" / model)
+    test = accuracy(model, info, predictions).set_index("split").loc["test"]
+    cost = {"parameters": info.parameters, "train_seconds": info.train_seconds}
+    return cost | {"mae_mev": 1000 * test["mae"], "rmse_mev": 1000 * test["rmse"]}
 
 
 def curve(options: argparse.Namespace) -> Iterator[dict]:
