@@ -155,7 +155,7 @@ class AtomGNN(nn.Module):
         self.layers = nn.ModuleList(
             [
                 Layer(features, sends, radial, mixed, INVARIANTS[bodies], *sent[n : n + 2])
-                for n, sends in enumerate([channels // 2, *[channels] * (layers - 1)])
+                for n, sends in enumerate([channels // 2, *[channels] * layers][:layers])
             ]
         )
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
