@@ -125,11 +125,11 @@ def figure_of_curve(table: pd.DataFrame) -> Figure:
 
 def figure_of_ablations(table: pd.DataFrame) -> Figure:
     """Both errors of every change as multiples of those of the model as it is."""
-    errors = {"mae_mev": "energy", "force_mae_mev_per_a": "forces"}
-    table = table.set_index("change")[list(errors)].sort_values("mae_mev", ascending=False)
+    columns = {"mae_mev": "energy", "force_mae_mev_per_a": "forces"}
+    table = table.set_index("change")[list(columns)].sort_values("mae_mev", ascending=False)
     drawn, ((axis,),) = panels(width=6.5, height=0.27 * len(table) + 0.8)
     table = table / table.loc["as it is"]
-    for (column, what), marker in zip(errors.items(), "os", strict=True):
+    for (column, what), marker in zip(columns.items(), "os", strict=True):
         axis.semilogx(table[column], table.index, marker, label=what)
     ticks = [ratio for ratio in (0.8, 1, 1.2, 1.5, 2, 3, 5, 10) if ratio < table.max(axis=None)]
     axis.set_xticks([], minor=True)

@@ -196,7 +196,7 @@ def test_a_frame_tells_the_worst_of_the_steps_since_the_one_before(ethanol):
         ]
         for fs in (0.5, 5.0)
     )
-    worst = [max(every[:1]), *(max(every[n : n + 10]) for n in range(1, len(every) - 9, 10))]
+    worst = [every[0], *(max(every[n : n + 10]) for n in range(1, len(every) - 9, 10))]
     assert tenth == worst
     assert max(every[::10]) < max(worst)  # frames alone would have missed it
 

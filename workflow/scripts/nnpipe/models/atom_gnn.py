@@ -151,11 +151,12 @@ class AtomGNN(nn.Module):
             raise InputError(f"gnn: bodies: {bodies!r} is none of 2, 3, 4")
         self.cutoff, self.radial = cutoff, radial
         self.element = nn.Embedding(100, features)
+        scalars, kinds = [channels // 2, *[channels] * (layers - 1)], INVARIANTS[bodies]
         sent = [0, *[vectors] * (layers - 1), 0]
         self.layers = nn.ModuleList(
             [
-                Layer(features, sends, radial, mixed, INVARIANTS[bodies], *sent[n : n + 2])
-                for n, sends in enumerate([channels // 2, *[channels] * layers][:layers])
+                Layer(features, scalars[n], radial, mixed, kinds, *sent[n : n + 2])
+                for n in range(layers)
             ]
         )
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
