@@ -68,7 +68,7 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     for what, data in (("energy", minima), ("energy + forces", labels)):
         batches, targets = shuffled(data, settings, 0)[:BATCHES], potential.residual(data)
         with FlopCounterMode(display=False) as counted:
-            step(*cut_for_step(data, targets, batches[0]))
+            step(*cut_for_step(data, targets, batches[0], batches[0]))
         operations = counted.get_total_flops() / len(batches[0])
         kinds[what] = data, targets, batches, operations
     for turn in range(1 + ROUNDS):
@@ -105,7 +105,7 @@ def run(
     spent = dict.fromkeys(("batch", "step", "optimiser"), 0.0)
     for rows in batches:
         began = time.perf_counter()
-        inputs = cut_for_step(data, labels, rows)
+        inputs = cut_for_step(data, labels, rows, rows)
         cut = time.perf_counter()
         _, *found = step(*inputs)
         stepped = time.perf_counter()

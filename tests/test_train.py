@@ -1,5 +1,6 @@
 """Training learns, says where it stands, and resumes to the same weights."""
 
+import copy
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from conftest import CUTOFF, SMALL, distorted, small_model
 from nnpipe import train as training
 from nnpipe.batch import Dataset, dataset, load_dataset, load_labels
 from nnpipe.checkpoint import copy_model, load_model, load_tensors, read_info
+from nnpipe.device import on_cores
 from nnpipe.errors import InputError
 from nnpipe.fit import fit, make_potential
 from nnpipe.fused import Fused
@@ -38,6 +40,7 @@ from nnpipe.train import (
     interleaved,
     learning_rate,
     predict,
+    stepper,
     train,
 )
 
@@ -187,7 +190,7 @@ def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
     fused = Fused(step)
     for number in (20, 7, 20, 13):
         rows = torch.arange(number)
-        args = cut_for_step(data, potential.residual(data), rows)
+        args = cut_for_step(data, potential.residual(data), rows, rows)
         for some, other in zip(fused(*args), step(*args), strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
         assert all(same(list(fused(*args)), list(fused(*args))) for _ in range(20))
@@ -198,6 +201,30 @@ def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
     assert len(fused.programs) == 1
 
 
+def test_threads_share_a_batch(two_threads):
+    """Their parts add up to its loss and gradients, batch after batch, and the weights after steps
+    are the same, to the bit, as if one thread had updated them.
+    """
+    data = labelled("CCO", 20)
+    potential = make_potential(build("mlp", {"cutoff": CUTOFF}), data, "energy")
+    labels, whole = potential.residual(data), gradients(potential, QUICK)
+    steps, each = stepper(potential, replace(QUICK, compiled=True))
+    assert each is not map
+    models = [potential.model, copy.deepcopy(potential.model)]
+    ways = zip(models, (each, on_cores(1)), strict=True)
+    optimizers = [SOAP(model.parameters(), 1e-3, each=way) for model, way in ways]
+    batches = [torch.arange(20)[-number:] for number in (20, 7, 3, *[2] * 10)]
+    for rows, found in zip(batches, steps((data, labels, b, 0.7) for b in batches), strict=True):
+        expected = whole(*cut_for_step(data, labels, rows, rows, 0.7))
+        for some, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
+        for model, optimizer in zip(models, optimizers, strict=True):
+            for parameter, gradient in zip(model.parameters(), found[1:], strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+    assert same(*(list(model.parameters()) for model in models))
+
+
 @pytest.mark.parametrize("architecture", MODELS)
 def test_a_padded_batch_has_the_same_gradients(architecture):
     """What fills it up, as on a GPU, where few shapes must serve, takes no part in the loss."""
@@ -205,7 +232,7 @@ def test_a_padded_batch_has_the_same_gradients(architecture):
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy").double()
     step = gradients(potential, QUICK)
     batch, label, weight, known, force_weight = cut_for_step(
-        data, potential.residual(data), torch.arange(20), 0.7
+        data, potential.residual(data), torch.arange(20), torch.arange(20), 0.7
     )
     padded, forces = data.labelled(torch.arange(20), padded=True)
     assert padded.size > batch.size

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.calculator import load_calculator
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.fit import make_potential
-from nnpipe.fused import Fused
 from nnpipe.models import build
 from nnpipe.molecules import Molecules, read_molecules
 from nnpipe.optim import SOAP
 from nnpipe.potential import Potential, energy_forces
 from nnpipe.splits import read_split
-from nnpipe.train import Settings, cut_for_step, gradients, predict, shuffled, train
+from nnpipe.train import Settings, predict, shuffled, stepper, train
 
 ROOT = Path(__file__).parents[2]
 FORCES_FIRST, SHARE = "forces-first", 0.75  # of the time, for U0 alone
@@ -78,19 +78,20 @@ class Ours:
         data, _ = self.data[forces]
         if forces not in self.steps:
             potential = self.potential(forces)
-            step = Fused(gradients(potential, self.settings))
+            steps, each = stepper(potential, self.settings)
             weights = list(potential.model.parameters())
-            self.steps[forces] = step, SOAP(weights, 1e-8), weights, potential.residual(data)
-        step, optimizer, weights, labels = self.steps[forces]
-        batches = shuffled(data, self.settings, 0)
-        started, done, number = time.perf_counter(), 0, 0
-        while time.perf_counter() - started < seconds:
-            rows = batches[number % len(batches)]
-            _, *found = step(*cut_for_step(data, labels, rows))
-            for weight, gradient in zip(weights, found, strict=True):
+            self.steps[forces] = steps, SOAP(weights, 1e-8, each=each), weights, potential
+        steps, optimizer, weights, potential = self.steps[forces]
+        batches, labels = shuffled(data, self.settings, 0), potential.residual(data)
+        found = steps((data, labels, rows, 1.0) for rows in cycle(batches))
+        started, done = time.perf_counter(), 0
+        for rows, (_, *gradients) in zip(cycle(batches), found, strict=True):
+            for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient
             optimizer.step()
-            done, number = done + len(rows), number + 1
+            done += len(rows)
+            if time.perf_counter() - started > seconds:
+                break
         return done / (time.perf_counter() - started)
 
     def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:

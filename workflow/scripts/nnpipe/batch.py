@@ -33,7 +33,7 @@ class Batch:
     size: int  # B
     neighbours: Tensor  # (N, K) int64, atoms of the batch; where there is none, the atom itself
     mask: Tensor  # (N, K) bool, True where there is a neighbour
-    reverse: Tensor  # (N, K) int64, which of the N * K places has the pair seen from the neighbour
+    reverse: Tensor  # (K, N) int64, which of the N * K places has the pair seen from there, or -1
     offset: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
@@ -98,7 +98,7 @@ def assemble(
     keys = [(centre, index, *shifts), (index, centre, *(-shifts))]
     here, there = map(np.lexsort, keys)  # a pair, and the same seen from its other end
     places = np.flatnonzero(mask)
-    reverse = np.zeros_like(neighbours)
+    reverse = np.full_like(neighbours, -1)
     reverse.flat[places[here]] = places[there]
     molecule = np.zeros(atoms, int) if molecule is None else molecule
     return Batch(
@@ -108,7 +108,7 @@ def assemble(
         int(molecule[-1]) + 1,
         torch.as_tensor(neighbours),
         torch.as_tensor(mask),
-        torch.as_tensor(reverse),
+        torch.as_tensor(reverse).t().contiguous(),
         torch.as_tensor(offsets),
     )
 
@@ -136,7 +136,7 @@ def assemble_open(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch
     near, mask = order[:, :, :width][real], slots[:width] < counts[:, None]
     neighbours = torch.where(mask, near + atoms[:, None], here[:, None])
     back = rank[molecule[:, None], near, (here - atoms)[:, None]]
-    reverse = torch.where(mask, neighbours * width + back, 0)
+    reverse = torch.where(mask, neighbours * width + back, -1).t().contiguous()
     return Batch(z, pos, molecule, len(sizes), neighbours, mask, reverse)
 
 
@@ -219,7 +219,7 @@ class Dataset:
         there = self.neighbour[pairs] + start[:, None]
         here = torch.arange(len(atoms), device=atoms.device)[:, None]
         neighbours = torch.where(mask, there, here)
-        reverse = torch.where(mask, there * width + self.back[pairs], 0)
+        reverse = torch.where(mask, there * width + self.back[pairs], -1).t().contiguous()
         z, pos = self.z[atoms].long(), self.pos[atoms].float()
         batch = Batch(z, pos, molecule, size, neighbours, mask, reverse)
         return batch, None if self.forces is None else self.forces[atoms].float()

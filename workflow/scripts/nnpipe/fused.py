@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from .batch import Batch
 from .replay import Replayed
 
 log = logging.getLogger(__name__)
+COMPILING = threading.Lock()  # two threads cannot
 TENSORS = [field.name for field in fields(Batch) if field.name != "size"]
 
 
@@ -41,8 +43,9 @@ class Fused:
         key = (len(parts), *(min(n, 2) for tensor in tensors for n in tensor.shape))
         try:
             with torch.no_grad():
-                if key not in self.programs:
-                    self.programs[key] = Replayed(self._compile(list(parts), tensors))
+                with COMPILING:
+                    if key not in self.programs:
+                        self.programs[key] = Replayed(self._compile(list(parts), tensors))
                 return self.programs[key](*tensors)
         except RuntimeError as error:  # InductorError is one
             log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))

@@ -32,8 +32,9 @@ class _Linear(Function):
 
 def around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) -> Tensor:
     """(N, K, ...) what the neighbours (N, K) of each atom have of `values` (N, ...), 0 where `mask`
-    (N, K) is False. `reverse` (N, K) says which of the N * K places has the same pair of atoms seen
-    from the neighbour.
+    (N, K) is False. `reverse` (K, N) says which of the N * K places has the same pair of atoms seen
+    from the neighbour, -1 that there is none; neighbours come first so that a program which sums
+    over them goes along the last dimension of what it sums.
     """
     return _linear(_around, _from_around, values, neighbours, reverse, mask)
 
@@ -62,7 +63,7 @@ def _around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) -
 
 def _from_around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) -> Tensor:
     values = values.flatten(0, 1)
-    return torch.where(_like(mask, values), values[reverse], 0).sum(1)
+    return torch.where(_like(reverse >= 0, values), values[reverse.clamp(min=0)], 0).sum(0)
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:

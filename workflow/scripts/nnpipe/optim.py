@@ -4,7 +4,7 @@ On QM9 it reaches in 5 epochs the error that Adam needs 20 for, at nine tenths o
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ class SOAP(torch.optim.Optimizer):
     lr: learning rate; betas: decay of both moments; shampoo_beta: decay of the preconditioner;
     every: steps between two refreshes of the eigenbasis. Parameters of one shape are updated
     together: small matrices cost little but calls. Their state, stacked, is that of the first.
+    The shapes are updated by calls of `each`, on the CPU.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class SOAP(torch.optim.Optimizer):
         shampoo_beta: float = 0.95,
         every: int = 10,
         eps: float = 1e-8,
+        each: Callable[..., Iterable[Any]] = map,
     ) -> None:
         defaults = dict(lr=lr, weight_decay=weight_decay, betas=betas, shampoo_beta=shampoo_beta)
         super().__init__(parameters, defaults | dict(every=every, eps=eps))
+        self.each = each
         groups = range(len(self.param_groups))
         self.updates = [Replayed(partial(self._update, number)) for number in groups]
 
@@ -55,9 +58,7 @@ class SOAP(torch.optim.Optimizer):
             rates = (group["lr"], *(1 - beta**step for beta in group["betas"]))
             update(send(torch.tensor(rates), gradients[0].device), *gradients)
             if step % group["every"] == 0:
-                for state in states:
-                    for side in _sides(state):
-                        _refresh(state, side)
+                list(self.each(_refresh, states))
 
     def _begin(self, group: dict) -> None:
         for alike in _alike(group):
@@ -77,32 +78,38 @@ class SOAP(torch.optim.Optimizer):
         """All that a step does but for the refresh; rates (3,): the learning rate, and what the
         moments have seen of their weight.
         """
-        group, (rate, seen1, seen2) = self.param_groups[number], rates.unbind()
-        beta1, beta2 = group["betas"]
+        group = self.param_groups[number]
         given = dict(zip(group["params"], gradients, strict=True))
-        for alike in _alike(group):
-            state, gradient = self.state[alike[0]], torch.stack([given[one] for one in alike])
-            sides = _sides(state)
-            turned = _rotate(gradient, state, sides)
-            state["mean"].lerp_(turned, 1 - beta1)  # both moments are kept in the eigenbasis
-            state["square"].lerp_(turned.square(), 1 - beta2)
-            root = (state["square"] / seen2).sqrt_().add_(group["eps"])
-            change = _rotate(root.reciprocal_().mul_(state["mean"]), state, sides, back=True)
-            change.mul_(rate / seen1)
-            if group["weight_decay"]:
-                torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
-            torch._foreach_sub_(alike, change.unbind(0))
-            for side in sides:
-                state[side].lerp_(_outer(gradient, side), 1 - group["shampoo_beta"])
+        list(self.each(partial(self._move, group, rates, given), _alike(group)))
         return ()
+
+    @torch.no_grad()
+    def _move(
+        self, group: dict, rates: Tensor, given: dict[Tensor, Tensor], alike: list[Tensor]
+    ) -> None:
+        """The step of the parameters of one shape, with the gradients that are given."""
+        (rate, seen1, seen2), (beta1, beta2) = rates.unbind(), group["betas"]
+        state, gradient = self.state[alike[0]], torch.stack([given[one] for one in alike])
+        sides = _sides(state)
+        turned = _rotate(gradient, state, sides)
+        state["mean"].lerp_(turned, 1 - beta1)  # both moments are kept in the eigenbasis
+        state["square"].lerp_(turned.square(), 1 - beta2)
+        root = (state["square"] / seen2).sqrt_().add_(group["eps"])
+        change = _rotate(root.reciprocal_().mul_(state["mean"]), state, sides, back=True)
+        change.mul_(rate / seen1)
+        if group["weight_decay"]:
+            torch._foreach_mul_(alike, 1 - rate * group["weight_decay"])
+        torch._foreach_sub_(alike, change.unbind(0))
+        for side in sides:
+            state[side].lerp_(_outer(gradient, side), 1 - group["shampoo_beta"])
 
 
 def _alike(group: dict) -> list[list[Tensor]]:
-    """The parameters of a group, those of one shape together."""
+    """The parameters of a group, those of one shape together, the most numbers first."""
     alike = defaultdict(list)
     for parameter in group["params"]:
         alike[parameter.shape].append(parameter)
-    return list(alike.values())
+    return sorted(alike.values(), key=lambda some: -len(some) * some[0].numel())
 
 
 def _sides(state: dict[str, Tensor]) -> list[str]:
@@ -127,12 +134,15 @@ def _rotate(
     return matrix
 
 
-def _refresh(state: dict[str, Tensor], side: str) -> None:
+@torch.no_grad()
+def _refresh(state: dict[str, Tensor]) -> None:
     """One step of power iteration towards the eigenvectors, the largest eigenvalue first."""
-    basis, outer = state[f"{side}_basis"], state[side]
-    order = (basis * (outer @ basis)).sum(1).argsort(dim=1, descending=True)
-    across = order[:, :, None] if side == "left" else order[:, None]
-    state["square"].copy_(state["square"].take_along_dim(across, 1 if side == "left" else 2))
-    mean = _rotate(state["mean"], state, [side], back=True)
-    basis.copy_(torch.linalg.qr(outer @ basis.take_along_dim(order[:, None], 2))[0])
-    state["mean"].copy_(_rotate(mean, state, [side]))
+    for side in _sides(state):
+        basis, outer = state[f"{side}_basis"], state[side]
+        powered = outer @ basis
+        order = (basis * powered).sum(1).argsort(dim=1, descending=True)
+        across = order[:, :, None] if side == "left" else order[:, None]
+        state["square"].copy_(state["square"].take_along_dim(across, 1 if side == "left" else 2))
+        mean = _rotate(state["mean"], state, [side], back=True)
+        basis.copy_(torch.linalg.qr(powered.take_along_dim(order[:, None], 2))[0])
+        state["mean"].copy_(_rotate(mean, state, [side]))

@@ -4,10 +4,11 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,9 @@ from torch.nn.functional import smooth_l1_loss
 from tqdm import tqdm
 
 from . import units
-from .batch import Batch, Dataset, cut
+from .batch import Batch, Dataset, cut, up
 from .checkpoint import load_tensors, save_tensors
-from .device import send
+from .device import on_cores, send
 from .errors import InputError
 from .fused import Fused
 from .optim import SOAP
@@ -26,6 +27,7 @@ from .processes import ALONE, Team
 
 log = logging.getLogger(__name__)
 STOP_STEPS = 5  # between two looks at whether to stop
+PART_ATOMS = 300  # that a thread takes at a time, at most, of a batch
 BUCKET = 64  # molecules that are sorted by their number of neighbours before they are cut
 EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
@@ -163,14 +165,13 @@ def train(
     if minima:
         sources.append((minima, potential.residual(minima)))
     parameters = list(model.parameters())
-    optimizer = SOAP(parameters, settings.learning_rate, settings.weight_decay)
+    steps, each = stepper(potential, settings, team)
+    optimizer = SOAP(parameters, settings.learning_rate, settings.weight_decay, each=each)
     progress = _resume(checkpoint, identity, model, average, optimizer)
     before, started = progress.seconds, time.monotonic()
-    step = gradients(potential, settings)
     if settings.compiled:
-        step = Fused(step)
         for source in sources:  # with the same example after a restart
-            step(*cut_for_step(*source, shuffled(source[0], settings, 0)[0], team=team))
+            list(steps([(*source, shuffled(source[0], settings, 0)[0][:2], 1.0)]))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     status = f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -189,27 +190,27 @@ def train(
             meta = {"identity": identity, "progress": asdict(progress)}
             save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
 
-    each = [
+    sizes = [
         len(data) + (at_epoch(settings, epoch).minima_passes * len(minima) if minima else 0)
         for epoch in range(settings.epochs)
     ]
-    total, done = sum(each), 0
+    total, done = sum(sizes), 0
     saved = compiled = time.monotonic()
     hidden = True if team.rank else None
     with tqdm(total=total, unit=" molecules", disable=hidden, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
             now = at_epoch(settings, progress.epoch)
             batches = interleaved(data, minima, now, progress.epoch)
-            seen = sum(each[: progress.epoch]) + sum(len(b) for _, b in batches[: progress.batch])
+            seen = sum(sizes[: progress.epoch]) + sum(len(b) for _, b in batches[: progress.batch])
             bar.update(seen - bar.n)
-            for kind, rows in batches[progress.batch :]:
+            left = batches[progress.batch :]
+            found = steps((*sources[kind], rows, now.force_weight) for kind, rows in left)
+            for (_, rows), (loss, *gradient) in zip(left, found, strict=True):
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(settings, progress.step, passed)
-                given = cut_for_step(*sources[kind], rows, now.force_weight, team)
-                loss, *found = team.sum(step(*given))
-                for parameter, gradient in zip(parameters, found, strict=True):
-                    parameter.grad = gradient
+                for parameter, given in zip(parameters, gradient, strict=True):
+                    parameter.grad = given
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
                 optimizer.step()
                 decay = min(settings.ema_decay, (1 + progress.step) / (10 + progress.step))
@@ -232,8 +233,8 @@ def train(
                         )
                     saved = time.monotonic()
                     rate = done / (saved - compiled)  # of this run, compilation left out
-                    left = (total - seen) / rate / 60
-                    log.info("%s, %.0f molecules/s, %.1f min left", status, rate, left)
+                    minutes = (total - seen) / rate / 60
+                    log.info("%s, %.0f molecules/s, %.1f min left", status, rate, minutes)
             note()
             deviation = predict(averaged, validation) - validation.target
             progress.history.append(
@@ -241,7 +242,7 @@ def train(
                     "epoch": progress.epoch + 1,
                     "step": progress.step,
                     "learning_rate": optimizer.param_groups[0]["lr"],
-                    "train_loss": progress.loss / each[progress.epoch],
+                    "train_loss": progress.loss / sizes[progress.epoch],
                     "validation_mae": deviation.abs().mean().item(),
                     "validation_rmse": deviation.square().mean().sqrt().item(),
                     "seconds": progress.seconds,
@@ -261,6 +262,47 @@ def train(
     save()
     model.load_state_dict(average.state_dict())
     return progress
+
+
+def stepper(
+    potential: Potential, settings: Settings, team: Team = ALONE
+) -> tuple[Callable[[Iterable[tuple[Any, ...]]], Iterator[list[Tensor]]], Callable[..., Any]]:
+    """A function of batches, each a data set, its labels (M,), rows of it (B,) and the weight of
+    forces: their losses and gradients, those of the whole `team`. And the `map` that it works with.
+
+    Compiled, on the CPU, each thread takes parts of a batch by itself, and makes those of the next
+    one when there are no more: none waits for another in the middle, and what a part needs is more
+    often in the cache of a core.
+    """
+    step = gradients(potential, settings)
+    threads, each = 0, cast(Callable[..., Iterable[Any]], map)
+    if settings.compiled:
+        step = Fused(step)
+        if potential.references.device.type == "cpu":
+            threads = torch.get_num_threads()
+            each = on_cores(threads)
+
+    def cut_apart(batch: tuple[Dataset, Tensor, Tensor, float]) -> Iterable[Any]:
+        data, labels, rows, force_weight = batch
+        mine, number = team.share(rows), 1
+        if threads:
+            wanted = up(math.ceil(int(data.sizes[mine].sum()) / PART_ATOMS), threads)
+            number = max(1, min(wanted, len(mine) // 2))  # of two molecules at least
+        parts = reversed(mine.tensor_split(number))  # the most work first
+        return each(lambda part: cut_for_step(data, labels, part, rows, force_weight), parts)
+
+    def over(batches: Iterable[tuple[Dataset, Tensor, Tensor, float]]) -> Iterator[list[Tensor]]:
+        queue = iter(batches)
+        made = [cut_apart(batch) for batch in islice(queue, 1)]
+        while made:
+            results = each(step, *zip(*made[0], strict=True))
+            made = [cut_apart(batch) for batch in islice(queue, 1)]
+            total, *others = map(list, results)
+            for other in others:
+                torch._foreach_add_(total, other)
+            yield team.sum(total)
+
+    return over, each
 
 
 def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[Tensor, ...]]:
@@ -299,20 +341,20 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
 
 
 def cut_for_step(
-    data: Dataset, labels: Tensor, rows: Tensor, force_weight: float = 1.0, team: Team = ALONE
+    data: Dataset, labels: Tensor, part: Tensor, rows: Tensor, force_weight: float = 1.0
 ) -> tuple[Any, ...]:
-    """What `gradients` needs of the molecules `rows`, or of the share of this process, on the
-    device of `data`: a mean over molecules plus `force_weight` times one over atoms.
+    """What `gradients` needs of a part, maybe none, of the molecules `rows`, on the device of
+    `data`: its share of their mean over molecules plus `force_weight` times one over atoms.
     """
-    mine, device = team.share(rows), data.pos.device
-    batch, forces = data.labelled(mine if len(mine) else rows[:1], padded=device.type == "cuda")
+    device = data.pos.device
+    batch, forces = data.labelled(part if len(part) else rows[:1], padded=device.type == "cuda")
     each = torch.zeros(2, batch.size)
-    each[0, : len(mine)], each[1, : len(mine)] = labels[mine], 1 / len(rows)
+    each[0, : len(part)], each[1, : len(part)] = labels[part], 1 / len(rows)
     label, weight = send(each, device)
     if forces is None:
         return batch, label, weight
     each = torch.zeros(len(forces))
-    each[: data.sizes[mine].sum()] = force_weight / data.sizes[rows].sum()
+    each[: data.sizes[part].sum()] = force_weight / data.sizes[rows].sum()
     return batch, label, weight, forces, send(each, device)
 
 

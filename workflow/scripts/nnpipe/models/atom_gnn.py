@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from ..batch import Batch
 from ..errors import InputError
 from ..gather import of_element
-from ..products import over_neighbours
+from ..products import joined, over_neighbours
 from .radial import bessel, envelope
 
-DEGREES = (slice(0, 1), slice(1, 4), slice(4, 9))  # rows of l = 0, 1, 2 among the nine
+NUMBERS = (1, 3, 5)  # of harmonics of l = 0, 1, 2
 INVARIANTS = {2: 1, 3: 3, 4: 4}  # how many kinds of them there are of up to so many bodies
 
 
@@ -55,18 +55,19 @@ def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor, kinds: int) -> Te
 
 
 def coupled(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Parts of degree 0, 1, 2, (N, 2l+1, F) each, of vectors times harmonics (N, 3, 4, F), l <= 1.
+    """Parts of degree 0, 1, 2, (N, 2l+1, R, F) each, of vectors times harmonics (N, 4, R, 3, F),
+    l <= 1.
 
     The scalar is the dot product with l = 1, the vector the product with l = 0, the tensor the
     symmetric product with l = 1. What changes sign in a mirror is left out.
     """
-    x, y, z = sums[:, :, 1:].unbind(1)  # (N, 3, F) each
-    trace, root = x[:, 0] + y[:, 1] + z[:, 2], math.sqrt(3) / 2
+    x, y, z = (axis.unbind(1) for axis in sums.unbind(3))
+    trace, root = x[1] + y[2] + z[3], math.sqrt(3) / 2
     tensor = [
-        root * (x[:, 1] + y[:, 0]), root * (y[:, 2] + z[:, 1]), 1.5 * z[:, 2] - 0.5 * trace,
-        root * (x[:, 2] + z[:, 0]), root * (x[:, 0] - y[:, 1]),
+        root * (x[2] + y[1]), root * (y[3] + z[2]), 1.5 * z[3] - 0.5 * trace,
+        root * (x[3] + z[1]), root * (x[1] - y[2]),
     ]  # fmt: skip
-    return trace[:, None], sums[:, :, 0], torch.stack(tensor, 1)
+    return trace[:, None], torch.stack([x[0], y[0], z[0]], 1), torch.stack(tensor, 1)
 
 
 class Layer(nn.Module):
@@ -87,7 +88,7 @@ class Layer(nn.Module):
         self.project = nn.Linear(features, channels)
         inputs = radial * (channels + taken)
         self.mix = nn.ParameterList(
-            [torch.randn(inputs, mixed) / math.sqrt(inputs) for _ in DEGREES]
+            [torch.randn(inputs, mixed) / math.sqrt(inputs) for _ in NUMBERS]
         )
         self.update = nn.Sequential(
             nn.Linear(features + kinds * mixed, features), nn.SiLU(), nn.Linear(features, features)
@@ -104,18 +105,19 @@ class Layer(nn.Module):
         atoms = h.shape[0]
         around = batch.around(self.project(h))
         density = over_neighbours(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
-        parts = [density[:, rows] for rows in DEGREES]
+        parts = density.split(NUMBERS, 1)
         if arrows is not None:
             radial = geometry.shape[1] // 9
-            around = batch.around(arrows)
-            sums = over_neighbours(geometry[:, : 4 * radial], around).view(atoms, 4, radial, 3, -1)
-            sums = sums.permute(0, 3, 1, 2, 4).flatten(3)
-            parts = [torch.cat(both, 2) for both in zip(parts, coupled(sums), strict=True)]
+            sums = over_neighbours(geometry[:, : 4 * radial], batch.around(arrows))
+            more = coupled(sums.view(atoms, 4, radial, 3, -1))
+            parts = [
+                joined(part, other.flatten(2)) for part, other in zip(parts, more, strict=True)
+            ]
         mixed = [
             (part.flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
             for part, weight in zip(parts, self.mix, strict=True)
         ]  # as products of matrices: compiled, one with the atoms as a batch is far slower
-        found = invariants(mixed[0][:, 0], mixed[1], mixed[2], self.kinds)
+        found = invariants(mixed[0].squeeze(1), mixed[1], mixed[2], self.kinds)
         h = h + self.update(torch.cat([h, found], 1))
         if self.vectors is None or self.gate is None:
             return h, None
