@@ -51,8 +51,8 @@ def use_threads(threads: int, promised: int | None = None) -> int:
 def on_cores(number: int) -> Callable[..., Iterator[Any]]:
     """A `map` whose calls run side by side on `number` threads, each of which computes by itself.
 
-    For functions that hardly hold Python's lock. Threads that share every operation wait for the
-    slowest after each of them, which on busy cores is most of the time that a second one saves.
+    For functions that hardly hold Python's lock: threads that share every operation instead wait
+    for each other after every one.
     """
 
     def begin() -> None:

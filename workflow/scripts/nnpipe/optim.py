@@ -23,7 +23,7 @@ class SOAP(torch.optim.Optimizer):
     lr: learning rate; betas: decay of both moments; shampoo_beta: decay of the preconditioner;
     every: steps between two refreshes of the eigenbasis. Parameters of one shape are updated
     together: small matrices cost little but calls. Their state, stacked, is that of the first.
-    The shapes are updated by calls of `each`, on the CPU.
+    `each` is the `map` by which the shapes are updated.
     """
 
     def __init__(

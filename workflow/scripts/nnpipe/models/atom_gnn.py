@@ -55,8 +55,8 @@ def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor, kinds: int) -> Te
 
 
 def coupled(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Parts of degree 0, 1, 2, (N, 2l+1, R, F) each, of vectors times harmonics (N, 4, R, 3, F),
-    l <= 1.
+    """Parts of degree 0, 1, 2, (N, 2l+1, R, F) each, of harmonics, l <= 1, times radial functions
+    times vectors (N, 4, R, 3, F).
 
     The scalar is the dot product with l = 1, the vector the product with l = 0, the tensor the
     symmetric product with l = 1. What changes sign in a mirror is left out.
