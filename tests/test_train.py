@@ -223,6 +223,7 @@ def test_threads_share_a_batch(two_threads):
                 parameter.grad = gradient.clone()
             optimizer.step()
     assert same(*(list(model.parameters()) for model in models))
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize("architecture", MODELS)

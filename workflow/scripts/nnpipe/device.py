@@ -59,6 +59,7 @@ def on_cores(number: int) -> Callable[..., Iterator[Any]]:
         torch.set_num_threads(1)  # of this thread
         torch.set_flush_denormal(True)
 
+    torch.get_num_threads()  # settles the caller's, which theirs would become
     return ThreadPoolExecutor(number, initializer=begin).map
 
 
