@@ -80,9 +80,10 @@ class Ours:
             potential = self.potential(forces)
             steps, each = stepper(potential, self.settings)
             weights = list(potential.model.parameters())
-            self.steps[forces] = steps, SOAP(weights, 1e-8, each=each), weights, potential
-        steps, optimizer, weights, potential = self.steps[forces]
-        batches, labels = shuffled(data, self.settings, 0), potential.residual(data)
+            optimizer = SOAP(weights, 1e-8, each=each)
+            self.steps[forces] = steps, optimizer, weights, potential.residual(data)
+        steps, optimizer, weights, labels = self.steps[forces]
+        batches = shuffled(data, self.settings, 0)
         found = steps((data, labels, rows, 1.0) for rows in cycle(batches))
         started, done = time.perf_counter(), 0
         for rows, (_, *gradients) in zip(cycle(batches), found, strict=True):

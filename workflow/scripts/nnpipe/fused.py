@@ -41,16 +41,25 @@ class Fused:
         parts = {name: part for name in TENSORS if (part := getattr(batch, name)) is not None}
         tensors = [*parts.values(), batch.pos.new_empty(batch.size), *more]
         key = (len(parts), *(min(n, 2) for tensor in tensors for n in tensor.shape))
+        with COMPILING:  # of threads that want the same program one makes it, or finds it cannot
+            if self.works and key not in self.programs:
+                try:
+                    with torch.no_grad():
+                        self.programs[key] = Replayed(self._compile(list(parts), tensors))
+                except RuntimeError as error:  # InductorError is one
+                    self._give_up(error)
+        if not self.works:
+            return self.function(batch, *more)
         try:
             with torch.no_grad():
-                with COMPILING:
-                    if key not in self.programs:
-                        self.programs[key] = Replayed(self._compile(list(parts), tensors))
                 return self.programs[key](*tensors)
-        except RuntimeError as error:  # InductorError is one
-            log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
-            self.works = False
+        except RuntimeError as error:
+            self._give_up(error)
             return self.function(batch, *more)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
+        self.works = False
 
     def _compile(
         self, names: list[str], tensors: list[Tensor]

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -171,7 +170,7 @@ def train(
     before, started = progress.seconds, time.monotonic()
     if settings.compiled:
         for source in sources:  # with the same example after a restart
-            list(steps([(*source, shuffled(source[0], settings, 0)[0][:2], 1.0)]))
+            list(steps([(*source, shuffled(source[0], settings, 0)[0], 1.0)]))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     status = f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -292,11 +291,11 @@ def stepper(
         return each(lambda part: cut_for_step(data, labels, part, rows, force_weight), parts)
 
     def over(batches: Iterable[tuple[Dataset, Tensor, Tensor, float]]) -> Iterator[list[Tensor]]:
-        queue = iter(batches)
-        made = [cut_apart(batch) for batch in islice(queue, 1)]
-        while made:
-            results = each(step, *zip(*made[0], strict=True))
-            made = [cut_apart(batch) for batch in islice(queue, 1)]
+        made = map(cut_apart, batches)
+        parts = next(made, None)
+        while parts is not None:
+            results = each(step, *zip(*parts, strict=True))
+            parts = next(made, None)
             total, *others = map(list, results)
             for other in others:
                 torch._foreach_add_(total, other)
