@@ -251,7 +251,7 @@ def figure(table: pd.DataFrame) -> Figure:
         axis.plot(rows["seconds"] / 60, errors, line, label=f"{model}, {setting}")
     logarithmic(axis)
     axis.set_xlabel("training, compilation included (min)")
-    axis.set_ylabel("MAE on test molecules (meV)")
+    axis.set_ylabel("MAE of energies, test minima (meV)")
     drawn.legend(frameon=False, fontsize="small", loc="outside right")
     return drawn
 
