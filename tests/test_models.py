@@ -1,5 +1,8 @@
 """The physics that every model of the registry has to obey."""
 
+from dataclasses import fields
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +10,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from scipy.spatial.transform import Rotation
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from conftest import CUTOFF, ELEMENTS, potential_of
-from nnpipe.batch import assemble, cut, load_dataset
+from nnpipe.batch import Batch, assemble, cut, load_dataset
 from nnpipe.calculator import NeuralCalculator
 from nnpipe.errors import InputError
 from nnpipe.models import build
@@ -17,6 +22,7 @@ from nnpipe.models.atom_gnn import INVARIANTS, invariants, spherical_harmonics
 from nnpipe.neighbours import neighbours
 from nnpipe.potential import Potential, energy_forces
 from nnpipe.repulsion import Repulsion
+from nnpipe.train import Settings, gradients
 
 
 def with_calculator(atoms: Atoms, calculator: NeuralCalculator) -> Atoms:
@@ -136,6 +142,35 @@ def test_what_a_weight_does_to_a_force(architecture):
         pulls.append(pull().detach())
     assert abs(slope) > 1e-2
     torch.testing.assert_close((pulls[0] - pulls[1]) / 2e-5, slope, rtol=1e-4, atol=1e-5)
+
+
+@cache
+def elsewhere() -> torch.device:
+    """A device that refuses to mix with the CPU, as a GPU does. It computes nothing but shapes."""
+    _setup_privateuseone_for_python_backend("elsewhere")
+    return torch.device("elsewhere")
+
+
+def test_a_step_of_training_needs_nothing_of_the_cpu(architecture, aspirin):
+    potential, device = potential_of(architecture), elsewhere()
+    batch = assemble(aspirin.numbers, aspirin.positions, *neighbours(aspirin.positions, CUTOFF))
+    with FakeTensorMode() as shapes:
+
+        def moved(one: object) -> object:
+            return shapes.from_tensor(one).to(device) if isinstance(one, torch.Tensor) else one
+
+        for module in potential.modules():
+            for kind in (module._parameters, module._buffers):
+                kind |= {name: moved(one) for name, one in kind.items()}
+        batch = Batch(**{part.name: moved(getattr(batch, part.name)) for part in fields(batch)})
+        step = gradients(potential.requires_grad_(), Settings())
+        label, weight = batch.pos.new_zeros(2, batch.size)
+        try:
+            loss, *found = step(batch, label, weight, batch.pos, batch.pos[:, 0])
+        except DynamicOutputShapeException:
+            pytest.skip("what it computes depends on values")
+        assert {one.device.type for one in (loss, *found)} == {device.type}
+    assert [one.shape for one in found] == [one.shape for one in potential.model.parameters()]
 
 
 @pytest.fixture
