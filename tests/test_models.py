@@ -154,7 +154,7 @@ def elsewhere() -> torch.device:
 def test_a_step_of_training_needs_nothing_of_the_cpu(architecture, aspirin):
     potential, device = potential_of(architecture), elsewhere()
     batch = assemble(aspirin.numbers, aspirin.positions, *neighbours(aspirin.positions, CUTOFF))
-    with FakeTensorMode() as shapes:
+    with torch.autograd.set_multithreading_enabled(False), FakeTensorMode() as shapes:
 
         def moved(one: object) -> object:
             return shapes.from_tensor(one).to(device) if isinstance(one, torch.Tensor) else one
