@@ -72,6 +72,21 @@ def test_a_molecule_alone_is_the_molecule_in_a_batch(architecture, tables, molec
         torch.testing.assert_close(force, forces[batch.molecule == place], atol=1e-8, rtol=0)
 
 
+def test_a_molecule_that_breaks_leaves_the_others_of_its_batch_alone(architecture, tables):
+    potential = potential_of(architecture)
+    data = load_dataset(*tables, np.arange(20), "energy", CUTOFF)
+    batch = data.batch(torch.arange(20)).to(torch.device("cpu"), torch.float64)
+    whole = energy_forces(potential, batch)
+    broken = batch.molecule == 7
+    energies, forces = energy_forces(
+        potential, batch.at(batch.pos.masked_fill(broken[:, None], torch.nan))
+    )
+    assert energies.isnan().nonzero().flatten().tolist() == [7]
+    others = torch.arange(20) != 7
+    torch.testing.assert_close(energies[others], whole[0][others], atol=1e-8, rtol=0)
+    torch.testing.assert_close(forces[~broken], whole[1][~broken], atol=1e-8, rtol=0)
+
+
 def test_energy_has_no_step_and_forces_none_where_neighbours_come_and_go(
     relaxed_aspirin, calculator
 ):

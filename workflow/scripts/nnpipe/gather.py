@@ -40,7 +40,9 @@ def around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) ->
 
 
 def over_atoms(values: Tensor, molecule: Tensor, size: int) -> Tensor:
-    """(size,) sums of `values` (N,) over the atoms of each molecule; `molecule` (N,) ascends."""
+    """(size,) sums of `values` (N,) over the atoms of each molecule, NaN where one is not finite;
+    `molecule` (N,) ascends.
+    """
     numbers = torch.arange(size, device=molecule.device)
     return _linear(_over, _to, values, molecule, torch.searchsorted(molecule, numbers, right=True))
 
@@ -72,8 +74,14 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
 
 
 def _over(values: Tensor, molecule: Tensor, ends: Tensor) -> Tensor:
-    total = values.double().cumsum(0)[ends - 1]
-    return torch.diff(total, prepend=total.new_zeros(1)).to(values.dtype)
+    finite = values.isfinite()
+    total = _differences(torch.where(finite, values, 0).double().cumsum(0), ends)
+    broken = _differences((~finite).cumsum(0), ends)  # or one would break all that follow it
+    return torch.where(broken > 0, torch.nan, total).to(values.dtype)
+
+
+def _differences(total: Tensor, ends: Tensor) -> Tensor:
+    return torch.diff(total[ends - 1], prepend=total.new_zeros(1))
 
 
 def _to(values: Tensor, molecule: Tensor, ends: Tensor) -> Tensor:
