@@ -5,9 +5,9 @@
 
 The curve trains `gnn` and, from it, `gnn_u0` in four times as many passes, which see minima alone
 and so are cheap. Passes and labelled geometries of a molecule grow as one over the root of the
-number of molecules, from `--epochs` (24) and 2 at 10,000. The ablations train `gnn` in `--epochs`
-on 10,000 or `--molecules 1000`. Tables and figures go to results/benchmarks; rows of other sizes,
-seeds and `--epochs` of the ablations stay in the tables.
+number of molecules, from `--epochs` (24) and `--geometries` (2) at 10,000. The ablations train
+`gnn` in `--epochs` on 10,000 or `--molecules 1000`. Tables and figures go to results/benchmarks;
+rows of other sizes, seeds and `--epochs` of the ablations stay in the tables.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def curve(options: argparse.Namespace) -> Iterator[dict]:
     """A row for every size, seed and model."""
     for size in options.molecules or SIZES:
         more = (10_000 / size) ** 0.5
-        epochs, geometries = round(options.epochs * more), round(2 * more)
+        epochs, geometries = round(options.epochs * more), round(options.geometries * more)
         for seed in options.seeds:
             models = {"gnn": epochs, "gnn_u0": U0_PASSES * epochs}
             change = {
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--geometries", type=int, default=2)
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
     keys = {"curve": ("model", "molecules", "seed"), "ablations": ("change", "molecules", "epochs")}
