@@ -18,10 +18,10 @@ import yaml
 from matplotlib.figure import Figure
 from variant import OUT, ROOT, add, run
 
-from nnpipe.checkpoint import read_info
+from nnpipe.analysis.accuracy import accuracy
+from nnpipe.analysis.plots import logarithmic, panels, save
 from nnpipe.config import hyperparameters_of, training_of
-from nnpipe.evaluate import accuracy
-from nnpipe.plots import logarithmic, panels, save
+from nnpipe.models.checkpoint import read_info
 
 SIZES = (500, 1000, 5000, 10_000)
 SEEDS = (0, 1, 2)

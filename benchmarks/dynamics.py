@@ -20,12 +20,13 @@ from ase import Atoms
 from ase.io import read
 
 from nnpipe import load_calculator
-from nnpipe.device import use_threads
-from nnpipe.geometry import from_smiles
-from nnpipe.md import Settings, simulate
-from nnpipe.minima import held_out
-from nnpipe.molecules import read_molecules
-from nnpipe.store import write_csv
+from nnpipe.analysis.frequencies import held_out
+from nnpipe.data.molecules import read_molecules
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.files import write_csv
+from nnpipe.simulation.md import simulate
+from nnpipe.simulation.settings import Settings
+from nnpipe.structures.load import from_smiles
 
 ROOT = Path(__file__).parents[1]
 LARGER = {

@@ -17,14 +17,15 @@ import pandas as pd
 import torch
 import yaml
 
-from nnpipe.batch import load_labels
 from nnpipe.config import hyperparameters_of, training_of
-from nnpipe.correction import read_correction
-from nnpipe.device import peak_memory_mb, use_threads
-from nnpipe.molecules import read_molecules
-from nnpipe.store import write_csv
-from nnpipe.surface import write_labels
-from nnpipe.train import Settings, shuffled
+from nnpipe.data.molecules import read_molecules
+from nnpipe.graphs.dataset import load_labels
+from nnpipe.labelling.correction import read_correction
+from nnpipe.labelling.table import write_labels
+from nnpipe.runtime.device import peak_memory_mb, use_threads
+from nnpipe.runtime.files import write_csv
+from nnpipe.training.batching import shuffled
+from nnpipe.training.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 DATA, OUT = ROOT / "results/data", ROOT / "results/benchmarks"

@@ -1,6 +1,6 @@
 """Milliseconds a step of aspirin's dynamics: replicas in one batch, and one by one through ASE.
 
-    python benchmarks/replicas.py --replicas 1 100 1000 --model workflow/pretrained/gnn
+    python benchmarks/replicas.py --replicas 1 100 1000 --model resources/models/gnn
 
 300 K, steps of 0.5 fs, nothing written; each way three times, taking turns, once all is compiled.
 The table goes to results/benchmarks.
@@ -17,11 +17,13 @@ from ase import Atoms, units
 from ase.md.langevin import Langevin
 from tqdm import trange
 
-from nnpipe.calculator import NeuralCalculator, load_calculator
-from nnpipe.device import use_threads
-from nnpipe.geometry import from_smiles
-from nnpipe.md import Settings, frames, relax, thermalize
-from nnpipe.store import write_csv
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.files import write_csv
+from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
+from nnpipe.simulation.md import frames, thermalize
+from nnpipe.simulation.relax import relax
+from nnpipe.simulation.settings import Settings
+from nnpipe.structures.load import from_smiles
 
 ROOT = Path(__file__).parents[1]
 ROUNDS, WARM, FEWEST = 3, 10, 100  # the last two are steps
@@ -62,7 +64,7 @@ def looped(atoms: Atoms, calculator: NeuralCalculator, steps: int) -> float:
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=ROOT / "workflow/pretrained/gnn")
+    parser.add_argument("--model", type=Path, default=ROOT / "resources/models/gnn")
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 100])
     parser.add_argument("--steps", type=int, default=1000, help="of one system; fewer of many")
     parser.add_argument("--threads", type=int, default=2)

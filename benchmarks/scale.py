@@ -15,8 +15,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from variant import OUT, add, run
 
-from nnpipe.evaluate import cost
-from nnpipe.plots import panels, save
+from nnpipe.analysis.cost import cost
+from nnpipe.analysis.plots import panels, save
 
 SIZES = (1000, 3000, 10_000, 30_000, 128_831)
 CHUNK = 1250  # molecules whose geometries are labelled in one job

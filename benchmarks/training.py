@@ -19,17 +19,19 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from nnpipe.batch import Dataset, load_dataset, load_labels
 from nnpipe.config import hyperparameters_of, training_of
-from nnpipe.device import use_threads
-from nnpipe.fit import make_potential
-from nnpipe.fused import Fused
-from nnpipe.models import build
-from nnpipe.molecules import read_molecules
-from nnpipe.optim import SOAP
-from nnpipe.splits import read_split
-from nnpipe.store import write_csv
-from nnpipe.train import Settings, cut_for_step, gradients, shuffled
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.splits import read_split
+from nnpipe.graphs.compile import Fused
+from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
+from nnpipe.models.registry import build
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.files import write_csv
+from nnpipe.training.batching import shuffled
+from nnpipe.training.run import make_potential
+from nnpipe.training.settings import Settings
+from nnpipe.training.soap import SOAP
+from nnpipe.training.step import cut_for_step, gradients
 
 DATA = Path(__file__).parents[1] / "results/data"
 MOLECULES, BATCHES, ROUNDS = 1000, 20, 7

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from nnpipe.store import write_csv
+from nnpipe.runtime.files import write_csv
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "results/benchmarks"

@@ -9,14 +9,14 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from nnpipe.calculator import NeuralCalculator
-from nnpipe.geometry import from_smiles
-from nnpipe.models import MODELS, build
-from nnpipe.molecules import Molecules, read_molecules, write_molecules
-from nnpipe.neighbours import write_neighbours
-from nnpipe.potential import Potential
-from nnpipe.qm import gfn2
-from nnpipe.qm9 import UNITS, read_archive
+from nnpipe.data.molecules import Molecules, read_molecules, write_molecules
+from nnpipe.data.neighbour_table import write_neighbours
+from nnpipe.data.qm9 import UNITS, read_archive
+from nnpipe.labelling.methods import gfn2
+from nnpipe.models.potential import Potential
+from nnpipe.models.registry import MODELS, build
+from nnpipe.simulation.calculator import NeuralCalculator
+from nnpipe.structures.load import from_smiles
 
 torch.set_num_threads(1)
 DATA = Path(__file__).parent / "data"

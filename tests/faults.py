@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from nnpipe.store import sha256, write_csv
+from nnpipe.runtime.files import sha256, write_csv
 from slurm import missing, slurm
 from test_cluster import entries, submitted
 from test_workflow import ROOT, copy_to

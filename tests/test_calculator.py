@@ -13,11 +13,11 @@ from ase.build import bulk, molecule
 
 from conftest import CUTOFF, ELEMENTS, potential_of, small_model
 from nnpipe import load_calculator
-from nnpipe.calculator import NeuralCalculator
-from nnpipe.checkpoint import ModelInfo, save_model
-from nnpipe.device import pick_device, use_threads
 from nnpipe.errors import InputError
-from nnpipe.potential import Potential
+from nnpipe.models.checkpoint import ModelInfo, save_model
+from nnpipe.models.potential import Potential
+from nnpipe.runtime.device import pick_device, use_threads
+from nnpipe.simulation.calculator import NeuralCalculator
 
 INFO = ModelInfo(
     architecture="mlp",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from nnpipe.store import sha256
+from nnpipe.runtime.files import sha256
 from slurm import missing, slurm
 from test_workflow import copy_to
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from nnpipe import config as configuration
-from nnpipe.download import SOURCES
+from nnpipe.data.download import SOURCES
 from nnpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -132,8 +132,8 @@ def test_every_key_of_the_settings_is_a_key_of_the_configuration():
     """The data classes, the schema and the file say the same."""
     from dataclasses import fields
 
-    from nnpipe.md import Settings as MDSettings
-    from nnpipe.train import Settings
+    from nnpipe.simulation.settings import Settings as MDSettings
+    from nnpipe.training.settings import Settings
 
     assert {f.name for f in fields(Settings)} == set(CONFIG["training"])
     assert {f.name for f in fields(MDSettings)} == set(CONFIG["md"]) - {

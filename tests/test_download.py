@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import DATA
-from nnpipe import download as module
-from nnpipe.download import Remote, download
+from nnpipe.data import download as module
+from nnpipe.data.download import Remote, download
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.qm9 import convert, read_manifest
 from nnpipe.errors import InputError
-from nnpipe.molecules import read_molecules
-from nnpipe.qm9 import convert, read_manifest
 
 CONTENT = (DATA / "qm9.tar.bz2").read_bytes()
 SHA = hashlib.sha256(CONTENT).hexdigest()

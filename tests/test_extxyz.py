@@ -14,14 +14,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from conftest import distorted
-from nnpipe.batch import load_dataset
 from nnpipe.config import check
+from nnpipe.data.extxyz import convert, read_extxyz
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.neighbour_table import write_neighbours
+from nnpipe.data.splits import check_elements, read_split, write_split
 from nnpipe.errors import InputError
-from nnpipe.extxyz import convert, read_extxyz
-from nnpipe.molecules import read_molecules
-from nnpipe.neighbours import write_neighbours
-from nnpipe.splits import check_elements, read_split, write_split
-from nnpipe.store import sha256
+from nnpipe.graphs.dataset import load_dataset
+from nnpipe.runtime.files import sha256
 from test_workflow import ROOT, copy_to, snakemake
 
 

@@ -10,10 +10,13 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
-from nnpipe import store
-from nnpipe.anchor import anchor, bent, pairs
-from nnpipe.batch import load_labels
-from nnpipe.correction import (
+from nnpipe.data import store
+from nnpipe.data.molecules import Molecules, read_molecules
+from nnpipe.errors import InputError
+from nnpipe.graphs.dataset import load_labels
+from nnpipe.labelling.anchor import anchor, bent, pairs
+from nnpipe.labelling.chunks import CAGES, OF_SMALL, write_chunk
+from nnpipe.labelling.correction import (
     Correction,
     Known,
     fit,
@@ -21,13 +24,11 @@ from nnpipe.correction import (
     read_correction,
     write_correction,
 )
-from nnpipe.distort import Distorter, Distortions, bond_matrix, far_side, small_rings
-from nnpipe.errors import InputError
-from nnpipe.labels import CAGES, OF_SMALL, write_chunk
-from nnpipe.molecules import Molecules, read_molecules
-from nnpipe.qm import NotConverged, dft, gfn2
-from nnpipe.surface import write_labels
-from nnpipe.vibrations import hessian, normal_modes
+from nnpipe.labelling.distortions import Distorter, Distortions
+from nnpipe.labelling.methods import NotConverged, dft, gfn2
+from nnpipe.labelling.table import write_labels
+from nnpipe.structures.bonds import bond_matrix, far_side, small_rings
+from nnpipe.structures.vibrations import hessian, normal_modes
 
 ETHANOL = molecule("CH3CH2OH")
 

@@ -19,11 +19,14 @@ from ase.md.langevin import Langevin
 from ase.md.verlet import VelocityVerlet
 
 from conftest import ELEMENTS, potential_of
-from nnpipe.calculator import NeuralCalculator
 from nnpipe.errors import InputError
-from nnpipe.geometry import bond_lengths, bonds, from_smiles, load_geometry
-from nnpipe.md import Settings, degrees_of_freedom, drift, frames, simulate, thermalize
-from nnpipe.motion import combine, moving
+from nnpipe.simulation.calculator import NeuralCalculator
+from nnpipe.simulation.md import frames, simulate, thermalize
+from nnpipe.simulation.propagate import combine, moving
+from nnpipe.simulation.settings import Settings
+from nnpipe.simulation.stability import degrees_of_freedom, drift
+from nnpipe.structures.bonds import bond_lengths, bonds
+from nnpipe.structures.load import from_smiles, load_geometry
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
 
@@ -468,7 +471,7 @@ def test_groups_keep_their_state_where_results_take_the_same_memory_again(
     calculator, ethanol, monkeypatch
 ):
     """As those of recorded CUDA graphs do."""
-    monkeypatch.setattr("nnpipe.calculator.TOGETHER", 18)
+    monkeypatch.setattr("nnpipe.simulation.calculator.TOGETHER", 18)
     settings, plain, held = replace(LOOSE, length_ps=0.005), calculator.step, {}
     before = last_frames([ethanol] * 4, calculator, settings)
 

@@ -14,15 +14,17 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTenso
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from conftest import CUTOFF, ELEMENTS, potential_of
-from nnpipe.batch import Batch, assemble, cut, load_dataset
-from nnpipe.calculator import NeuralCalculator
 from nnpipe.errors import InputError
-from nnpipe.models import build
+from nnpipe.graphs.batch import Batch, assemble
+from nnpipe.graphs.dataset import cut, load_dataset
 from nnpipe.models.atom_gnn import INVARIANTS, invariants, spherical_harmonics
-from nnpipe.neighbours import neighbours
-from nnpipe.potential import Potential, energy_forces
-from nnpipe.repulsion import Repulsion
-from nnpipe.train import Settings, gradients
+from nnpipe.models.potential import Potential, energy_forces
+from nnpipe.models.registry import build
+from nnpipe.models.repulsion import Repulsion
+from nnpipe.simulation.calculator import NeuralCalculator
+from nnpipe.structures.neighbours import neighbours
+from nnpipe.training.settings import Settings
+from nnpipe.training.step import gradients
 
 
 def with_calculator(atoms: Atoms, calculator: NeuralCalculator) -> Atoms:

@@ -9,11 +9,12 @@ from ase import Atoms
 from ase.build import molecule
 from ase.neighborlist import neighbor_list
 
-from nnpipe import store
-from nnpipe.batch import load_dataset
+from nnpipe.data import store
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.neighbour_table import write_neighbours
 from nnpipe.errors import InputError
-from nnpipe.molecules import read_molecules
-from nnpipe.neighbours import neighbours, write_neighbours
+from nnpipe.graphs.dataset import load_dataset
+from nnpipe.structures.neighbours import neighbours
 
 CELL = np.array([[3.1, 0.0, 0.0], [0.8, 4.2, 0.0], [-0.5, 0.6, 5.3]])
 

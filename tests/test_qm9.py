@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from conftest import DATA
-from nnpipe import qm9, store, units
+from nnpipe import units
+from nnpipe.data import qm9, store
+from nnpipe.data.molecules import Molecules, read_molecules, write_molecules
+from nnpipe.data.qm9 import UNITS, read_archive, read_qm9pack, read_uncharacterized
 from nnpipe.errors import InputError
-from nnpipe.molecules import Molecules, read_molecules, write_molecules
-from nnpipe.qm9 import UNITS, read_archive, read_qm9pack, read_uncharacterized
 
 
 def of(molecules: Molecules, index: int) -> int:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from nnpipe.errors import InputError
-from nnpipe.script import lock
+from nnpipe.runtime.job import lock
 from test_workflow import ROOT
 
 CODE = """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from nnpipe import store
+from nnpipe.data import store
 from nnpipe.errors import InputError
 
 

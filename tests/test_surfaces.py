@@ -9,14 +9,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
-from nnpipe import plots
-from nnpipe.evaluate import force_errors
-from nnpipe.minima import at_minima, held_out, relax, rmsd, summary
-from nnpipe.qm import gfn2
-from nnpipe.scan import scan
-from nnpipe.spectrum import vibrational_density
-from nnpipe.splits import read_split, write_split
-from nnpipe.vibrations import hessian
+from nnpipe.analysis import plots
+from nnpipe.analysis.forces import force_errors
+from nnpipe.analysis.frequencies import at_minima, held_out, relax, rmsd, summary
+from nnpipe.analysis.scan import scan
+from nnpipe.analysis.spectrum import vibrational_density
+from nnpipe.data.splits import read_split, write_split
+from nnpipe.labelling.methods import gfn2
+from nnpipe.structures.vibrations import hessian
 
 XTB = TBLite(method="GFN2-xTB", verbosity=0)
 

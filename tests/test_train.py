@@ -18,32 +18,25 @@ from filelock import FileLock
 from torch.nn.functional import pad
 
 from conftest import CUTOFF, SMALL, distorted, small_model
-from nnpipe import train as training
-from nnpipe.batch import Dataset, dataset, load_dataset, load_labels
-from nnpipe.checkpoint import copy_model, load_model, load_tensors, read_info
-from nnpipe.device import on_cores
+from nnpipe.data.molecules import pointers, read_molecules
+from nnpipe.data.splits import read_split, smallest, write_split
 from nnpipe.errors import InputError
-from nnpipe.fit import fit, make_potential
-from nnpipe.fused import Fused
-from nnpipe.models import MODELS, build
-from nnpipe.molecules import pointers, read_molecules
-from nnpipe.neighbours import neighbours
-from nnpipe.optim import SOAP
-from nnpipe.potential import Potential, energy_forces
-from nnpipe.splits import read_split, smallest, write_split
-from nnpipe.train import (
-    Diverged,
-    Settings,
-    at_epoch,
-    cut_for_step,
-    gradients,
-    interleaved,
-    learning_rate,
-    predict,
-    stepper,
-    train,
-)
+from nnpipe.graphs.compile import Fused
+from nnpipe.graphs.dataset import Dataset, dataset, load_dataset, load_labels
+from nnpipe.models.checkpoint import copy_model, load_model, load_tensors, read_info
+from nnpipe.models.potential import Potential, energy_forces
+from nnpipe.models.predict import predict
+from nnpipe.models.registry import MODELS, build
+from nnpipe.runtime.device import on_cores
+from nnpipe.structures.neighbours import neighbours
+from nnpipe.training.batching import interleaved
+from nnpipe.training.loop import Diverged, train
+from nnpipe.training.run import fit, make_potential
+from nnpipe.training.settings import Settings, at_epoch, learning_rate
+from nnpipe.training.soap import SOAP
+from nnpipe.training.step import cut_for_step, gradients, stepper
 
+ROOT = Path(__file__).parents[1]
 QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
 
 
@@ -374,8 +367,8 @@ def test_the_smallest_molecules_always_train(molecules, tmp_path):
 
 FIT = """
 import sys
-from nnpipe.fit import fit
-from nnpipe.train import Settings
+from nnpipe.training.run import fit
+from nnpipe.training.settings import Settings
 folder, molecules, neighbours, split = sys.argv[1:]
 import torch
 torch.set_num_threads(1)
@@ -390,7 +383,7 @@ def fit_in(folder: Path, tables: tuple[Path, Path], *way: str) -> subprocess.Pop
     program.write_text(FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"]))
     return subprocess.Popen(
         [sys.executable, *way, str(program), str(folder), *map(str, tables), str(split)],
-        env=os.environ | {"PYTHONPATH": str(Path(training.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")},
         text=True, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -501,7 +494,7 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
 
 
 def test_only_what_is_asked_for_is_taken_as_trained(tmp_path):
-    source = Path(training.__file__).parents[2] / "pretrained/gnn"
+    source = ROOT / "resources/models/gnn"
     info = read_info(source)
     copy_model(source, tmp_path, "gnn", "energy", info.hyperparameters)
     assert read_info(tmp_path) == info
@@ -537,11 +530,11 @@ def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):
 
 def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     """Trained on a few molecules' labels, forces off the minimum become far better."""
-    from nnpipe.correction import none
-    from nnpipe.distort import Distortions
-    from nnpipe.labels import write_chunk
-    from nnpipe.qm import gfn2
-    from nnpipe.surface import write_labels
+    from nnpipe.labelling.chunks import write_chunk
+    from nnpipe.labelling.correction import none
+    from nnpipe.labelling.distortions import Distortions
+    from nnpipe.labelling.methods import gfn2
+    from nnpipe.labelling.table import write_labels
 
     write_split(molecules.index, 40, 20, 8, 0, tmp_path / "split.csv")
     about = {"molecules": read_molecules(tables[0])[1]["digest"]}

@@ -18,14 +18,14 @@ from ase import Atoms
 from ase.io import read
 
 from nnpipe import load_calculator
-from nnpipe.code import digest
-from nnpipe.evaluate import ACCURACY
+from nnpipe.analysis.accuracy import ACCURACY
+from nnpipe.runtime.digest import digest
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/presets/smoke.yaml"
 FILES = (
     "Snakefile", "config.yaml", "workflow", "envs", "profiles", "tests/data",
-    "benchmarks/reference",
+    "resources",
 )  # fmt: skip
 
 
@@ -196,15 +196,15 @@ def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
     ("file", "expected"),
     [
         ("models/atom_mlp.py", TRAINED),
-        ("models/pyg.py", {"train"} | ACCURACY_OF_MODELS),
-        ("md.py", MD),
-        ("neighbours.py", TRAINED | {"neighbours", "labels"}),
-        ("plots.py", {"parity", "comparison", "frequencies", "md_figures"}),
-        ("splits.py", LABELLED | {"split", "correction", "minima_gfn2"}),
-        ("geometry.py", {"geometry"} | SURFACES),
-        ("correction.py", TRAINED | {"correction", "labels"}),
-        ("distort.py", LABELLED | {"minima_gfn2"}),
-        ("minima.py", {"minima", "minima_gfn2", "frequencies", "md_figures", "cost"}),
+        ("models/schnet.py", {"train"} | ACCURACY_OF_MODELS),
+        ("simulation/md.py", MD),
+        ("structures/neighbours.py", TRAINED | {"neighbours", "labels"}),
+        ("analysis/plots.py", {"parity", "comparison", "frequencies", "md_figures"}),
+        ("data/splits.py", LABELLED | {"split", "correction", "minima_gfn2"}),
+        ("structures/load.py", {"geometry"} | SURFACES),
+        ("labelling/correction.py", TRAINED | {"correction", "labels"}),
+        ("labelling/distortions.py", LABELLED),
+        ("analysis/frequencies.py", {"minima", "minima_gfn2", "frequencies", "md_figures", "cost"}),
     ],
 )
 def test_a_changed_library_file_reruns_what_depends_on_it(done, file, expected):
@@ -342,7 +342,7 @@ def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):
 
 def test_a_copy_runs_its_own_library_whichever_is_installed(tmp_path):
     folder = copy_to(tmp_path)
-    path = folder / "workflow/scripts/nnpipe/splits.py"
+    path = folder / "workflow/scripts/nnpipe/data/splits.py"
     path.write_text(path.read_text() + '\nraise InputError("the library of this copy")\n')
     printed = snakemake(folder, "results/data/split.csv", check=False)
     assert "the library of this copy" in printed
@@ -399,8 +399,8 @@ def imports(path: Path, seen: set[Path]) -> set[str]:
                 stem = ROOT / "workflow/scripts" / Path(*name.split("."))
                 if stem.with_suffix(".py").is_file():
                     found |= imports(stem.with_suffix(".py"), seen)
-                elif name == "nnpipe.models":
-                    for file in stem.glob("*.py"):
+                if name == "nnpipe.models.registry":  # which imports models when they are built
+                    for file in stem.parent.glob("*.py"):
                         found |= imports(file, seen)
             elif name.split(".")[0] not in sys.stdlib_module_names:
                 found.add(name.split(".")[0])

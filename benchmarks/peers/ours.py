@@ -12,16 +12,20 @@ import torch
 import yaml
 from worker import TEST, chain, milliseconds
 
-from nnpipe.batch import Dataset, load_dataset, load_labels
-from nnpipe.calculator import load_calculator
 from nnpipe.config import hyperparameters_of, training_of
-from nnpipe.fit import make_potential
-from nnpipe.models import build
-from nnpipe.molecules import Molecules, read_molecules
-from nnpipe.optim import SOAP
-from nnpipe.potential import Potential, energy_forces
-from nnpipe.splits import read_split
-from nnpipe.train import Settings, predict, shuffled, stepper, train
+from nnpipe.data.molecules import Molecules, read_molecules
+from nnpipe.data.splits import read_split
+from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
+from nnpipe.models.potential import Potential, energy_forces
+from nnpipe.models.predict import predict
+from nnpipe.models.registry import build
+from nnpipe.simulation.calculator import load_calculator
+from nnpipe.training.batching import shuffled
+from nnpipe.training.loop import train
+from nnpipe.training.run import make_potential
+from nnpipe.training.settings import Settings
+from nnpipe.training.soap import SOAP
+from nnpipe.training.step import stepper
 
 ROOT = Path(__file__).parents[2]
 FORCES_FIRST, SHARE = "forces-first", 0.75  # of the time, for U0 alone

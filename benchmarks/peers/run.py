@@ -38,18 +38,18 @@ from ours import FORCES_FIRST
 from tqdm import tqdm
 from worker import TEST
 
-from nnpipe.atomref import atomic_references
-from nnpipe.batch import Dataset, load_dataset, load_labels
+from nnpipe.analysis.plots import logarithmic, panels, save
 from nnpipe.config import training_of
-from nnpipe.correction import read_correction
-from nnpipe.distort import Distortions
-from nnpipe.labels import write_chunk
-from nnpipe.molecules import pointers, read_molecules
-from nnpipe.plots import logarithmic, panels, save
-from nnpipe.qm import method
-from nnpipe.splits import read_split
-from nnpipe.store import atomic, sha256, write_csv
-from nnpipe.surface import write_labels
+from nnpipe.data.molecules import pointers, read_molecules
+from nnpipe.data.splits import read_split
+from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
+from nnpipe.labelling.chunks import write_chunk
+from nnpipe.labelling.correction import read_correction
+from nnpipe.labelling.distortions import Distortions
+from nnpipe.labelling.methods import method
+from nnpipe.labelling.table import write_labels
+from nnpipe.runtime.files import atomic, sha256, write_csv
+from nnpipe.training.atomic_references import atomic_references
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "results/data"

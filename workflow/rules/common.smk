@@ -8,7 +8,7 @@ import yaml
 SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from nnpipe.code import digest
+from nnpipe.runtime.digest import digest
 from nnpipe.config import (
     check,
     check_keys,
@@ -22,7 +22,7 @@ from nnpipe.config import (
     uses_labels,
 )
 from nnpipe.errors import InputError
-from nnpipe.script import CORES, PARENT, lock, prefer
+from nnpipe.runtime.job import CORES, PARENT, lock, prefer
 
 schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
 try:

@@ -34,7 +34,7 @@ rule accuracy:
     input:
         predictions=expand("results/predictions/{model}.csv", model=config["models"]),
         infos=expand("results/models/{model}/model.json", model=config["models"]),
-        published="workflow/report/published.csv",
+        published="resources/published.csv",
     output:
         table=report("results/tables/accuracy.csv", category="Accuracy"),
         readable="results/tables/accuracy.md",
@@ -214,7 +214,7 @@ rule forces:
         reference=(
             "results/data/qm9.safetensors"
             if own_data(config)
-            else "benchmarks/reference/forces.xyz"
+            else "resources/forces.xyz"
         ),
         split="results/data/split.csv",
         weights=expand("results/models/{model}/model.safetensors", model=SURFACES),

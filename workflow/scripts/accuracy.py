@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnpipe.checkpoint import read_info
-from nnpipe.evaluate import accuracy, accuracy_markdown
-from nnpipe.script import script
-from nnpipe.store import atomic, write_csv
+from nnpipe.analysis.accuracy import accuracy, accuracy_markdown
+from nnpipe.models.checkpoint import read_info
+from nnpipe.runtime.files import atomic, write_csv
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     infos = [read_info(Path(path).parent) for path in snakemake.input.infos]

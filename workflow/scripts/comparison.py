@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnpipe import plots
-from nnpipe.checkpoint import read_info
-from nnpipe.molecules import read_molecules
-from nnpipe.script import script
+from nnpipe.analysis import plots
+from nnpipe.data.molecules import read_molecules
+from nnpipe.models.checkpoint import read_info
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     models = snakemake.params.models

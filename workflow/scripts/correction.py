@@ -1,10 +1,10 @@
 """Fit what GFN2-xTB's curvature lacks; labels of QM9's own method lack nothing."""
 
-from nnpipe.correction import write_correction
-from nnpipe.molecules import read_molecules
-from nnpipe.qm import gfn2
-from nnpipe.script import script
-from nnpipe.splits import read_split
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.splits import read_split
+from nnpipe.labelling.correction import write_correction
+from nnpipe.labelling.methods import gfn2
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)

@@ -1,8 +1,8 @@
 """Table of what every job cost."""
 
-from nnpipe.evaluate import cost
-from nnpipe.script import script
-from nnpipe.store import write_csv
+from nnpipe.analysis.cost import cost
+from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     write_csv(cost(snakemake.input), snakemake.output.table)

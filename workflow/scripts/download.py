@@ -1,7 +1,7 @@
 """Fetch QM9."""
 
-from nnpipe.download import download
-from nnpipe.script import script
+from nnpipe.data.download import download
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     download(snakemake.params.sources, snakemake.output.manifest)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnpipe.calculator import load_calculator
-from nnpipe.device import use_threads
-from nnpipe.evaluate import FORCES, force_errors, reference_frames, test_frames
-from nnpipe.script import script
-from nnpipe.store import write_csv
+from nnpipe.analysis.forces import FORCES, force_errors, reference_frames, test_frames
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.job import script
+from nnpipe.simulation.calculator import load_calculator
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads)

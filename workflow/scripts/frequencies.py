@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from nnpipe import plots
-from nnpipe.minima import summary
-from nnpipe.script import script
-from nnpipe.store import write_csv
+from nnpipe.analysis import plots
+from nnpipe.analysis.frequencies import summary
+from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     models = snakemake.params.models

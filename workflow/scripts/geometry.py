@@ -4,11 +4,11 @@ import numpy as np
 from ase.io import write
 
 from nnpipe.config import QM9_ELEMENTS
+from nnpipe.data.molecules import read_molecules
 from nnpipe.errors import InputError
-from nnpipe.geometry import check_elements, check_timestep, load_geometry
-from nnpipe.molecules import read_molecules
-from nnpipe.script import script
-from nnpipe.store import atomic
+from nnpipe.runtime.files import atomic
+from nnpipe.runtime.job import script
+from nnpipe.structures.load import check_elements, check_timestep, load_geometry
 
 with script(snakemake.log[0]):
     try:

@@ -1,11 +1,11 @@
 """Distort a share of the training molecules and label every geometry."""
 
-from nnpipe.distort import Distortions
-from nnpipe.labels import write_chunk
-from nnpipe.molecules import read_molecules
-from nnpipe.qm import method
-from nnpipe.script import script
-from nnpipe.splits import read_split
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.splits import read_split
+from nnpipe.labelling.chunks import write_chunk
+from nnpipe.labelling.distortions import Distortions
+from nnpipe.labelling.methods import method
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     settings = dict(snakemake.params.settings)

@@ -1,9 +1,9 @@
 """Put the labels of all chunks on QM9's surface."""
 
-from nnpipe.correction import read_correction
-from nnpipe.molecules import read_molecules
-from nnpipe.script import script
-from nnpipe.surface import write_labels
+from nnpipe.data.molecules import read_molecules
+from nnpipe.labelling.correction import read_correction
+from nnpipe.labelling.table import write_labels
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     molecules, header = read_molecules(snakemake.input.molecules)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ase.io import read
 
-from nnpipe.calculator import load_calculator
-from nnpipe.device import use_threads
-from nnpipe.md import Settings, simulate
-from nnpipe.script import script
-from nnpipe.store import atomic
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.files import atomic
+from nnpipe.runtime.job import script
+from nnpipe.simulation.calculator import load_calculator
+from nnpipe.simulation.md import simulate
+from nnpipe.simulation.settings import Settings
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads)

@@ -7,13 +7,13 @@ import numpy as np
 from ase.io import read
 from tblite.ase import TBLite
 
-from nnpipe import plots
-from nnpipe.calculator import load_calculator
-from nnpipe.minima import relax
-from nnpipe.scan import scan
-from nnpipe.script import script
-from nnpipe.spectrum import vibrational_density
-from nnpipe.vibrations import normal_modes
+from nnpipe.analysis import plots
+from nnpipe.analysis.frequencies import relax
+from nnpipe.analysis.scan import scan
+from nnpipe.analysis.spectrum import vibrational_density
+from nnpipe.runtime.job import script
+from nnpipe.simulation.calculator import load_calculator
+from nnpipe.structures.vibrations import normal_modes
 
 with script(snakemake.log[0]):
     files, out, model = snakemake.input, snakemake.output, snakemake.wildcards.model

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnpipe.script import script
-from nnpipe.store import write_csv
+from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     rows = [row for path in snakemake.input.summaries for row in json.loads(Path(path).read_text())]

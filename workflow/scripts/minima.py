@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nnpipe.calculator import load_calculator
-from nnpipe.device import use_threads
-from nnpipe.minima import at_minima, held_out
-from nnpipe.molecules import read_molecules
-from nnpipe.script import promised_cores, script
-from nnpipe.store import write_csv
+from nnpipe.analysis.frequencies import at_minima, held_out
+from nnpipe.data.molecules import read_molecules
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.job import promised_cores, script
+from nnpipe.simulation.calculator import load_calculator
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads, promised_cores())

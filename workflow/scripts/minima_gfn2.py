@@ -2,12 +2,12 @@
 
 from tblite.ase import TBLite
 
-from nnpipe.minima import at_minima, held_out
-from nnpipe.molecules import read_molecules
-from nnpipe.qm import gfn2
-from nnpipe.script import script
-from nnpipe.store import write_csv
-from nnpipe.vibrations import hessian
+from nnpipe.analysis.frequencies import at_minima, held_out
+from nnpipe.data.molecules import read_molecules
+from nnpipe.labelling.methods import gfn2
+from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.job import script
+from nnpipe.structures.vibrations import hessian
 
 with script(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)

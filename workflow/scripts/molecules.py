@@ -1,7 +1,7 @@
 """Read the data set into one table."""
 
-from nnpipe import extxyz, qm9
-from nnpipe.script import script
+from nnpipe.data import extxyz, qm9
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     manifest, molecules = snakemake.input.manifest, snakemake.output.molecules

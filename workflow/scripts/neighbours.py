@@ -1,8 +1,8 @@
 """Find every atom's neighbours."""
 
-from nnpipe.molecules import read_molecules
-from nnpipe.neighbours import write_neighbours
-from nnpipe.script import script
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.neighbour_table import write_neighbours
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     molecules, header = read_molecules(snakemake.input.molecules)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnpipe import plots
-from nnpipe.checkpoint import read_info
-from nnpipe.script import script
+from nnpipe.analysis import plots
+from nnpipe.models.checkpoint import read_info
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     info = read_info(Path(snakemake.input.info).parent)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nnpipe.device import use_threads
-from nnpipe.evaluate import write_predictions
-from nnpipe.script import promised_cores, script
+from nnpipe.analysis.accuracy import write_predictions
+from nnpipe.runtime.device import use_threads
+from nnpipe.runtime.job import promised_cores, script
 
 with script(snakemake.log[0]):
     use_threads(snakemake.threads, promised_cores())

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nnpipe.checkpoint import copy_model
-from nnpipe.script import script
+from nnpipe.models.checkpoint import copy_model
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     copy_model(

@@ -1,8 +1,8 @@
 """Draw the training, validation and test molecules."""
 
-from nnpipe.molecules import read_molecules
-from nnpipe.script import script
-from nnpipe.splits import check_elements, smallest, write_split
+from nnpipe.data.molecules import read_molecules
+from nnpipe.data.splits import check_elements, smallest, write_split
+from nnpipe.runtime.job import script
 
 with script(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nnpipe.fit import fit_together
-from nnpipe.script import script
+from nnpipe.runtime.job import script
+from nnpipe.training.run import fit_together
 
 if __name__ == "__main__":  # the processes that share a training load this file, too
     with script(snakemake.log[0]):

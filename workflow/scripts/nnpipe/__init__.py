@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .calculator import NeuralCalculator
+    from .simulation.calculator import NeuralCalculator
 
 __version__ = "0.1.0"
 
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 def load_calculator(
     path: str, dtype: str = "float32", device: str = "auto", compiled: bool = False
 ) -> "NeuralCalculator":
-    """The ASE calculator of a trained model; see nnpipe.calculator.load_calculator."""
-    from .calculator import load_calculator
+    """The ASE calculator of a trained model; see nnpipe.simulation.calculator.load_calculator."""
+    from .simulation.calculator import load_calculator
 
     return load_calculator(path, dtype, device, compiled)

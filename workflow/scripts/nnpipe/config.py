@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .models import MODELS
+from .models.registry import MODELS
 
 Config = dict[str, Any]
 SOURCES = ("figshare", "qm9pack")
@@ -280,7 +280,7 @@ def _check_start(models: Config, name: str) -> None:
 def _check_molecule(config: Config, name: str) -> None:
     """Check what can be checked without making a geometry, where the libraries for it are there."""
     try:
-        from .geometry import atomic_numbers, check_elements, check_timestep
+        from .structures.load import atomic_numbers, check_elements, check_timestep
     except ImportError:  # a host with Snakemake only: the rule `geometry` checks, first of all
         return
     try:

@@ -15,10 +15,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch
 from ..errors import InputError
-from ..gather import of_element
-from ..products import joined, over_neighbours
+from ..graphs.batch import Batch
+from ..graphs.gather import of_element
+from ..graphs.matmul import joined, over_neighbours
 from .radial import bessel, envelope
 
 NUMBERS = (1, 3, 5)  # of harmonics of l = 0, 1, 2

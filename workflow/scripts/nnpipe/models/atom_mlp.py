@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ..batch import FAR, Batch
-from ..gather import of_element
+from ..graphs.batch import FAR, Batch
+from ..graphs.gather import of_element
 from .radial import bessel, envelope
 
 NEAREST = 15

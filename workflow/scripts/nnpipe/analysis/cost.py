@@ -1,0 +1,25 @@
+"""What every job of a run cost."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def cost(benchmarks: Sequence[str | Path]) -> pd.DataFrame:
+    """Seconds, memory and processor time of every job, from Snakemake's benchmark files."""
+    rows = []
+    for path in benchmarks:
+        measured = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
+        rows.append(
+            {
+                "rule": Path(path).parent.name,
+                "job": Path(path).stem,
+                "seconds": measured["s"],
+                "cpu_seconds": measured["cpu_time"],
+                "peak_memory_mb": measured["max_rss"],
+                "read_mb": measured["io_in"],
+                "written_mb": measured["io_out"],
+            }
+        )
+    return pd.DataFrame(rows)

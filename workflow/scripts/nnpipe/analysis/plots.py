@@ -1,0 +1,250 @@
+"""Figures, one function each: tables in, a matplotlib figure out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ase import Atoms
+from ase.data import chemical_symbols
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
+
+from ..data.molecules import Molecules
+from ..runtime.files import atomic
+from ..units import readable
+
+
+def panels(
+    columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), each of `width` by `height` inches."""
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _errors(predictions: pd.DataFrame, unit: str) -> pd.Series:
+    """Absolute errors on the test molecules, in the readable unit, indexed by QM9 number."""
+    test = predictions[predictions["split"] == "test"].set_index("index")
+    return (test["prediction"] - test["target"]).abs() * readable(unit)[0]
+
+
+def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Figure:
+    """Prediction against label on the test molecules, and the distribution of errors."""
+    test = predictions[predictions["split"] == "test"]
+    level = test["reference"]
+    factor, small = readable(unit)
+    error = (test["prediction"] - test["target"]) * factor
+    figure, ((left, right),) = panels(2)
+    left.hexbin(
+        test["target"] - level, test["prediction"] - level, gridsize=60, bins="log", mincnt=1
+    )
+    ends = np.array(left.get_xlim())
+    left.plot(ends, ends, color="black", linewidth=0.6)
+    left.set_xlabel(f"{target}, less atomic references ({unit})")
+    left.set_ylabel(f"{model}, less the same ({unit})")
+    widest = np.abs(error).quantile(0.99)
+    right.hist(error, np.linspace(-widest, widest, 61))
+    right.set_xlabel(f"error of {model} ({small})")
+    right.set_ylabel(f"test molecules, of {len(test):,}")
+    rmse = np.sqrt((error**2).mean())
+    right.set_title(f"MAE {error.abs().mean():.1f}, RMSE {rmse:.1f} {small}", fontsize="medium")
+    return figure
+
+
+def error_by_size(
+    predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
+) -> Figure:
+    """Test MAE against the number of atoms; `targets` holds (target, unit) of every model."""
+    figure, ((axis,),) = panels(width=5)
+    for model, table in predictions.items():
+        target, unit = targets[model]
+        atoms = table.set_index("index")["atoms"]
+        groups = _errors(table, unit).groupby(atoms)
+        mean, count = groups.mean(), groups.count()
+        mean = mean[count >= 10]
+        axis.plot(
+            mean.index,
+            mean,
+            marker="o",
+            markersize=3,
+            label=f"{model} ({target}, {readable(unit)[1]})",
+        )
+    logarithmic(axis)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("atoms in the molecule (sizes with 10 or more test molecules)")
+    axis.set_ylabel("test MAE (unit in legend)")
+    axis.legend(fontsize="small")
+    return figure
+
+
+def error_by_element(
+    predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]], molecules: Molecules
+) -> Figure:
+    """Test MAE over the molecules that hold an element."""
+    figure, ((axis,),) = panels(width=5)
+    elements = np.unique(molecules.z)
+    owner = np.repeat(molecules.index, np.diff(molecules.ptr))
+    width = 0.8 / len(predictions)
+    for place, (model, table) in enumerate(predictions.items()):
+        target, unit = targets[model]
+        errors = _errors(table, unit)
+        heights = []
+        for element in elements:
+            holders = np.unique(owner[molecules.z == element])
+            heights.append(errors[errors.index.isin(holders)].mean())
+        at = np.arange(len(elements)) + (place - (len(predictions) - 1) / 2) * width
+        axis.bar(at, heights, width, label=f"{model} ({target}, {readable(unit)[1]})")
+    axis.set_xticks(range(len(elements)), [chemical_symbols[element] for element in elements])
+    axis.set_xlabel("test molecules that hold the element")
+    axis.set_ylabel("test MAE (unit in legend)")
+    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
+    axis.legend(fontsize="small", ncols=2)
+    return figure
+
+
+def learning_curves(
+    histories: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
+) -> Figure:
+    """Validation MAE of the averaged weights over epochs and over training time."""
+    figure, ((left, right),) = panels(2)
+    for model, history in histories.items():
+        target, unit = targets[model]
+        factor, small = readable(unit)
+        errors = history["validation_mae"] * factor
+        left.plot(history["epoch"], errors, label=f"{model} ({target}, {small})")
+        right.plot(history["seconds"] / 60, errors)
+    for axis in (left, right):
+        logarithmic(axis)
+        axis.set_ylabel("validation MAE (unit in legend)")
+    left.set_xlabel("epoch")
+    right.set_xlabel("training time (min)")
+    left.legend(fontsize="small")
+    return figure
+
+
+def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Harmonic frequencies of every model against the reference, and their deviations; what lies
+    beyond an axis is drawn at its edge.
+    """
+    figure, axes = panels(len(tables), 2, width=3.2, height=2.6)
+    for (model, table), (top, bottom) in zip(tables.items(), axes.T, strict=True):
+        known, found = table["reference_cm1"], table["frequency_cm1"]
+        extent = (0, 4000, 0, 4000)
+        inside = found.clip(*extent[2:])
+        top.hexbin(known, inside, gridsize=60, bins="log", mincnt=1, extent=extent)
+        top.plot([0, 4000], [0, 4000], color="black", linewidth=0.6)
+        error = (found - known).abs().mean()
+        top.set_title(f"{model}: MAE {error:.1f} cm$^{{-1}}$", fontsize="medium")
+        top.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
+        extent = (0, 4000, -300, 300)
+        inside = (found - known).clip(*extent[2:])
+        bottom.hexbin(known, inside, gridsize=60, bins="log", mincnt=1, extent=extent)
+        bottom.axhline(0, color="black", linewidth=0.6)
+        bottom.set_ylim(-310, 310)
+        bottom.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
+    axes[0, 0].set_ylabel("harmonic frequency (cm$^{-1}$)")
+    axes[1, 0].set_ylabel("deviation (cm$^{-1}$),\nbeyond 300 at the edge")
+    return figure
+
+
+def spectrum(
+    summary: dict, wavenumber: np.ndarray, density: np.ndarray, frequencies: np.ndarray
+) -> Figure:
+    """Vibrational density of states of a trajectory above its harmonic frequencies."""
+    figure, ((axis,),) = panels(width=6)
+    axis.plot(wavenumber, 1000 * density, linewidth=0.8, label="trajectory")
+    axis.plot(
+        frequencies, np.zeros(len(frequencies)), "|", color="C1", markersize=12, label="harmonic"
+    )
+    axis.set_xlim(0, 4000)
+    axis.set_xlabel("wavenumber (cm$^{-1}$)")
+    axis.set_ylabel("density of states (10$^{-3}$ cm)")
+    run = f"{summary['stable_ps']:g} ps at {summary['mean_temperature_k']:.0f} K"
+    title = f"{summary['molecule']} with {summary['model']}, {run}"
+    axis.set_title(title, fontsize="medium")
+    axis.legend(fontsize="small")
+    return figure
+
+
+def scan(name: str, table: pd.DataFrame) -> Figure:
+    """Energy along a stretched bond and around it, of every surface."""
+    figure, axes = panels(2)
+    labels = {"stretch": "length of {} (Å)", "torsion": "turn about {} (degrees)"}
+    for axis, kind in zip(axes[0], labels, strict=True):
+        rows = table[table["scan"] == kind]
+        surfaces = [c for c in table.columns if c not in ("scan", "bond", "at")]
+        for number, surface in enumerate(surfaces):
+            style = "-" if number == 0 else "--"
+            axis.plot(rows["at"], rows[surface], style, linewidth=1, label=surface)
+        if len(rows):
+            axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
+            low, high = np.nanmin(rows[surfaces]), min(12, np.nanmax(rows[surfaces]))
+            axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        axis.set_ylabel("energy (eV)")
+    axes[0, 0].legend(fontsize="small")
+    figure.suptitle(f"{name}: one bond stretched and turned, the rest rigid", fontsize="medium")
+    return figure
+
+
+def logarithmic(axis: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers."""
+    axis.set_yscale("log")
+    for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+        which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+
+
+def trajectory(frames: list[Atoms], summaries: list[dict], limit_a: float) -> Figure:
+    """Temperature, energy and largest bond deviation over time, of one or several replicas; a last
+    frame that broke a run may lie outside.
+    """
+    figure, axes = panels(1, 3, width=6, height=1.8)
+    top, middle, bottom = axes[:, 0]
+    seen: dict[Axes, list[np.ndarray]] = {top: [], middle: []}
+    for summary in summaries:
+        number = summary["replica"]
+        mine = [frame for frame in frames if frame.info.get("replica", 0) == number]
+        time = np.array([frame.info["time_fs"] for frame in mine]) / 1000
+        potential = np.array([frame.get_potential_energy() for frame in mine])
+        total = np.array([frame.info["total_energy"] for frame in mine])
+        whole = slice(None, -1 if summary["ended"] != "complete" and len(time) > 2 else None)
+        lines = (
+            (top, [frame.info["temperature_k"] for frame in mine], f"C{number}", None),
+            (middle, potential - potential[0], "C0", "potential"),
+            (middle, total - potential[0], "C1", "total"),
+        )
+        for axis, values, colour, label in lines:
+            axis.plot(time, values, colour, linewidth=0.8, label=None if number else label)
+            seen[axis].append(np.asarray(values)[whole])
+        deviation = [frame.info["max_bond_deviation_a"] for frame in mine]
+        bottom.plot(time, deviation, f"C{number}", linewidth=0.8)
+    first, held = summaries[0], min(summary["stable_ps"] for summary in summaries)
+    ended = next((s["ended"] for s in summaries if s["ended"] != "complete"), "complete")
+    many = f", {len(summaries)} replicas" if len(summaries) > 1 else ""
+    top.set_title(
+        f"{first['molecule']} with {first['model']}, {first['ensemble'].upper()}{many},"
+        f" {first['timestep_fs']:g} fs, {first['ms_per_step']:.1f} ms/step\n"
+        f"{held:g} of {first['length_ps']:g} ps: {ended}",
+        fontsize="medium",
+    )
+    top.axhline(first["temperature_k"], color="black", linewidth=0.6, linestyle="--")
+    top.set_ylabel("temperature (K)")
+    middle.set_ylabel("energy (eV)")
+    middle.legend(fontsize="small", loc="upper right", ncols=2)
+    for axis, parts in seen.items():
+        values = np.concatenate(parts)
+        margin = 0.1 * np.ptp(values) + 1e-3
+        axis.set_ylim(values.min() - margin, values.max() + 3 * margin)
+    bottom.axhline(limit_a, color="black", linewidth=0.6, linestyle="--")
+    bottom.set_ylabel("largest bond\ndeviation (Å)")
+    bottom.set_xlabel("time (ps)")
+    return figure

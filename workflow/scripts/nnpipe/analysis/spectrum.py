@@ -1,0 +1,21 @@
+"""Vibrational spectrum of a trajectory."""
+
+import numpy as np
+
+from ..units import SPEED_OF_LIGHT
+
+
+def vibrational_density(
+    velocities: np.ndarray, masses: np.ndarray, frame_fs: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wavenumbers (K,) cm^-1 and the vibrational density of states (K,), of integral 1.
+
+    The power spectrum of the mass-weighted velocities (T, N, 3), that is the Fourier transform of
+    their autocorrelation (Wiener-Khinchin), with a Hann window. Frames lie `frame_fs` apart; what
+    vibrates faster than half their rate is folded back.
+    """
+    weighted = np.sqrt(masses)[:, None] * (velocities - velocities.mean(0))
+    windowed = weighted * np.hanning(len(velocities))[:, None, None]
+    power = (np.abs(np.fft.rfft(windowed, axis=0)) ** 2).sum((1, 2))
+    wavenumber = np.fft.rfftfreq(len(velocities), frame_fs) / SPEED_OF_LIGHT
+    return wavenumber, power / np.trapezoid(power, wavenumber)

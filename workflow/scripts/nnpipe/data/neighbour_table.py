@@ -1,0 +1,50 @@
+"""The table of every atom's neighbours within a cutoff, nearest first."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..structures.neighbours import neighbours
+from . import store
+from .molecules import CHUNK, Molecules
+
+
+def write_neighbours(
+    molecules: Molecules, cutoff: float, path: str | Path, provenance: dict[str, Any]
+) -> int:
+    """Write every atom's neighbours within `cutoff` Å and return the number of pairs.
+
+    `first` (N+1,) int64 points into `neighbour` (P,), which holds positions inside the molecule in
+    the smallest unsigned type that fits. Rows are sorted, so the 15 nearest are a row's first 15.
+    """
+    sizes = np.diff(molecules.ptr)
+    smallest = np.min_scalar_type(int(sizes.max()) - 1)
+    header = {
+        "kind": "neighbours",
+        "cutoff": cutoff,
+        "units": {"cutoff": "Å"},
+        "provenance": provenance,
+    }
+    total = 0
+    with (
+        store.writer(path, header) as append,
+        tqdm(total=len(molecules), unit=" molecules", mininterval=1) as bar,
+    ):
+        append(first=np.zeros(1, np.int64))
+        for start in range(0, len(molecules), CHUNK):
+            ends = molecules.ptr[start : start + CHUNK + 1]
+            counts, indices = [], []
+            for a, b in pairwise(ends):
+                count, index, _ = neighbours(molecules.pos[a:b], cutoff)
+                counts.append(count)
+                indices.append(index.astype(smallest))
+            append(
+                first=total + np.cumsum(np.concatenate(counts), dtype=np.int64),
+                neighbour=np.concatenate(indices),
+            )
+            total += sum(map(len, indices))
+            bar.update(len(counts))
+    return total

@@ -1,0 +1,245 @@
+"""QM9 (https://doi.org/10.1038/sdata.2014.22): one table from any of its formats.
+
+Readers yield chunks, so that memory is bounded by the chunk. They agree bit for bit:
+`read_archive` reads the original dsgdb9nsd.xyz.tar.bz2 (http://doi.org/10.6084/m9.figshare.978904),
+`read_qm9pack` the CSVs inside the wheel of the Python package qm9pack. Archives are read in place.
+"""
+
+import json
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Set
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import units
+from ..errors import InputError
+from ..runtime.files import sha256
+from .molecules import CHUNK, Molecules, pointers, write_molecules
+
+ATOMIC_NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
+# name: (column of qm9pack, factor to our unit, our unit), in the order of the original files
+PROPERTIES = {
+    "rotational_a": ("RotA_GHz", 1.0, "GHz"),
+    "rotational_b": ("RotB_GHz", 1.0, "GHz"),
+    "rotational_c": ("RotC_GHz", 1.0, "GHz"),
+    "mu": ("Dipole_debye", units.DEBYE, "e Å"),
+    "alpha": ("Polarizability_bohr3", units.BOHR**3, "Å^3"),
+    "homo": ("HOMO_au", units.HARTREE, "eV"),
+    "lumo": ("LUMO_au", units.HARTREE, "eV"),
+    "gap": ("HOMO_LUMO_gap_au", units.HARTREE, "eV"),
+    "r2": ("R2_bohr2", units.BOHR**2, "Å^2"),
+    "zpve": ("ZPVE_au", units.HARTREE, "eV"),
+    "u0": ("InternalEnergy_0K_au", units.HARTREE, "eV"),
+    "u": ("InternalEnergy_298K_au", units.HARTREE, "eV"),
+    "h": ("Enthalphy_298K_au", units.HARTREE, "eV"),
+    "g": ("GibbsFreeEnergy_298K_au", units.HARTREE, "eV"),
+    "cv": ("Heatcapacity_Cv_cal_mol_K", units.CAL_PER_MOL, "eV/K"),
+}
+# and "energy", the electronic energy U0 - ZPVE: the surface that the nuclei move on
+UNITS = {name: unit for name, (_, _, unit) in PROPERTIES.items()} | {"energy": "eV"}
+# QM9's own isolated-atom U0, B3LYP/6-31G(2df,p), Hartree (atomref.txt of the figshare article)
+ATOM_U0 = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
+MOLECULES = 130_831  # of 133,885; 3,054 are uncharacterised
+SADDLE_POINTS = (6620, 59818)  # indices that are no minima
+
+
+def convert(manifest: str | Path, path: str | Path) -> None:
+    """Write the molecules store from the files that a manifest (see nnpipe.data.download) names.
+
+    Raises InputError if a file is not what the manifest says, or QM9 is not whole.
+    """
+    content = read_manifest(manifest)
+    number = write_molecules(read_qm9(content), path, UNITS, content)
+    if not number or (content["canonical"] and number != MOLECULES):
+        Path(path).unlink()
+        raise InputError(f"{manifest}: {number} molecules, QM9 has {MOLECULES}; fetch it again")
+
+
+def read_manifest(path: str | Path) -> dict:
+    """The manifest, after its files were found whole; InputError if one is missing or changed."""
+    manifest = json.loads(Path(path).read_text())
+    for file in manifest["files"]:
+        where = Path(file["path"])
+        got = sha256(where) if where.is_file() else "no file"
+        if got != file["sha256"]:
+            raise InputError(
+                f"{where}: expected SHA-256 {file['sha256']}, got {got};"
+                f" delete {path} and run again to fetch it anew"
+            )
+    return manifest
+
+
+def read_qm9(manifest: dict) -> Iterator[Molecules]:
+    """Chunks of the files of a manifest's content, whatever their format."""
+    path, *others = [Path(file["path"]) for file in manifest["files"]]
+    if zipfile.is_zipfile(path):
+        yield from read_qm9pack(path)
+    elif tarfile.is_tarfile(path):
+        yield from read_archive(path, read_uncharacterized(others[0]) if others else set())
+    else:
+        raise InputError(f"{path}: neither QM9's tar archive nor the qm9pack wheel")
+
+
+def _numbers(texts: Iterable[str]) -> np.ndarray:
+    """All numbers of comma- or blank-separated texts, brackets and Fortran's `*^` understood; none
+    if one of them is no number.
+    """
+    text = ",".join(texts).replace("*^", "e").translate({91: None, 93: None})
+    try:
+        return np.fromstring(text, sep=",")
+    except ValueError:
+        return np.zeros(0)  # of a size that nothing has
+
+
+def _table(
+    where: str,
+    index: np.ndarray,
+    elements: list[str],
+    pos: Iterable[str],
+    charges: Iterable[str],
+    frequencies: list[str],
+    smiles: list[str],
+    properties: np.ndarray,
+) -> Molecules:
+    """The chunk from its texts, one a molecule, lists comma-separated; (M, 15) raw properties."""
+    counts = np.array([text.count(",") + 1 for text in elements])
+    symbols = ",".join(elements).split(",")
+    try:
+        z = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], np.uint8)
+    except KeyError as error:
+        raise InputError(
+            f"{where}: element {error} is none of {' '.join(ATOMIC_NUMBERS)}"
+        ) from None
+    coordinates, charge = _numbers(pos), _numbers(charges)
+    frequency, modes = _numbers(frequencies), np.array([t.count(",") + 1 for t in frequencies])
+    # Gaussian's opt=calcall lists the frequencies of its first and of its last geometry in 334
+    # molecules; the last list is the one whose half sum is the ZPVE (to its last digit).
+    doubled = (modes == 2 * (3 * counts - 6)) | (modes == 2 * (3 * counts - 5))
+    first = np.repeat(pointers(modes)[:-1] + np.where(doubled, modes // 2, 0), modes)
+    frequency = frequency[np.arange(len(frequency)) >= first]
+    modes = np.where(doubled, modes // 2, modes)
+    bad = np.flatnonzero((modes != 3 * counts - 6) & (modes != 3 * counts - 5))
+    if len(bad):
+        m = bad[0]
+        raise InputError(
+            f"{where}: molecule {index[m]}: {modes[m]} frequencies for {counts[m]} atoms"
+        )
+    whole = coordinates.size == 3 * len(z) and charge.size == len(z)
+    if not whole or not np.isfinite(properties).all() or not np.isfinite(coordinates).all():
+        raise InputError(f"{where}: molecules {index[0]} to {index[-1]}: a number is missing")
+    targets = {
+        name: properties[:, column] * factor
+        for column, (name, (_, factor, _)) in enumerate(PROPERTIES.items())
+    }
+    targets["energy"] = targets["u0"] - targets["zpve"]
+    return Molecules(
+        index.astype(np.int32), pointers(counts), z, coordinates.reshape(-1, 3), charge,
+        pointers(modes), frequency, smiles, targets,
+    )  # fmt: skip
+
+
+def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
+    """Chunks of the mirror: three CSVs inside the wheel, which is not installed."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for part in (1, 2, 3):
+                name = f"qm9pack/data/qm9_part{part}.csv"
+                with archive.open(name) as file:
+                    for rows in pd.read_csv(file, chunksize=CHUNK, dtype=str):
+                        drop = str.maketrans("", "", "[]' ")
+                        columns = [rows[column] for column, _, _ in PROPERTIES.values()]
+                        yield _table(
+                            f"{wheel}: {name}",
+                            rows["Index"].to_numpy(np.int32),
+                            [text.translate(drop) for text in rows["Elements"]],
+                            rows["XYZ_Ang"],
+                            rows["Mulliken_pop"],
+                            list(rows["Harmonic_Freq_cmi"]),
+                            list(rows["SMILES"]),
+                            np.stack([_numbers(column) for column in columns], 1),
+                        )
+    except InputError:
+        raise
+    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{wheel}: not the wheel of qm9pack 1.0.3, or damaged ({reason})"
+        ) from error
+
+
+def read_uncharacterized(path: str | Path) -> set[int]:
+    """QM9 indices of geometries that failed the consistency check.
+
+    They are the first words of the list's lines that are numbers, each larger than the last.
+    """
+    last, numbers = 0, set()
+    for line in Path(path).read_text().splitlines():
+        word = re.match(r"\s*(\d+)\s", line)
+        if word and int(word[1]) > last:
+            last = int(word[1])
+            numbers.add(last)
+    return numbers
+
+
+def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterator[Molecules]:
+    """Chunks of an archive in the original format, without the `exclude`d indices."""
+    rows: list[tuple] = []
+    last = 0
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                if not member.isfile() or not member.name.endswith(".xyz"):
+                    continue
+                file = tar.extractfile(member)
+                row = _row(
+                    f"{archive}: {member.name}",
+                    file.read().decode(errors="replace") if file else "",
+                )
+                if row[0] <= last:
+                    raise InputError(
+                        f"{archive}: {member.name}: not in order; pack it with tar --sort=name"
+                    )
+                last = row[0]
+                if last not in exclude:
+                    rows.append(row)
+                if len(rows) == CHUNK:
+                    yield _chunk(archive, rows)
+                    rows = []
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise InputError(f"{archive}: damaged or not complete ({error}); fetch it again") from error
+    if rows:
+        yield _chunk(archive, rows)
+
+
+def _row(where: str, text: str) -> tuple:
+    """One molecule of the original format: index, SMILES and comma-separated texts for `_table`."""
+    try:
+        lines = text.splitlines()
+        count, head = int(lines[0]), lines[1].split()
+        atoms = [line.split() for line in lines[2 : 2 + count]]
+        if len(atoms) != count or len(head) < 17:
+            raise ValueError
+        return (
+            int(head[1]),
+            ",".join(atom[0] for atom in atoms),
+            ",".join(",".join(atom[1:4]) for atom in atoms),
+            ",".join(atom[4] for atom in atoms),
+            ",".join(lines[2 + count].split()),
+            lines[3 + count].split()[0],
+            ",".join(head[2:17]),
+        )
+    except (ValueError, IndexError):
+        raise InputError(f"{where}: not in QM9's xyz format; is the file complete?") from None
+
+
+def _chunk(archive: str | Path, rows: list[tuple]) -> Molecules:
+    index, elements, pos, charges, frequencies, smiles, properties = zip(*rows, strict=True)
+    return _table(
+        str(archive), np.array(index), list(elements), pos, charges, list(frequencies),
+        list(smiles), _numbers(properties).reshape(len(rows), -1),
+    )  # fmt: skip

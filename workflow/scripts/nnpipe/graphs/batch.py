@@ -1,0 +1,138 @@
+"""Immutable batches of molecules, as the models read them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .gather import around, over_atoms
+
+FAR = 1e3  # Å, the length of a vector that stands for no neighbour
+MORE_MOLECULES, MORE_ATOMS, MORE_NEIGHBOURS = 64, 256, 4  # whose multiples batches are padded to
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B molecules with N atoms and up to K neighbours each, nearest first.
+
+    `vectors()` point from the centre i to the neighbour j: pos[j] + offset - pos[i].
+    """
+
+    z: Tensor  # (N,) int64, atomic numbers
+    pos: Tensor  # (N, 3) Å
+    molecule: Tensor  # (N,) int64, from 0, ascending
+    size: int  # B
+    neighbours: Tensor  # (N, K) int64, atoms of the batch; where there is none, the atom itself
+    mask: Tensor  # (N, K) bool, True where there is a neighbour
+    reverse: Tensor  # (K, N) int64, which of the N * K places has the pair seen from there, or -1
+    offset: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
+        """The same batch on `device`, lengths in `dtype`."""
+        moved: dict[str, Any] = {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def at(self, pos: Tensor) -> "Batch":
+        """The same batch with its atoms at `pos` (N, 3) Å."""
+        return replace(self, pos=pos)
+
+    def around(self, values: Tensor) -> Tensor:
+        """(N, K, ...) the neighbours' `values` (N, ...), 0 where there is no neighbour."""
+        return around(values, self.neighbours, self.reverse, self.mask)
+
+    def vectors(self) -> Tensor:
+        """(N, K, 3) Å, of length FAR where there is no neighbour; lie in memory as x, y and z."""
+        planes = []
+        for axis, here in enumerate(self.pos.unbind(1)):
+            plane = self.around(here) - here[:, None]
+            if self.offset is not None:
+                plane = plane + self.offset[:, :, axis]
+            planes.append(torch.where(self.mask, plane, 0.0 if axis else FAR))
+        return torch.stack(planes).permute(1, 2, 0)
+
+    def sum_over_atoms(self, values: Tensor) -> Tensor:
+        """(B,) sums of per-atom `values` (N,)."""
+        return over_atoms(values, self.molecule, self.size)
+
+    def strained(self, strain: Tensor) -> "Batch":
+        """The batch with every molecule's space deformed by 1 + the symmetric part of (B, 3, 3)."""
+        strain = (0.5 * (strain + strain.transpose(1, 2)))[self.molecule]
+        pos = self.pos + (self.pos[:, None] @ strain)[:, 0]
+        offset = None if self.offset is None else self.offset + self.offset @ strain
+        return replace(self, pos=pos, offset=offset)
+
+
+def assemble(
+    z: np.ndarray,
+    pos: np.ndarray,
+    counts: np.ndarray,
+    index: np.ndarray,
+    offset: np.ndarray,
+    molecule: np.ndarray | None = None,
+) -> Batch:
+    """The batch of systems from their pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
+    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `molecule` (N,), from 0
+    and ascending, says which system an atom is of; without it all are of one.
+    """
+    atoms, width = len(z), max(int(counts.max(initial=0)), 1)
+    mask = np.arange(width) < counts[:, None]
+    neighbours = np.repeat(np.arange(atoms)[:, None], width, 1)
+    neighbours[mask] = index
+    offsets = np.zeros((atoms, width, 3))
+    offsets[mask] = offset
+    centre = np.repeat(np.arange(atoms), counts)
+    shifts = offset.T if offset.any() else offset.T[:0]
+    keys = [(centre, index, *shifts), (index, centre, *(-shifts))]
+    here, there = map(np.lexsort, keys)  # a pair, and the same seen from its other end
+    places = np.flatnonzero(mask)
+    reverse = np.full_like(neighbours, -1)
+    reverse.flat[places[here]] = places[there]
+    molecule = np.zeros(atoms, int) if molecule is None else molecule
+    return Batch(
+        torch.tensor(z, dtype=torch.int64),
+        torch.tensor(pos),
+        torch.as_tensor(molecule),
+        int(molecule[-1]) + 1,
+        torch.as_tensor(neighbours),
+        torch.as_tensor(mask),
+        torch.as_tensor(reverse).t().contiguous(),
+        torch.as_tensor(offsets),
+    )
+
+
+def assemble_open(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch:
+    """The batch of open systems from all their pairs, on the device of `pos`: z (N,), pos (N, 3) Å,
+    one system after the other, each with `sizes` (B,) atoms, and the neighbours within `cutoff` Å.
+
+    Memory goes with B times the square of the largest size.
+    """
+    start = sizes.cumsum(0) - sizes
+    slots = torch.arange(int(sizes.max()), device=pos.device)
+    real = slots < sizes[:, None]
+    place = pos[(start[:, None] + slots).clamp(max=len(pos) - 1)]
+    far = (place[:, :, None] - place[:, None]).norm(dim=3)
+    far = torch.where(real[:, :, None] & real[:, None] & (slots[:, None] != slots), far, torch.inf)
+    order = far.argsort(dim=2, stable=True)  # (B, n, n) atoms of a system, nearest first,
+    rank = order.argsort(dim=2)  # and the place that each of them has there
+    counts = (far < cutoff).sum(2)[real]
+    width = max(int(counts.max()), 1)
+    if pos.device.type == "cuda":  # few shapes
+        width = min(up(width, MORE_NEIGHBOURS), len(slots))
+    molecule = torch.repeat_interleave(sizes)
+    here, atoms = torch.arange(len(pos), device=pos.device), start[molecule]
+    near, mask = order[:, :, :width][real], slots[:width] < counts[:, None]
+    neighbours = torch.where(mask, near + atoms[:, None], here[:, None])
+    back = rank[molecule[:, None], near, (here - atoms)[:, None]]
+    reverse = torch.where(mask, neighbours * width + back, -1).t().contiguous()
+    return Batch(z, pos, molecule, len(sizes), neighbours, mask, reverse)
+
+
+def up(number: int, multiple: int) -> int:
+    """`number`, or the next multiple."""
+    return -(-number // multiple) * multiple

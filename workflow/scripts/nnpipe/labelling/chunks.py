@@ -1,0 +1,90 @@
+"""Energies and forces off the minimum, for molecules of which QM9 holds the minimum only.
+
+Chunks hold what the labelling method says; nnpipe.labelling.table puts them on the surface of the
+data set.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data import store
+from ..data.molecules import Molecules
+from ..data.qm9 import SADDLE_POINTS
+from ..structures.vibrations import Surface
+from .distortions import Distorter, Distortions
+from .methods import Method, NotConverged
+
+log = logging.getLogger(__name__)
+# times as many geometries of molecules with a bond in so many small rings: cages are few and open
+# most easily, and little else tells of them
+CAGES = (1.0, 1.0, 1.5, 6.0, 12.0, 18.0)
+# and of molecules of at most so many heavy atoms, which are like no others
+SMALL, OF_SMALL = 2, 18.0
+
+
+def write_chunk(
+    molecules: Molecules,
+    rows: Sequence[int] | np.ndarray,
+    method: Method,
+    number: int,
+    settings: Distortions,
+    seed: int,
+    path: str | Path,
+    provenance: dict[str, Any],
+) -> int:
+    """Label `number` distorted geometries of each of `rows` and return how many there are.
+
+    Cages and the smallest get more, see CAGES and SMALL. The minimum stands before the distorted
+    geometries of its molecule; energies are relative to its. What does not converge is logged and
+    left out, with its molecule if it is the minimum.
+    """
+    header = {"kind": "chunk", "units": {"energy": "eV", "forces": "eV/Å"}}
+    done, total = 0, 0
+    with store.writer(path, header | {"provenance": provenance}) as append:
+        append(
+            index=np.zeros(0, np.int32), ptr=np.zeros(1, np.int64), pos=np.zeros((0, 3)),
+            energy=np.zeros(0), forces=np.zeros((0, 3)),
+        )  # fmt: skip
+        for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
+            index, z, pos = molecules.geometry(row)
+            if index in SADDLE_POINTS:
+                continue
+            surface, rng = method(z), np.random.default_rng([seed, index])
+            distorter = Distorter(z, pos, settings)
+            geometries = [pos]
+            small = np.count_nonzero(z > 1) <= SMALL
+            times = OF_SMALL if small else CAGES[min(distorter.rings, len(CAGES) - 1)]
+            for _ in range(math.ceil(number * times)):
+                drawn = distorter.draw(rng)
+                if drawn is None:
+                    log.warning("molecule %d: no geometry without a clash; left out", index)
+                else:
+                    geometries.append(drawn)
+            labelled = list(_label(index, surface, geometries))
+            for geometry, energy, forces in labelled:
+                total += len(z)
+                append(
+                    index=np.array([index], np.int32), ptr=np.array([total]), pos=geometry,
+                    energy=np.array([energy - labelled[0][1]]), forces=forces,
+                )  # fmt: skip
+            done += len(labelled)
+    return done
+
+
+def _label(
+    index: int, surface: Surface, geometries: list[np.ndarray]
+) -> Iterable[tuple[np.ndarray, float, np.ndarray]]:
+    for number, geometry in enumerate(geometries):
+        try:
+            yield geometry, *surface(geometry)
+        except NotConverged as error:
+            what = "molecule" if number == 0 else f"geometry {number}"
+            log.warning("molecule %d: %s left out: %s", index, what, str(error).splitlines()[0])
+            if number == 0:
+                return

@@ -1,0 +1,106 @@
+"""Geometries off the minimum: what a molecule looks like when it is hot, turned or strained."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..structures.bonds import (
+    _radii,
+    bond_matrix,
+    far_side,
+    rotatable_bonds,
+    small_rings,
+    spring_hessian,
+)
+from ..structures.vibrations import normal_modes
+from ..units import BOLTZMANN, FREQUENCY
+
+SOFTEST = 300.0  # cm^-1; softer motion is left to torsions, which follow the arc, not its tangent
+EXCITED = (0.2, 1.0)  # share of the modes that a geometry is displaced along, drawn evenly
+TWIST = 20.0  # degrees at 300 K, of every rotatable bond
+STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond
+WIDER = 0.15  # Å that a bond is stretched further for every small ring it is in
+CLASH = 0.65  # of the sum of covalent radii: closer pairs that were not so close are drawn again
+
+
+@dataclass(frozen=True)
+class Distortions:
+    """How geometries are drawn."""
+
+    coldest_k: float = 50.0
+    hottest_k: float = 1500.0  # temperatures are drawn evenly in their logarithm
+    torsions: float = 0.25  # share of geometries with a bond turned by any angle
+    # share with one bond compressed or stretched; 1 + n^2 times as many of molecules that have a
+    # bond in n rings of three or four atoms, as far as torsions leave room
+    strains: float = 0.1
+
+
+class Distorter:
+    """Draws distorted geometries of one molecule at its minimum: z (N,), pos (N, 3) Å."""
+
+    def __init__(self, z: np.ndarray, pos: np.ndarray, settings: Distortions) -> None:
+        self.z, self.pos, self.settings = z, pos, settings
+        self.bonded = bond_matrix(z, pos)
+        self.hessian = spring_hessian(pos, self.bonded)
+        frequencies, modes = normal_modes(z, pos, self.hessian)
+        # Å per root of eV, of a classical oscillator
+        self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
+        self.bonds = np.argwhere(np.triu(self.bonded))
+        # what is in small rings opens most easily: it is strained more often, and further
+        self.small = small_rings(self.bonded)[tuple(self.bonds.T)]
+        self.rings = int(self.small.max(initial=0))
+        weights = 4.0**self.small
+        self.weights = weights / weights.sum()
+        self.strained = min(settings.strains * (1 + self.rings**2), 1 - settings.torsions)
+        self.rotors = rotatable_bonds(z, pos, self.bonded)
+        length = np.linalg.norm(pos[:, None] - pos, axis=2)
+        self.closest = np.minimum(CLASH * _radii(z), length)
+
+    def draw(self, rng: np.random.Generator, attempts: int = 20) -> np.ndarray | None:
+        """A geometry (N, 3) Å, or None if all attempts ended with atoms on top of each other."""
+        for _ in range(attempts):
+            pos = self._draw(rng)
+            if (np.linalg.norm(pos[:, None] - pos, axis=2) >= self.closest).all():
+                return pos
+        return None
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        cold, hot = np.log([self.settings.coldest_k, self.settings.hottest_k])
+        temperature = np.exp(rng.uniform(cold, hot))
+        # some modes take the energy of all: soft ones are seen without the noise of stiff ones
+        share = rng.uniform(*EXCITED)
+        excited = rng.random(self.modes.shape[1]) < share
+        amplitude = np.sqrt(BOLTZMANN * temperature / share) * excited
+        shift = self.modes @ (amplitude * rng.normal(size=len(amplitude)))
+        pos = self.pos + shift.reshape(-1, 3)
+        kind = rng.random()
+        free = [n for n, rotor in enumerate(self.rotors) if rotor[3]]
+        turned = rng.choice(free) if free and kind < self.settings.torsions else None
+        for number, (a, b, side, _) in enumerate(self.rotors):
+            angle = rng.normal(scale=np.radians(TWIST) * np.sqrt(temperature / 300))
+            if number == turned:
+                angle = rng.uniform(-np.pi, np.pi)
+            axis = pos[b] - pos[a]
+            turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
+            pos[side] = turn.apply(pos[side] - pos[b]) + pos[b]
+        if len(self.bonds) and kind > 1 - self.strained:
+            number = rng.choice(len(self.bonds), p=self.weights)
+            a, b = self.bonds[number]
+            shortest, longest = STRAIN
+            length = rng.uniform(shortest, longest + WIDER * self.small[number])
+            pos += length * self.strain(a, b, pos)
+        return pos
+
+    def strain(self, a: int, b: int, pos: np.ndarray) -> np.ndarray:
+        """(N, 3) Å per Å, how all atoms move when the bond a-b at `pos` is pulled apart: what hangs
+        on b follows b; of a bond in a ring, all springs give way.
+        """
+        way = np.zeros_like(pos)
+        way[b] = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
+        branch = far_side(self.bonded, a, b)
+        if branch is not None:
+            return branch[:, None] * way[b]
+        way[a] = -way[b]
+        given = np.linalg.lstsq(self.hessian, way.ravel(), rcond=1e-8)[0].reshape(-1, 3)
+        return given / (given * way).sum()

@@ -1,0 +1,150 @@
+"""Trained models and training states: safetensors and JSON, written whole or not at all."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import InputError
+from ..runtime.files import atomic, sha256
+from .potential import SURFACE, Potential
+from .registry import build
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What model.json holds beside the weights."""
+
+    architecture: str
+    hyperparameters: dict[str, float]
+    target: str
+    unit: str
+    intensive: bool
+    references: dict[int, float]  # {atomic number: unit of the target}
+    scale: float  # unit of the target
+    seed: int
+    n_train: int  # molecules
+    n_geometries: int  # of them, the minima and others
+    parameters: int
+    train_seconds: float
+    peak_memory_mb: float
+    device: str
+    settings: dict[str, Any]  # of the training
+    data: dict[str, Any]  # provenance: digests of molecules, neighbours and split
+    nnpipe_version: str
+    weights_sha256: str = ""
+    format: int = FORMAT
+
+    @property
+    def elements(self) -> list[int]:
+        """Atomic numbers that the model was trained on."""
+        return sorted(self.references)
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write tensors and a JSON-able dict to one safetensors file."""
+    # copies, as shared tensors (of SchNet) are refused
+    whole = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    with atomic(path) as temporary:
+        temporary.write_bytes(save(whole, {"nnpipe": json.dumps(meta)}))
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the dict; InputError if the file is not whole."""
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads(file.metadata()["nnpipe"])
+            names = file.keys()
+            # copies, as the file's own tensors lie unaligned, which changes the rounding
+            return {name: file.get_tensor(name).clone() for name in names}, meta
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a whole safetensors file of nnpipe ({error}); delete it and run again"
+        ) from error
+
+
+def save_model(folder: str | Path, potential: Potential, info: ModelInfo) -> None:
+    """Write model.safetensors and model.json into `folder`."""
+    weights = Path(folder) / "model.safetensors"
+    save_tensors(weights, potential.model.state_dict(), {"format": FORMAT})
+    content = asdict(info) | {
+        "weights_sha256": sha256(weights),
+        "elements": info.elements,
+    }
+    with atomic(Path(folder) / "model.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_info(folder: str | Path) -> ModelInfo:
+    """What model.json says; InputError if it is missing, damaged or of another format."""
+    path = Path(folder) / "model.json"
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] != FORMAT:
+            raise InputError(
+                f"{path}: format {content['format']}, this nnpipe reads {FORMAT}; train it again"
+            )
+        content["references"] = {int(z): value for z, value in content["references"].items()}
+        names = [field.name for field in fields(ModelInfo)]
+        return ModelInfo(**{name: content[name] for name in names})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; train the model first") from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a model of nnpipe ({error!r}); train it again") from error
+
+
+def copy_model(
+    source: str | Path,
+    folder: str | Path,
+    architecture: str,
+    target: str,
+    hyperparameters: dict[str, float],
+) -> None:
+    """Copy a trained model from the folder `source`.
+
+    Raises InputError if it is not whole, or not of that architecture, target and hyperparameters.
+    """
+    _, info = load_model(source)
+    asked = {
+        "architecture": architecture, "target": target, "hyperparameters": hyperparameters,
+    }  # fmt: skip
+    for key, wanted in asked.items():
+        if getattr(info, key) != wanted:
+            raise InputError(
+                f"{source}/model.json: {key} {getattr(info, key)!r} is not what config.yaml asks"
+                f" for, {wanted!r}; make them the same"
+            )
+    for name in ("model.safetensors", "model.json", "metrics.jsonl"):
+        with atomic(Path(folder) / name) as temporary:
+            shutil.copyfile(Path(source) / name, temporary)
+
+
+def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
+    """The potential, on the CPU in float32, and what is known of it.
+
+    Raises InputError if a file is missing, damaged, of another format or not of this model.
+    """
+    info, weights = read_info(folder), Path(folder) / "model.safetensors"
+    if not weights.is_file() or sha256(weights) != info.weights_sha256:
+        raise InputError(f"{weights}: not the weights that model.json describes; train it again")
+    tensors = load_tensors(weights)[0]
+    try:
+        model = build(info.architecture, info.hyperparameters)
+        model.load_state_dict(tensors)
+        surface = info.target == SURFACE
+        potential = Potential(
+            model, info.references, info.scale, info.unit, info.intensive, surface
+        )
+    except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{folder}/model.json: not of this nnpipe's models ({reason}); train it again"
+        ) from error
+    return potential, info

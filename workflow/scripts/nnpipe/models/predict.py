@@ -1,0 +1,18 @@
+"""Predictions of a potential for a data set."""
+
+import torch
+from torch import Tensor, nn
+
+from ..graphs.dataset import Dataset, cut
+
+EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
+
+
+def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) -> Tensor:
+    """(M,) predictions for a data set, float64, on the CPU."""
+    order = data.sizes.argsort(stable=True)
+    predictions = torch.empty(len(data), dtype=torch.float64)
+    with torch.no_grad():
+        for rows in cut(data, order, atoms, EVALUATION_PAIRS):
+            predictions[rows] = potential(data.batch(rows)).cpu()
+    return predictions

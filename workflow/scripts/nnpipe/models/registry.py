@@ -1,0 +1,44 @@
+"""The models: one per file, one line each here.
+
+A model is a torch module with `forward(batch) -> energy (B,)`, smooth at its cutoff. Its keyword
+arguments are its hyperparameters, `cutoff` among them. References, scale, forces and stress are
+written once around it, in potential.py.
+"""
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODELS = {
+    "mlp": "atom_mlp.AtomMLP",
+    "gnn": "atom_gnn.AtomGNN",
+    "schnet": "schnet.SchNet",
+}
+
+
+def build(architecture: str, hyperparameters: Mapping[str, float], seed: int = 0) -> "nn.Module":
+    """A new model with weights drawn from `seed`; the global random state stays as it is.
+
+    Raises InputError for an architecture or a hyperparameter that does not exist.
+    """
+    import torch  # the registry itself is read where there is no torch
+
+    if architecture not in MODELS:
+        raise InputError(f"architecture {architecture!r} is none of {', '.join(MODELS)}")
+    module, name = MODELS[architecture].split(".")
+    model = getattr(import_module(f".{module}", __package__), name)
+    known = inspect.signature(model).parameters
+    for key in hyperparameters:
+        if key not in known:
+            raise InputError(
+                f"{architecture}: no hyperparameter {key!r}; it has {', '.join(known)}"
+            )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model(**hyperparameters)

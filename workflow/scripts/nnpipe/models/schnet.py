@@ -1,0 +1,32 @@
+"""Models of PyTorch Geometric as baselines, through a thin adapter."""
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn.models import SchNet as PyGSchNet
+
+from ..graphs.batch import Batch
+
+
+class SchNet(nn.Module):
+    """SchNet (https://arxiv.org/abs/1706.08566) of PyTorch Geometric on our neighbours.
+
+    cutoff: Å; features: channels of atoms and filters; layers: interactions; radial: Gaussians.
+    """
+
+    unordered = True  # neighbours may come in any order, and from beyond the cutoff
+
+    def __init__(
+        self, cutoff: float = 5.0, features: int = 128, layers: int = 6, radial: int = 50
+    ) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.net = PyGSchNet(features, features, layers, radial, cutoff, lambda pos, batch: None)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(B,) energies."""
+        distance = batch.vectors().norm(dim=-1)
+        centre, slot = (distance < self.cutoff).nonzero(as_tuple=True)
+        edges = torch.stack([batch.neighbours[centre, slot], centre])
+        distance = distance[centre, slot]
+        self.net.interaction_graph = lambda pos, molecule: (edges, distance)
+        return self.net(batch.z, batch.pos, batch.molecule)[:, 0]

@@ -1,0 +1,183 @@
+"""Systems on their way, with the forces of any calculator, or with a model in one program."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.geometry import find_mic
+from torch import Tensor
+
+from ..data.molecules import pointers
+from ..errors import InputError
+from ..structures.bonds import bonds
+from .calculator import SYSTEM, NeuralCalculator
+from .integrator import step, weights_of
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+Links = tuple[np.ndarray, np.ndarray]
+
+
+def combine(systems: Sequence[Atoms]) -> Atoms:
+    """All systems in one object, told apart by the array `system`; they share one cell."""
+    whole = systems[0][:0]
+    for system in systems:
+        whole += system
+    whole.set_array(SYSTEM, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
+    return whole
+
+
+def _links(system: Atoms) -> Links:
+    """Bonds (P, 2), and of each the translation and the length (P, 4) Å."""
+    pairs = bonds(system)
+    first, last = system.positions[pairs.T]
+    apart, length = find_mic(last - first, system.cell, system.pbc)
+    return pairs, np.column_stack([apart - (last - first), length])
+
+
+class Motion:
+    """Systems, by their numbers, that move together; here one, as any calculator of ASE has it.
+
+    They start as they are, with their velocities, and are themselves not changed.
+    """
+
+    def __init__(
+        self,
+        systems: dict[int, Atoms],
+        calculator: Calculator,
+        settings: "Settings",
+        generator: torch.Generator,
+        links: dict[int, Links] | None = None,
+    ) -> None:
+        self.systems, self.calculator = systems, calculator
+        self.links = links or {number: _links(system) for number, system in systems.items()}
+        self.settings, self.generator = settings, generator
+        self.numbers = np.array(list(systems))
+        self.atoms = combine(list(systems.values()))
+        self.atoms.calc = calculator
+        owner = self.atoms.arrays[SYSTEM]
+        self.sizes = np.bincount(owner)
+        self.ends = pointers(self.sizes)
+        self.noisy = settings.ensemble == "nvt"
+        friction = settings.friction_per_ps if self.noisy else 0.0
+        weights = weights_of(
+            self.atoms.get_masses(), settings.timestep_fs, settings.temperature_k, friction
+        )
+        place, velocity = self.atoms.positions, self.atoms.get_velocities()
+        state = np.stack([place, velocity, np.zeros_like(place)])
+        self.weights, self.bonds, self.lengths, self.molecule, self.state = (
+            torch.as_tensor(array, device=generator.device)
+            for array in (weights, *self._bonds(), owner, state)
+        )
+        self.second, self.later = self.weights.new_zeros(1), self.weights.new_ones(1)
+        self.seen, self.energies = self.state, np.zeros(len(systems))
+
+    def _bonds(self) -> tuple[np.ndarray, np.ndarray]:
+        """`bonds` and `lengths` for `step`; rows end with bonds of an atom to itself."""
+        found = [self.links[number] for number in self.systems]
+        shape = len(found), max(1, *(len(some) for some, _ in found))
+        pairs, lengths = np.zeros((*shape, 2), int), np.zeros((*shape, 4))
+        for row, (some, apart) in enumerate(found):
+            pairs[row, : len(some)] = some + self.ends[row]
+            lengths[row, : len(some)] = apart
+        return pairs, lengths
+
+    def step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Look at what is there, and go on: potential and kinetic energies (B,) eV, and how far a
+        bond is off at most (B,) Å.
+        """
+        noise = self.state[:2]  # counts nothing without friction
+        if self.noisy:
+            noise = torch.randn(
+                noise.shape,
+                generator=self.generator,
+                dtype=noise.dtype,
+                device=noise.device,
+            )
+        table = self._step(self.state, noise, self.weights, self.second, self.bonds, self.lengths)
+        self.second = self.later
+        self.energies, kinetic, off = table.reshape(3, -1)
+        return self.energies, kinetic, off
+
+    def _step(self, *given: Tensor) -> np.ndarray:
+        """Take the step, from `state` to `lengths`: (3B,) what `step` returns."""
+        self.state, self.seen, table = step(self._force, self.molecule, *given)
+        return table.flatten().numpy()
+
+    def _force(self, pos: Tensor) -> tuple[Tensor, Tensor]:
+        self.atoms.positions = pos.numpy()
+        forces = np.array(self.atoms.get_forces(), float)
+        energy = np.array([self.atoms.get_potential_energy()], float)
+        return torch.from_numpy(energy), torch.from_numpy(forces)
+
+    def frames(self, places: np.ndarray) -> Iterator[Atoms]:
+        """Those of the systems, as last looked at, with energy and forces."""
+        seen = self.seen.cpu().numpy()
+        for place in places:
+            pos, velocity, forces = seen[:, self.ends[place] : self.ends[place + 1]].copy()
+            frame = self.systems[int(self.numbers[place])].copy()
+            frame.positions = pos
+            frame.set_velocities(velocity)
+            frame.calc = SinglePointCalculator(
+                frame, energy=float(self.energies[place]), forces=forces
+            )
+            yield frame
+
+    def without(self, gone: np.ndarray) -> Self:
+        """The rest of the systems, where they are; gone (B,) bool."""
+        kept = {n: self.systems[n] for n in self.numbers[~gone].tolist()}
+        rest = type(self)(kept, self.calculator, self.settings, self.generator, self.links)
+        atoms = torch.from_numpy(np.repeat(~gone, self.sizes)).to(self.state.device)
+        rest.state, rest.second = self.state[:, atoms], self.second
+        return rest
+
+
+class NeuralMotion(Motion):
+    """Systems with a model: integrator, forces and what is looked at are one program."""
+
+    calculator: NeuralCalculator
+    moved = np.inf  # Å^2, of the atom that moved most since neighbours were listed
+
+    def _step(self, *given: Tensor) -> np.ndarray:
+        if not self.moved < (self.calculator.skin / 2) ** 2:
+            pos = self.state[0]
+            ends = torch.from_numpy(self.ends[:-1]).to(pos.device)
+            self.origin = pos[ends[self.molecule]]
+            self.batch = self.calculator.batch(
+                self.atoms.numbers,
+                pos - self.origin,
+                self.sizes,
+                self.atoms.cell.array,
+                self.atoms.pbc,
+                self.calculator.skin,
+            )
+        state, self.seen, table = self.calculator.step(self.batch, self.origin, *given)
+        self.state = state.clone()  # as the program's next results may take the place of these
+        both = table.cpu().numpy()
+        self.moved = both[-1]
+        return both[:-1]
+
+
+def moving(systems: Sequence[Atoms], calculator: Calculator, settings: "Settings") -> list[Motion]:
+    """All systems on their way, with a model in groups that are best computed together.
+
+    Raises InputError for systems in different cells with a model, and what its `check` does.
+    """
+    if not isinstance(calculator, NeuralCalculator):
+        generator = torch.Generator().manual_seed(settings.seed + 1)
+        return [Motion({n: s}, calculator, settings, generator) for n, s in enumerate(systems)]
+    first = systems[0]
+    for system in systems:
+        if (system.cell != first.cell).any() or (system.pbc != first.pbc).any():
+            raise InputError("systems that run together have different cells; run them one by one")
+    calculator.check(combine(systems))
+    generator = torch.Generator(calculator.device).manual_seed(settings.seed + 1)
+    return [
+        NeuralMotion({n: systems[n] for n in numbers.tolist()}, calculator, settings, generator)
+        for numbers in calculator.groups(np.array([len(system) for system in systems]))
+    ]

@@ -1,0 +1,102 @@
+"""Starting geometries: from SMILES or from a structure file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from ase.io import read
+from ase.neighborlist import neighbor_list
+
+from ..errors import InputError
+
+SUFFIXES = {".xyz", ".extxyz", ".pdb", ".cif", ".sdf", ".mol", ".vasp", ".gro"}
+
+
+def is_file(text: str) -> bool:
+    """Whether `text` names a structure file and not a SMILES."""
+    return Path(text).suffix.lower() in SUFFIXES
+
+
+def parse_smiles(smiles: str):
+    """The molecule with its hydrogens; InputError if RDKit does not understand it."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or not molecule.GetNumAtoms():
+        raise InputError(f"SMILES {smiles!r} does not parse; check brackets, ring digits, valences")
+    charge = Chem.GetFormalCharge(molecule)
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if charge or unpaired:
+        raise InputError(
+            f"SMILES {smiles!r} has charge {charge:+d} and {unpaired} unpaired electrons;"
+            " the models know neutral closed-shell molecules only"
+        )
+    return Chem.AddHs(molecule)
+
+
+def atomic_numbers(source: str) -> np.ndarray:
+    """(N,) of the SMILES or structure file, without making a geometry."""
+    if is_file(source):
+        return load_geometry(source).numbers
+    return np.array([atom.GetAtomicNum() for atom in parse_smiles(source).GetAtoms()])
+
+
+def check_elements(numbers: np.ndarray, elements: list[int]) -> None:
+    """Raise InputError unless every atomic number is among `elements`."""
+    unseen = sorted(set(numbers.tolist()) - set(elements))
+    if unseen:
+        known = " ".join(chemical_symbols[z] for z in elements)
+        raise InputError(
+            f"element {chemical_symbols[unseen[0]]} is none that the model has seen ({known});"
+            " train on molecules that hold it, or leave this one out"
+        )
+
+
+def check_timestep(numbers: np.ndarray, timestep_fs: float) -> None:
+    """Raise InputError for a timestep that cannot follow the fastest vibration."""
+    limit, why = (1.0, ", as X-H bonds vibrate in 9 fs") if 1 in numbers else (4.0, "")
+    if not 0 < timestep_fs <= limit:
+        raise InputError(f"timestep_fs {timestep_fs} is not in (0, {limit}] fs{why}; take 0.5")
+
+
+def from_smiles(smiles: str, seed: int = 0) -> Atoms:
+    """A conformer by ETKDG (https://doi.org/10.1021/acs.jcim.0c00025), relaxed with MMFF94.
+
+    Raises InputError for a SMILES that does not parse or has no geometry.
+    """
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+    molecule = parse_smiles(smiles)
+    parameters: Any = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = seed
+    if rdDistGeom.EmbedMolecule(molecule, parameters):
+        parameters.useRandomCoords = True
+        if rdDistGeom.EmbedMolecule(molecule, parameters):
+            raise InputError(f"SMILES {smiles!r}: no 3-D geometry found; give a structure file")
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
+    numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+    return Atoms(numbers, molecule.GetConformer().GetPositions())
+
+
+def load_geometry(source: str, seed: int = 0) -> Atoms:
+    """The starting geometry that `source`, a SMILES or the path of a structure file, describes."""
+    if not is_file(source):
+        return from_smiles(source, seed)
+    if not Path(source).is_file():
+        raise InputError(f"{source}: no such structure file")
+    try:
+        atoms = read(source)
+        assert isinstance(atoms, Atoms)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{source}: not readable as a structure ({reason})") from error
+    if not len(atoms) or not np.isfinite(atoms.positions).all():
+        raise InputError(f"{source}: no atoms, or positions that are not finite")
+    close = neighbor_list("ij", atoms, 0.4)
+    if len(close[0]):
+        raise InputError(f"{source}: atoms {close[0][0]} and {close[1][0]} are within 0.4 Å")
+    return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)

@@ -1,0 +1,196 @@
+"""From tables on disk to a trained model on disk."""
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..data.splits import read_split
+from ..data.store import read as read_store
+from ..errors import InputError
+from ..graphs.dataset import Dataset, load_dataset, load_labels
+from ..models.checkpoint import ModelInfo, load_model, save_model
+from ..models.potential import INTENSIVE, SURFACE, Potential
+from ..models.registry import build
+from ..runtime.device import peak_memory_mb, pick_device
+from ..runtime.files import atomic, sha256
+from ..units import readable
+from .atomic_references import atomic_references
+from .distributed import asked_to_stop, on_nodes, team, work_together
+from .loop import train
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def make_potential(
+    model: torch.nn.Module, data: Dataset, target: str, unit: str = "eV"
+) -> Potential:
+    """`model` with the references and the scale of the labels of `data`."""
+    intensive = target in INTENSIVE
+    total = data.target * data.sizes if intensive else data.target
+    references = atomic_references(data.elements().numpy(), data.sizes.numpy(), total.numpy())
+    plain = Potential(model, references, 1.0, unit, intensive)
+    scale = float(plain.residual(data).double().std(correction=0)) or 1.0
+    return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
+
+
+def begin(
+    model: torch.nn.Module,
+    start: str | Path,
+    architecture: str,
+    hyperparameters: dict[str, float],
+) -> None:
+    """Give `model` the weights of the trained model in folder `start`.
+
+    Raises InputError if that is another architecture or has other hyperparameters.
+    """
+    trained, info = load_model(start)
+    if (info.architecture, info.hyperparameters) != (architecture, hyperparameters):
+        raise InputError(
+            f"{start}: a {info.architecture} with {info.hyperparameters}, to start from it needs"
+            f" the same, not a {architecture} with {hyperparameters}"
+        )
+    model.load_state_dict(trained.model.state_dict())
+
+
+def fit(
+    folder: str | Path,
+    architecture: str,
+    hyperparameters: dict[str, float],
+    target: str,
+    settings: Settings,
+    molecules: str | Path,
+    neighbours: str | Path,
+    split: str | Path,
+    checkpoint: str | Path,
+    labels: str | Path | None = None,
+    start: str | Path | None = None,
+    code: str = "",
+    device: str = "auto",
+) -> None:
+    """Train a model on the split's training molecules and write it to `folder`.
+
+    model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. With `labels`
+    it is trained on the labelled geometries of those molecules, energies and forces, and on the
+    energies of their minima; references are of the minima. With `start`, the folder of a model of
+    the same architecture and hyperparameters, training begins with its weights. `code` stands for
+    the code in the checkpoint's identity. SIGTERM and SIGUSR1 end the training with Stopped and its
+    state in the checkpoint. In a process of torchrun, the training is shared with the others.
+    """
+    where = pick_device(device)
+    table, header = read_store(molecules, "molecules")
+    parts = read_split(split, table["index"])
+    data, validation = (
+        load_dataset(molecules, neighbours, parts[part], target, hyperparameters["cutoff"])
+        for part in ("train", "validation")
+    )
+    index = table["index"][parts["train"]]
+    unit = header["units"][target]
+    model = build(architecture, hyperparameters, settings.seed)
+    if start:
+        begin(model, start, architecture, hyperparameters)
+    potential = make_potential(model, data, target, unit).to(where)
+    n_train, minima = len(data), None
+    if labels:
+        minima = data.to(where)
+        data = load_labels(labels, index, hyperparameters["cutoff"], header["digest"])
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    log.info(
+        "%s of %d parameters on %s, %d threads; %d molecules, %d geometries; %s +- %.4g %s",
+        architecture, parameters, where, torch.get_num_threads(), n_train, len(data),
+        target, potential.scale, unit,
+    )  # fmt: skip
+    provenance = {
+        "molecules": header["digest"],
+        "neighbours": read_store(neighbours, "neighbours")[1]["digest"],
+        "split": sha256(split),
+        "labels": read_store(labels, "labels")[1]["digest"] if labels else None,
+        "start": sha256(Path(start) / "model.safetensors") if start else None,
+        "source": header["provenance"],
+    }
+    about = [architecture, hyperparameters, target, asdict(settings), provenance, code, where.type]
+    identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+    def write_metrics(history: Sequence[dict[str, float]]) -> None:
+        with atomic(Path(folder) / "metrics.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history))
+
+    with asked_to_stop() as stop, team() as members:
+        progress = train(
+            potential,
+            data.to(where),
+            validation.to(where),
+            settings,
+            checkpoint,
+            identity,
+            write_metrics,
+            minima,
+            stop,
+            members,
+        )
+    if members.rank:
+        return
+    write_metrics(progress.history)
+    factor, small = readable(unit)
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else where
+    log.info("validation MAE %.1f %s", progress.history[-1]["validation_mae"] * factor, small)
+    save_model(
+        folder,
+        potential,
+        ModelInfo(
+            architecture=architecture,
+            hyperparameters=hyperparameters,
+            target=target,
+            unit=unit,
+            intensive=potential.intensive,
+            references={
+                z: potential.references[z].item() for z in data.elements().unique().tolist()
+            },
+            scale=potential.scale,
+            seed=settings.seed,
+            n_train=n_train,
+            n_geometries=len(data),
+            parameters=parameters,
+            train_seconds=progress.seconds,
+            peak_memory_mb=peak_memory_mb(where),
+            device=f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            settings=asdict(settings),
+            data=provenance,
+            nnpipe_version=__version__,
+        ),
+    )
+
+
+def fit_together(
+    processes: int,
+    nodes: int,
+    threads: int,
+    log: str | Path,
+    settings: dict[str, Any],
+    meeting: str = "",
+    **arguments: Any,
+) -> None:
+    """`fit`, its arguments fit for JSON, in several processes, on several nodes of a Slurm job.
+
+    `processes` are all of them, `threads` those of a node. The log is written to by the first one.
+    Called on one of the nodes, `meeting` is where they meet.
+    """
+    if nodes > 1 and not meeting:
+        told = {"processes": processes, "nodes": nodes, "threads": threads, "log": log}
+        on_nodes("nnpipe.training.run", told | {"settings": settings} | arguments, nodes, threads)
+        return
+    work = partial(fit, settings=Settings(**settings), **arguments)
+    work_together(work, processes // nodes, threads, log, nodes, meeting or "localhost:0")
+
+
+if __name__ == "__main__":
+    fit_together(**json.loads(sys.argv[1]))
