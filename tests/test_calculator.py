@@ -81,7 +81,7 @@ def test_on_the_way_results_are_those_of_a_fresh_start(architecture, aspirin, si
         np.testing.assert_allclose(aspirin.get_forces(), fresh.get_forces(), atol=1e-8)
 
 
-@pytest.mark.parametrize("what", ["batches", "_evaluate"])
+@pytest.mark.parametrize("what", ["make_batches", "_evaluate"])
 def test_a_calculation_that_failed_leaves_nothing_behind(aspirin, what, monkeypatch):
     """Neither for those atoms nor for those before them, of another number."""
     calculator = NeuralCalculator(potential_of("gnn"), ELEMENTS, "float64", "cpu")

@@ -22,7 +22,7 @@ from conftest import ELEMENTS, potential_of
 from nnpipe.errors import InputError
 from nnpipe.simulation.calculator import NeuralCalculator
 from nnpipe.simulation.md import frames, simulate, thermalize
-from nnpipe.simulation.propagate import combine, moving
+from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
 from nnpipe.simulation.stability import degrees_of_freedom, drift
 from nnpipe.structures.bonds import bond_lengths, bonds
@@ -384,7 +384,7 @@ def test_forces_that_are_no_numbers_leave_the_first_temperature(ethanol):
 def test_systems_in_different_cells_are_refused(calculator, four):
     four[1].cell = [9.0, 9.0, 9.0]
     with pytest.raises(InputError, match="different cells"):
-        moving(four, calculator, LOOSE)
+        make_propagators(four, calculator, LOOSE)
 
 
 def test_frames_of_a_step_come_in_the_order_of_the_systems(calculator, ethanol):
@@ -453,15 +453,15 @@ def test_systems_move_as_each_does_by_itself_and_go_on_without_those_that_left(c
     settings = replace(LOOSE, ensemble="nve")
     for number, system in enumerate(four):
         thermalize(system, settings, number)
-    (alone,) = moving(four[1:2], calculator, settings)
-    (some,) = moving(four, calculator, settings)
+    (alone,) = make_propagators(four[1:2], calculator, settings)
+    (some,) = make_propagators(four, calculator, settings)
     for step in range(30):
         if step == 15:
-            some = some.without(some.numbers == 2)
+            some = some.drop(some.system_ids == 2)
         energies = some.step()[0]
         energy = alone.step()[0]
-    assert sorted(some.numbers) == [0, 1, 3]
-    place = some.numbers.tolist().index(1)
+    assert sorted(some.system_ids) == [0, 1, 3]
+    place = some.system_ids.tolist().index(1)
     assert energies[place] == pytest.approx(energy[0], abs=1e-7)
     (one,), (other,) = some.frames(np.array([place])), alone.frames(np.array([0]))
     np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
@@ -471,7 +471,7 @@ def test_groups_keep_their_state_where_results_take_the_same_memory_again(
     calculator, ethanol, monkeypatch
 ):
     """As those of recorded CUDA graphs do."""
-    monkeypatch.setattr("nnpipe.simulation.calculator.TOGETHER", 18)
+    monkeypatch.setattr("nnpipe.simulation.calculator.ATOMS_PER_GROUP_CPU", 18)
     settings, plain, held = replace(LOOSE, length_ps=0.005), calculator.step, {}
     before = last_frames([ethanol] * 4, calculator, settings)
 
@@ -482,7 +482,7 @@ def test_groups_keep_their_state_where_results_take_the_same_memory_again(
 
     calculator.step = again
     after = last_frames([ethanol] * 4, calculator, settings)
-    assert len(moving([ethanol] * 4, calculator, settings)) == 2
+    assert len(make_propagators([ethanol] * 4, calculator, settings)) == 2
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one.positions, other.positions)
 

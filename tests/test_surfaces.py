@@ -32,7 +32,7 @@ def test_gfn2_at_its_own_minima_is_as_far_from_qm9_as_is_known(molecules):
     assert row["n_modes"] == sum(len(molecules.modes(r)) for r in rows)
     assert 10 < row["mae_cm1"] < 60
     assert row["imaginary_fraction"] == 0
-    assert row["converged_fraction"] == row["within_0.3_a_fraction"] == 1
+    assert row["converged_fraction"] == row["minima_within_03a_fraction"] == 1
     assert 0.001 < row["mean_rmsd_a"] < 0.1
 
 

@@ -95,6 +95,6 @@ def summary(model: str, table: pd.DataFrame) -> dict[str, object]:
         "mae_cm1": deviation.mean(),
         "imaginary_fraction": (table["frequency_cm1"] < 0).mean(),
         "converged_fraction": each["converged"].mean(),
-        "within_0.3_a_fraction": (each["rmsd_a"] < CLOSE).mean(),
+        "minima_within_03a_fraction": (each["rmsd_a"] < CLOSE).mean(),
         "mean_rmsd_a": each["rmsd_a"].mean(),
     }

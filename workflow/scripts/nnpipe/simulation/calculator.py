@@ -24,18 +24,19 @@ from ..structures.load import check_elements
 from ..structures.neighbours import neighbours
 from .integrator import step
 
-SYSTEM = "system"  # name of the array that says which system an atom is of
+SYSTEM_IDX = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin that an atom may lie
-TOGETHER = 500  # atoms computed at once: more would leave a processor's cache
-ON_GPU = 50_000  # the same on a GPU, which small groups leave idle
+ATOMS_PER_GROUP_CPU = 500  # atoms computed at once: more would leave a processor's cache
+ATOMS_PER_GROUP_GPU = 50_000  # the same on a GPU, which small groups leave idle
 SKIN = 0.3  # Å beyond the cutoff that neighbours are listed: a list then serves some steps
 SKIN_ON_GPU = 1.0  # the same on a GPU, which longer lists cost next to nothing
-SMALL = 200  # atoms of a system in which all pairs are looked at,
-PAIRS = 20_000_000  # so many at once
+ALL_PAIRS_MAX_ATOMS = 200  # atoms of a system in which all pairs are looked at,
+MAX_PAIRS = 20_000_000  # so many at once
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 Group = tuple[np.ndarray, np.ndarray, Batch]  # systems, their atoms (N,), and those as a batch
-Listed = tuple[np.ndarray, np.ndarray, list[Group]]  # positions then (N, 3), _origins, and groups
-NOTHING: Listed = (np.zeros((0, 3)), np.zeros((0, 3)), [])
+# positions (N, 3) Å at the listing, their _origins, and groups
+NeighbourList = tuple[np.ndarray, np.ndarray, list[Group]]
+EMPTY_LIST: NeighbourList = (np.zeros((0, 3)), np.zeros((0, 3)), [])
 
 
 class NeuralCalculator(Calculator):
@@ -66,14 +67,14 @@ class NeuralCalculator(Calculator):
         self.skin = skin if getattr(potential.model, "unordered", False) else 0.0
         self.seen = Atoms()  # of the last calculation, their state, and their neighbours
         self.state: tuple[bytes, ...] = ()
-        self.listed = NOTHING
+        self.listed = EMPTY_LIST
 
     def eager(self) -> Self:
         """The same, not compiled: for what is over before a compilation would be."""
         other = copy.copy(self)
         other.energy_forces, other.step = self._energy_forces, self._step
         other.reset()
-        other.seen, other.state, other.listed = Atoms(), (), NOTHING
+        other.seen, other.state, other.listed = Atoms(), (), EMPTY_LIST
         return other
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -97,15 +98,15 @@ class NeuralCalculator(Calculator):
         state = _state(system)
         if state[1:] != self.state[1:]:
             self.check(system)
-            self.seen, self.listed = system.copy(), NOTHING
+            self.seen, self.listed = system.copy(), EMPTY_LIST
         else:  # another copy would cost a twentieth of a step of dynamics
             self._check_positions(system)
             self.seen.positions = system.positions
         self.atoms, self.state, self.results = self.seen, state, {}
-        owner = system.arrays.get(SYSTEM, np.zeros(len(system), int))
+        owner = system.arrays.get(SYSTEM_IDX, np.zeros(len(system), int))
         energies, forces = np.zeros(owner[-1] + 1), np.zeros((len(system), 3))
         virial = np.zeros((3, 3))
-        for numbers, atoms_of, batch in self._near(system, owner):
+        for numbers, atoms_of, batch in self._groups_with_neighbours(system, owner):
             if "stress" in properties:
                 energy, force, each = energy_forces_virial(self.potential, batch)
                 virial += each.sum(0).double().cpu().numpy()
@@ -123,9 +124,9 @@ class NeuralCalculator(Calculator):
         """Raise InputError if these atoms cannot be computed."""
         check_elements(atoms.numbers, self.elements)
         self._check_positions(atoms)
-        steps = np.diff(atoms.arrays.get(SYSTEM, np.zeros(len(atoms), int)), prepend=0)
+        steps = np.diff(atoms.arrays.get(SYSTEM_IDX, np.zeros(len(atoms), int)), prepend=0)
         if not len(steps) or steps[0] or not ((steps == 0) | (steps == 1)).all():
-            raise InputError(f"no atoms, or the array {SYSTEM!r} does not count up from 0")
+            raise InputError(f"no atoms, or the array {SYSTEM_IDX!r} does not count up from 0")
 
     def _check_positions(self, atoms: Atoms) -> None:
         if not np.isfinite(atoms.cell.array).all() or not (abs(atoms.positions) < FARTHEST).all():
@@ -156,30 +157,30 @@ class NeuralCalculator(Calculator):
         both = self.energy_forces(batch)[0].cpu().numpy()
         return both[: batch.size], both[batch.size :].reshape(-1, 3)
 
-    def _near(self, atoms: Atoms, owner: np.ndarray) -> Iterator[Group]:
-        """`batches` of the atoms; their neighbours are listed with a skin, and anew once an atom
-        has moved by half of it.
+    def _groups_with_neighbours(self, atoms: Atoms, owner: np.ndarray) -> Iterator[Group]:
+        """Yield groups like `make_batches`. List neighbours with a skin, again whenever an
+        atom has moved by half of the skin.
         """
         pos = atoms.positions
         before, origin, groups = self.listed
         if not groups or ((pos - before) ** 2).sum(1).max() >= (self.skin / 2) ** 2:
             cell, pbc = atoms.cell.array, atoms.pbc
             origin = _origins(pos, owner)
-            groups = list(self.batches(atoms.numbers, pos, owner, cell, pbc, self.skin))
+            groups = list(self.make_batches(atoms.numbers, pos, owner, cell, pbc, self.skin))
             self.listed = pos.copy(), origin, groups
         for numbers, atoms_of, batch in groups:
             local = torch.from_numpy(pos[atoms_of] - origin[atoms_of]).to(self.dtype)
             yield numbers, atoms_of, batch.at(send(local, self.device))
 
-    def groups(self, sizes: np.ndarray) -> list[np.ndarray]:
+    def group_systems(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Numbers of the systems, with `sizes` (B,) atoms, that are best computed together."""
-        together = TOGETHER if self.device.type == "cpu" else ON_GPU
+        together = ATOMS_PER_GROUP_CPU if self.device.type == "cpu" else ATOMS_PER_GROUP_GPU
         pairs = len(sizes) * sizes.max() ** 2
         # at least two in a group: one by itself would need a compiled program of its own
-        parts = max(1, min(max(sizes.sum() // together, pairs // PAIRS), len(sizes) // 2))
+        parts = max(1, min(max(sizes.sum() // together, pairs // MAX_PAIRS), len(sizes) // 2))
         return np.array_split(np.argsort(sizes, kind="stable"), parts)
 
-    def batches(
+    def make_batches(
         self,
         z: np.ndarray,
         pos: np.ndarray,
@@ -193,12 +194,12 @@ class NeuralCalculator(Calculator):
         """
         local = torch.from_numpy(pos - _origins(pos, owner))
         sizes = np.bincount(owner)
-        for numbers in self.groups(sizes):
+        for numbers in self.group_systems(sizes):
             atoms, _ = ragged(pointers(sizes), numbers)
             there = send(local[torch.from_numpy(atoms)], self.device)
-            yield numbers, atoms, self.batch(z[atoms], there, sizes[numbers], cell, pbc, skin)
+            yield numbers, atoms, self.make_batch(z[atoms], there, sizes[numbers], cell, pbc, skin)
 
-    def batch(
+    def make_batch(
         self,
         z: np.ndarray,
         pos: Tensor,
@@ -211,7 +212,7 @@ class NeuralCalculator(Calculator):
         in double precision on the device, near zero.
         """
         far = self.potential.cutoff + skin
-        if not pbc.any() and sizes.max() <= SMALL:
+        if not pbc.any() and sizes.max() <= ALL_PAIRS_MAX_ATOMS:
             known = torch.from_numpy(z), torch.from_numpy(sizes)
             numbers, counts = (send(part, self.device) for part in known)
             return assemble_open(numbers, pos, counts, far).to(self.device, self.dtype)
@@ -236,7 +237,7 @@ class NeuralCalculator(Calculator):
         owner = np.repeat(np.arange(len(shifts)), len(atoms))
         z = np.tile(atoms.numbers, len(shifts))
         forces = np.zeros_like(pos)
-        for _, where, batch in self.batches(z, pos, owner, atoms.cell.array, atoms.pbc):
+        for _, where, batch in self.make_batches(z, pos, owner, atoms.cell.array, atoms.pbc):
             forces[where] = self._evaluate(batch)[1]
         forward, backward = np.split(forces.reshape(len(shifts), size), 2)
         hessian = (backward - forward) / (2 * step)
@@ -250,7 +251,7 @@ def _origins(pos: np.ndarray, owner: np.ndarray) -> np.ndarray:
 
 def _state(atoms: Atoms) -> tuple[bytes, ...]:
     """All that results depend on."""
-    owner = atoms.arrays.get(SYSTEM, np.zeros(0))
+    owner = atoms.arrays.get(SYSTEM_IDX, np.zeros(0))
     parts = atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, owner
     return tuple(part.tobytes() for part in parts)
 

@@ -15,16 +15,16 @@ def step(
     state: Tensor,
     noise: Tensor,
     weights: Tensor,
-    second: Tensor,
+    has_previous_step: Tensor,
     bonds: Tensor,
     lengths: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From one look at the forces to the next: the second half of a step, the first of another.
+    """Complete the pending half step, measure, and begin the next step.
 
     `force` gives energies (B,) eV and forces (N, 3) eV/Å of positions (N, 3) Å. state (3, N, 3):
     positions, velocities half a step behind, and the noise that these still lack. noise (2, N, 3)
-    is normal, weights (7, N, 1) are `weights_of` the atoms, second (1,) is 1, or 0 where there was
-    no step before. bonds (B, L, 2) are atoms of each system; lengths (B, L, 4) the translation (Å)
+    is normal, weights (7, N, 1) are `weights_of` the atoms, has_previous_step (1,) is 1, or 0 in
+    the first step. bonds (B, L, 2) are atoms of each system; lengths (B, L, 4) the translation (Å)
     between them and how far apart they were (Å). molecule (N,) says which system an atom is of.
 
     Returns the next state; positions, velocities and forces (3, N, 3) as they are now; and of each
@@ -36,7 +36,7 @@ def step(
     energy, forces = force(pos)
     energy = energy.index_add(0, molecule, 0 * forces.sum(1))  # no number where a force is none
     behind = kick * forces - drag * velocity + late
-    velocity = torch.where(second > 0, velocity + behind, velocity)
+    velocity = torch.where(has_previous_step > 0, velocity + behind, velocity)
     kinetic = torch.zeros_like(energy)
     kinetic = kinetic.index_add(0, molecule, 0.5 * (mass * velocity.square()).sum(1))
     apart = pos[bonds[:, :, 1]] - pos[bonds[:, :, 0]] + lengths[:, :, :3]

@@ -17,7 +17,7 @@ from ..runtime.files import atomic
 from ..structures.bonds import bond_lengths, bonds
 from ..structures.load import check_timestep
 from .calculator import NeuralCalculator
-from .propagate import moving
+from .propagate import make_propagators
 from .relax import relax
 from .settings import Settings
 from .stability import (
@@ -61,19 +61,19 @@ def frames(
     free = np.array([degrees_of_freedom(system, settings.ensemble) for system in systems])
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
     hottest = settings.temperature_k + EXPLOSION_K
-    parts, worst = moving(systems, calculator, settings), np.zeros(len(systems))
+    parts, worst = make_propagators(systems, calculator, settings), np.zeros(len(systems))
     for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
         going, found = [], {}
         for part in parts:
             energies, kinetic, deviations = part.step()
-            worst[part.numbers] = np.maximum(worst[part.numbers], deviations)
-            temperatures = 2 * kinetic / (units.kB * free[part.numbers])
+            worst[part.system_ids] = np.maximum(worst[part.system_ids], deviations)
+            temperatures = 2 * kinetic / (units.kB * free[part.system_ids])
             finite = np.isfinite(energies + kinetic)  # velocities have the forces in them
             sound = finite & (temperatures <= hottest)
             sound &= deviations <= settings.max_bond_deviation_a
             wanted = np.flatnonzero(~sound | (step % every == 0))
             for one, frame in zip(wanted, part.frames(wanted), strict=False):
-                number, reason = int(part.numbers[one]), ""
+                number, reason = int(part.system_ids[one]), ""
                 if not finite[one]:
                     reason = "energy or forces are not finite"
                 elif not temperatures[one] <= hottest:
@@ -89,7 +89,7 @@ def frames(
                 worst[number] = 0.0
                 found[number] = frame, reason
             if sound.any():
-                going.append(part if sound.all() else part.without(~sound))
+                going.append(part if sound.all() else part.drop(~sound))
         parts = going
         for number in sorted(found):
             yield number, *found[number]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.molecules import pointers
 from ..errors import InputError
 from ..structures.bonds import bonds
-from .calculator import SYSTEM, NeuralCalculator
+from .calculator import SYSTEM_IDX, NeuralCalculator
 from .integrator import step, weights_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def combine(systems: Sequence[Atoms]) -> Atoms:
     whole = systems[0][:0]
     for system in systems:
         whole += system
-    whole.set_array(SYSTEM, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
+    whole.set_array(SYSTEM_IDX, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
     return whole
 
 
@@ -40,7 +40,7 @@ def _links(system: Atoms) -> Links:
     return pairs, np.column_stack([apart - (last - first), length])
 
 
-class Motion:
+class Propagator:
     """Systems, by their numbers, that move together; here one, as any calculator of ASE has it.
 
     They start as they are, with their velocities, and are themselves not changed.
@@ -57,10 +57,10 @@ class Motion:
         self.systems, self.calculator = systems, calculator
         self.links = links or {number: _links(system) for number, system in systems.items()}
         self.settings, self.generator = settings, generator
-        self.numbers = np.array(list(systems))
+        self.system_ids = np.array(list(systems))
         self.atoms = combine(list(systems.values()))
         self.atoms.calc = calculator
-        owner = self.atoms.arrays[SYSTEM]
+        owner = self.atoms.arrays[SYSTEM_IDX]
         self.sizes = np.bincount(owner)
         self.ends = pointers(self.sizes)
         self.noisy = settings.ensemble == "nvt"
@@ -74,7 +74,7 @@ class Motion:
             torch.as_tensor(array, device=generator.device)
             for array in (weights, *self._bonds(), owner, state)
         )
-        self.second, self.later = self.weights.new_zeros(1), self.weights.new_ones(1)
+        self.has_previous_step, self.true = self.weights.new_zeros(1), self.weights.new_ones(1)
         self.seen, self.energies = self.state, np.zeros(len(systems))
 
     def _bonds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,8 +99,10 @@ class Motion:
                 dtype=noise.dtype,
                 device=noise.device,
             )
-        table = self._step(self.state, noise, self.weights, self.second, self.bonds, self.lengths)
-        self.second = self.later
+        table = self._step(
+            self.state, noise, self.weights, self.has_previous_step, self.bonds, self.lengths
+        )
+        self.has_previous_step = self.true
         self.energies, kinetic, off = table.reshape(3, -1)
         return self.energies, kinetic, off
 
@@ -120,7 +122,7 @@ class Motion:
         seen = self.seen.cpu().numpy()
         for place in places:
             pos, velocity, forces = seen[:, self.ends[place] : self.ends[place + 1]].copy()
-            frame = self.systems[int(self.numbers[place])].copy()
+            frame = self.systems[int(self.system_ids[place])].copy()
             frame.positions = pos
             frame.set_velocities(velocity)
             frame.calc = SinglePointCalculator(
@@ -128,16 +130,16 @@ class Motion:
             )
             yield frame
 
-    def without(self, gone: np.ndarray) -> Self:
+    def drop(self, gone: np.ndarray) -> Self:
         """The rest of the systems, where they are; gone (B,) bool."""
-        kept = {n: self.systems[n] for n in self.numbers[~gone].tolist()}
+        kept = {n: self.systems[n] for n in self.system_ids[~gone].tolist()}
         rest = type(self)(kept, self.calculator, self.settings, self.generator, self.links)
         atoms = torch.from_numpy(np.repeat(~gone, self.sizes)).to(self.state.device)
-        rest.state, rest.second = self.state[:, atoms], self.second
+        rest.state, rest.has_previous_step = self.state[:, atoms], self.has_previous_step
         return rest
 
 
-class NeuralMotion(Motion):
+class CompiledPropagator(Propagator):
     """Systems with a model: integrator, forces and what is looked at are one program."""
 
     calculator: NeuralCalculator
@@ -148,7 +150,7 @@ class NeuralMotion(Motion):
             pos = self.state[0]
             ends = torch.from_numpy(self.ends[:-1]).to(pos.device)
             self.origin = pos[ends[self.molecule]]
-            self.batch = self.calculator.batch(
+            self.batch = self.calculator.make_batch(
                 self.atoms.numbers,
                 pos - self.origin,
                 self.sizes,
@@ -163,14 +165,16 @@ class NeuralMotion(Motion):
         return both[:-1]
 
 
-def moving(systems: Sequence[Atoms], calculator: Calculator, settings: "Settings") -> list[Motion]:
+def make_propagators(
+    systems: Sequence[Atoms], calculator: Calculator, settings: "Settings"
+) -> list[Propagator]:
     """All systems on their way, with a model in groups that are best computed together.
 
     Raises InputError for systems in different cells with a model, and what its `check` does.
     """
     if not isinstance(calculator, NeuralCalculator):
         generator = torch.Generator().manual_seed(settings.seed + 1)
-        return [Motion({n: s}, calculator, settings, generator) for n, s in enumerate(systems)]
+        return [Propagator({n: s}, calculator, settings, generator) for n, s in enumerate(systems)]
     first = systems[0]
     for system in systems:
         if (system.cell != first.cell).any() or (system.pbc != first.pbc).any():
@@ -178,6 +182,8 @@ def moving(systems: Sequence[Atoms], calculator: Calculator, settings: "Settings
     calculator.check(combine(systems))
     generator = torch.Generator(calculator.device).manual_seed(settings.seed + 1)
     return [
-        NeuralMotion({n: systems[n] for n in numbers.tolist()}, calculator, settings, generator)
-        for numbers in calculator.groups(np.array([len(system) for system in systems]))
+        CompiledPropagator(
+            {n: systems[n] for n in numbers.tolist()}, calculator, settings, generator
+        )
+        for numbers in calculator.group_systems(np.array([len(system) for system in systems]))
     ]

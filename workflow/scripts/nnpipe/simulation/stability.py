@@ -29,7 +29,7 @@ class Summary:
     drift_mev_per_atom_per_ps: float  # slope of the total energy in NVE, else nan
     ms_per_step: float  # of one system; several are faster together
     replica: int
-    drift_95_mev_per_atom_per_ps: float  # half the width of the slope's 95 % confidence interval
+    drift_ci95_mev_per_atom_per_ps: float  # half the width of the slope's 95 % confidence interval
     hydrogen_lost: bool  # a hydrogen ended 2.5 Å or more from the atom it was bonded to
     mean_temperature_k: float  # without a last frame that broke the run
     atoms: int
@@ -118,7 +118,7 @@ def _summary(
         drift_mev_per_atom_per_ps=float(1000 * slope / atoms),
         ms_per_step=ms_per_step,
         replica=replica,
-        drift_95_mev_per_atom_per_ps=float(1000 * half / atoms),
+        drift_ci95_mev_per_atom_per_ps=float(1000 * half / atoms),
         hydrogen_lost=record.hydrogen_lost,
         mean_temperature_k=float(np.mean(intact)),
         atoms=atoms,
