@@ -22,11 +22,11 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.accuracy.output,
-        rules.comparison.output,
-        [] if own_data(config) else rules.frequencies.output,
-        rules.forces.output,
+        rules.accuracy_table.output,
+        rules.comparison_figures.output,
+        [] if own_data(config) else rules.frequency_table.output,
+        rules.force_table.output,
         rules.md_table.output,
-        rules.cost.output,
+        rules.cost_table.output,
         expand("results/figures/parity_{model}.png", model=config["models"]),
         expand("results/figures/{figure}_{run}.png", figure=["md", "spectrum", "scan"], run=RUNS),

@@ -22,11 +22,11 @@ SIZES = (1000, 3000, 10_000, 30_000, 128_831)
 CHUNK = 1250  # molecules whose geometries are labelled in one job
 MADE = {
     "label_chunk": "data/labels/*.safetensors",
-    "labels": "data/labels.safetensors",
-    "molecules": "data/qm9.safetensors",
-    "neighbours": "data/neighbours.safetensors",
+    "merge_labels": "data/labels.safetensors",
+    "convert_molecules": "data/qm9.safetensors",
+    "find_neighbours": "data/neighbours.safetensors",
     "predict": "predictions/*.csv",
-    "split": "data/split.csv",
+    "split_molecules": "data/split.csv",
     "train": "models/*/*",
 }
 PANELS = {

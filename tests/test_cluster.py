@@ -1,7 +1,6 @@
 """The workflow on a Slurm of its own: what each job asked for, and jobs that are killed."""
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+from helpers import copy_to, entries, submitted
 from nnpipe.runtime.files import sha256
 from slurm import missing, slurm
-from test_workflow import copy_to
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 WEIGHTS = "results/models/gnn/model.safetensors"
@@ -41,21 +40,9 @@ def start(
     )  # fmt: skip
 
 
-def entries(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Slurm's records in their order: a job's number, and the fields of one of its ends."""
-    fields = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in path.read_text().splitlines()]
-    return [(int(entry["JobId"]), entry) for entry in fields]
-
-
 def read_records(path: Path) -> dict[int, dict[str, str]]:
     """The last of each job's records, by its number."""
     return dict(entries(path))
-
-
-def submitted(printed: str) -> dict[int, str]:
-    """The rule, or the group, of each Slurm job that snakemake reports."""
-    found = re.findall(r"SLURM jobid (\d+) \(log: \S*/(?:rule|group)_(\w+?)/", printed)
-    return {int(number): name for number, name in found}
 
 
 @pytest.mark.long
@@ -65,7 +52,9 @@ def test_jobs_of_slurm_killed_ones_and_those_of_two_nodes(tmp_path_factory):
     with slurm(nodes=2) as (environment, records):
         printed, _ = start(folder, environment, WEIGHTS).communicate(timeout=400)
         jobs, kept = submitted(printed), read_records(records)
-        assert {"molecules", "neighbours", "labels", "train"} <= set(jobs.values()), printed
+        assert {"convert_molecules", "find_neighbours", "merge_labels", "train"} <= set(
+            jobs.values()
+        ), printed
         assert (folder / WEIGHTS).is_file(), printed
         for number, rule in jobs.items():
             assert kept[number]["JobState"] == "COMPLETED", printed
@@ -127,7 +116,7 @@ def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
         printed, _ = running.communicate(timeout=200)
         assert (folder / target).is_file(), printed
         ran = {entry["Name"]: entry for entry in read_records(records).values()}
-    assert set(ran) == {"molecules", "neighbours"}
+    assert set(ran) == {"convert_molecules", "find_neighbours"}
     assert {entry["JobState"] for entry in ran.values()} == {"COMPLETED"}
-    assert "mem=2000M" in ran["neighbours"]["Tres"]
-    assert ran["neighbours"]["TimeLimit"] == "30"
+    assert "mem=2000M" in ran["find_neighbours"]["Tres"]
+    assert ran["find_neighbours"]["TimeLimit"] == "30"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import conda
-from test_workflow import ROOT, SMOKE, copy_to
+import fake_conda
+from helpers import ROOT, SMOKE, copy_to
 
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
@@ -25,7 +25,7 @@ def variables(tmp_path_factory) -> dict[str, str]:
     installed = distributions(path=[sysconfig.get_path("purelib")])
     versions = {f"{one.name}=={one.version}\n" for one in installed if one.name != "nnpipe"}
     pins.write_text("".join(sorted(versions)))
-    path = os.pathsep.join([str(conda.install(folder / "root")), os.environ["PATH"]])
+    path = os.pathsep.join([str(fake_conda.install(folder / "root")), os.environ["PATH"]])
     return os.environ | {"PATH": path, "PIP_CONSTRAINT": str(pins)}
 
 
@@ -54,7 +54,7 @@ def test_smoke_run_in_environments_of_its_own(tmp_path_factory, variables):
 
     file = folder / "envs/data.yaml"
     file.write_text(file.read_text().replace("  - vesin\n", ""))
-    worked, printed = run(python, folder, variables, "--sdm", "conda", "-R", "neighbours")
+    worked, printed = run(python, folder, variables, "--sdm", "conda", "-R", "find_neighbours")
     assert not worked
     assert "No module named 'vesin'" in printed
 

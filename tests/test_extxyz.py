@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from conftest import distorted
+from helpers import ROOT, copy_to, snakemake
 from nnpipe.config import check
 from nnpipe.data.extxyz import convert, read_extxyz
 from nnpipe.data.molecules import read_molecules
@@ -22,7 +23,6 @@ from nnpipe.data.splits import check_elements, read_split, write_split
 from nnpipe.errors import InputError
 from nnpipe.graphs.dataset import load_dataset
 from nnpipe.runtime.files import sha256
-from test_workflow import ROOT, copy_to, snakemake
 
 
 def manifest(tmp_path, frames) -> tuple:

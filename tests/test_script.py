@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
+from helpers import ROOT
 from nnpipe.errors import InputError
 from nnpipe.runtime.job import lock
-from test_workflow import ROOT
 
 CODE = """
 import sys, time
-from nnpipe.script import script
-with script(sys.argv[1]):
+from nnpipe.runtime.job import job
+with job(sys.argv[1]):
     with open(sys.argv[2], "a") as file:
         print("begins", file=file, flush=True)
         time.sleep(1)

@@ -17,56 +17,10 @@ import yaml
 from ase import Atoms
 from ase.io import read
 
+from helpers import ROOT, command, copy_to, snakemake
 from nnpipe import load_calculator
 from nnpipe.analysis.accuracy import ACCURACY
 from nnpipe.runtime.digest import digest
-
-ROOT = Path(__file__).parents[1]
-SMOKE = "workflow/presets/smoke.yaml"
-FILES = (
-    "Snakefile", "config.yaml", "workflow", "envs", "profiles", "tests/data",
-    "resources",
-)  # fmt: skip
-
-
-def copy_to(folder: Path) -> Path:
-    """A copy of what a clone holds and the workflow needs."""
-    for name in FILES:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, target)
-    return folder
-
-
-def command(
-    folder: Path, *arguments: str, change: dict | None = None, preset: str = SMOKE
-) -> list[str]:
-    """The command line of snakemake with a preset and a change on top of it."""
-    (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
-    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", preset, "change.yaml"]
-
-
-def snakemake(
-    folder: Path,
-    *arguments: str,
-    change: dict | None = None,
-    check: bool = True,
-    preset: str = SMOKE,
-) -> str:
-    """Run snakemake in the folder and return what it printed."""
-    done = subprocess.run(
-        command(folder, *arguments, change=change, preset=preset),
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stdout
-    return done.stdout
 
 
 def planned(folder: Path, change: dict | None = None) -> set[str]:
@@ -114,7 +68,9 @@ def test_tables(finished):
     assert list(forces.columns) == interface
     assert set(forces["model"]) == {"gnn", "mlp", "GFN2-xTB"}
     cost = pd.read_csv(tables / "cost.csv")
-    assert {"download", "molecules", "neighbours", "train", "md"} <= set(cost["rule"])
+    assert {"download", "convert_molecules", "find_neighbours", "train", "run_md"} <= set(
+        cost["rule"]
+    )
     assert (cost["seconds"] > 0).all()
     readable = (tables / "accuracy.md").read_text()
     assert "| gnn | energy | 300 |" in readable
@@ -162,30 +118,44 @@ def test_nothing_reruns_when_nothing_changed_and_touching_is_nothing(done):
     assert planned(done) == set()
 
 
-MD = {"md", "md_figures", "md_table", "cost"}
-ACCURACY_OF_MODELS = {"predict", "accuracy", "parity", "comparison", "cost"}
-SURFACES = {"minima", "frequencies", "forces"} | MD
+MD = {"run_md", "md_figures", "md_table", "cost_table"}
+ACCURACY_OF_MODELS = {
+    "predict",
+    "accuracy_table",
+    "parity_figure",
+    "comparison_figures",
+    "cost_table",
+}
+SURFACES = {"relax_and_frequencies", "frequency_table", "force_table"} | MD
 TRAINED = {"train"} | ACCURACY_OF_MODELS | SURFACES
-LABELLED = {"label_chunk", "labels"} | TRAINED
+LABELLED = {"label_chunk", "merge_labels"} | TRAINED
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"data": {"cutoff": 4.5}}, TRAINED | {"neighbours", "labels"}),
+        ({"data": {"cutoff": 4.5}}, TRAINED | {"find_neighbours", "merge_labels"}),
         ({"models": {"gnn": {"training": {"epochs": 3}}}}, TRAINED),
         ({"models": {"gnn_u0": {"training": {"epochs": 3}}}}, {"train"} | ACCURACY_OF_MODELS),
         ({"labels": {"geometries": 2}}, LABELLED),
-        ({"labels": {"correction_molecules": 5}}, TRAINED | {"correction", "labels"}),
+        ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
         (
             {"evaluation": {"frequency_molecules": 3}},
-            {"minima", "minima_gfn2", "frequencies", "cost"},
+            {
+                "relax_and_frequencies",
+                "relax_and_frequencies_gfn2",
+                "frequency_table",
+                "cost_table",
+            },
         ),
         ({"md": {"temperature_k": 400}}, MD),
         ({"md": {"replicas": 2}}, MD),
         ({"md": {"max_bond_deviation_a": 0.4}}, MD),
-        ({"split": {"test": 50}}, LABELLED | {"split", "correction", "minima_gfn2"}),
-        ({"molecules": {"water": "O"}}, {"geometry"} | MD),
+        (
+            {"split": {"test": 50}},
+            LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"},
+        ),
+        ({"molecules": {"water": "O"}}, {"starting_structure"} | MD),
     ],
 )
 def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
@@ -198,13 +168,28 @@ def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
         ("models/atom_mlp.py", TRAINED),
         ("models/schnet.py", {"train"} | ACCURACY_OF_MODELS),
         ("simulation/md.py", MD),
-        ("structures/neighbours.py", TRAINED | {"neighbours", "labels"}),
-        ("analysis/plots.py", {"parity", "comparison", "frequencies", "md_figures"}),
-        ("data/splits.py", LABELLED | {"split", "correction", "minima_gfn2"}),
-        ("structures/load.py", {"geometry"} | SURFACES),
-        ("labelling/correction.py", TRAINED | {"correction", "labels"}),
+        ("structures/neighbours.py", TRAINED | {"find_neighbours", "merge_labels"}),
+        (
+            "analysis/plots.py",
+            {"parity_figure", "comparison_figures", "frequency_table", "md_figures"},
+        ),
+        (
+            "data/splits.py",
+            LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"},
+        ),
+        ("structures/load.py", {"starting_structure"} | SURFACES),
+        ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
         ("labelling/distortions.py", LABELLED),
-        ("analysis/frequencies.py", {"minima", "minima_gfn2", "frequencies", "md_figures", "cost"}),
+        (
+            "analysis/frequencies.py",
+            {
+                "relax_and_frequencies",
+                "relax_and_frequencies_gfn2",
+                "frequency_table",
+                "md_figures",
+                "cost_table",
+            },
+        ),
     ],
 )
 def test_a_changed_library_file_reruns_what_depends_on_it(done, file, expected):
@@ -227,8 +212,16 @@ def test_one_trajectory_needs_one_model(tmp_path):
     printed = snakemake(copy_to(tmp_path), "results/md/gnn_aspirin.xyz", "-n")
     counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
     counts.pop("total")
-    once = ["download", "molecules", "neighbours", "split", "correction", "labels", "geometry"]
-    assert counts == dict.fromkeys([*once, "train", "md"], "1") | {"label_chunk": "2"}
+    once = [
+        "download",
+        "convert_molecules",
+        "find_neighbours",
+        "split_molecules",
+        "fit_correction",
+        "merge_labels",
+        "starting_structure",
+    ]
+    assert counts == dict.fromkeys([*once, "train", "run_md"], "1") | {"label_chunk": "2"}
 
 
 def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules):
@@ -237,7 +230,7 @@ def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules):
     change = {"molecules": {"methanol": "CO"}, "md": {"length_ps": 0.01, "frame_fs": 1.0}}
     printed = snakemake(folder, "results/md/gnn_methanol.xyz", change=change, preset=preset)
     counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    assert set(counts) == {"geometry", "pretrained", "md", "total"}
+    assert set(counts) == {"starting_structure", "copy_pretrained", "run_md", "total"}
     start = read(folder / "results/md/gnn_methanol.xyz", 0, format="extxyz")
     known = Atoms(*molecules.geometry(np.searchsorted(molecules.index, 8))[1:])
     assert start.get_chemical_formula() == known.get_chemical_formula()
@@ -336,7 +329,7 @@ def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):
     printed = snakemake(folder, "results/data/split.csv", change=change, check=False)
     line = "error: config.yaml: split: 1000 + 40 + 60 molecules are asked for, the data set has 400"
     assert line in printed
-    assert line in (folder / "results/logs/split/qm9.log").read_text()
+    assert line in (folder / "results/logs/split_molecules/qm9.log").read_text()
     assert "Traceback" not in printed
 
 
@@ -439,32 +432,3 @@ def test_every_rule_is_complete(rule):
     host = {"jsonschema", "pyyaml"}  # what checks the configuration comes with Snakemake
     needed = {PACKAGES.get(name, name) for name in imports(script, set())} - host
     assert needed <= packages
-
-
-def test_the_picture_in_the_readme_is_the_rule_graph(tmp_path):
-    printed = snakemake(copy_to(tmp_path), "--rulegraph", "mermaid-js")
-    names = dict(re.findall(r"(id\d+)\[(\w+)\]", printed))
-    edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", printed)}
-    drawn = set(
-        re.findall(r"^    (\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    )
-    assert drawn == {edge for edge in edges if edge[1] != "all"}
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["snakemake", "--lint"],
-        ["snakefmt", "--check", "Snakefile", "workflow/rules"],
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
-        ["mypy"],
-    ],
-    ids=lambda command: " ".join(command[:2]),
-)
-def test_clean(command):
-    executable = Path(sys.executable).with_name(command[0])
-    done = subprocess.run(
-        [executable, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

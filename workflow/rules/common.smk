@@ -22,7 +22,7 @@ from nnpipe.config import (
     uses_labels,
 )
 from nnpipe.errors import InputError
-from nnpipe.runtime.job import CORES, PARENT, lock, prefer
+from nnpipe.runtime.job import CORES, PARENT, lock, prepend_pythonpath
 
 schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
 try:
@@ -42,7 +42,7 @@ os.environ[CORES] = str(workflow.resource_settings.cores or "")  # none on a clu
 # threads that wait spin for some microseconds and then sleep: longer costs a training most of its
 # speed on busy cores, and not at all (OMP_WAIT_POLICY=PASSIVE) nearly all of it on two or more threads
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-prefer(SCRIPTS)
+prepend_pythonpath(SCRIPTS)
 # a script ends when this process does
 os.environ[PARENT] = str(os.getpid())
 
@@ -55,7 +55,7 @@ onstart:
         raise WorkflowError(str(error)) from None
 
 
-SURFACES = [name for name in config["models"] if config["models"][name]["target"] == "energy"]
+ENERGY_MODELS = [name for name in config["models"] if config["models"][name]["target"] == "energy"]
 PRETRAINED = [name for name in config["models"] if "pretrained" in config["models"][name]]
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 

@@ -28,16 +28,16 @@ rule download:
         "../scripts/download.py"
 
 
-rule molecules:
+rule convert_molecules:
     """Read the data set into one table, in units of eV and Å."""
     input:
         manifest="results/data/raw.json",
     output:
         molecules="results/data/qm9.safetensors",
     log:
-        "results/logs/molecules/qm9.log",
+        "results/logs/convert_molecules/qm9.log",
     benchmark:
-        "results/benchmarks/molecules/qm9.tsv"
+        "results/benchmarks/convert_molecules/qm9.tsv"
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -46,21 +46,21 @@ rule molecules:
         runtime=grows(30),
     params:
         extxyz=config["data"]["extxyz"] if own_data(config) else {},
-        code=code("molecules.py"),
+        code=code("convert_molecules.py"),
     script:
-        "../scripts/molecules.py"
+        "../scripts/convert_molecules.py"
 
 
-rule neighbours:
+rule find_neighbours:
     """Find every atom's neighbours within the cutoff, nearest first."""
     input:
         molecules="results/data/qm9.safetensors",
     output:
         neighbours="results/data/neighbours.safetensors",
     log:
-        "results/logs/neighbours/qm9.log",
+        "results/logs/find_neighbours/qm9.log",
     benchmark:
-        "results/benchmarks/neighbours/qm9.tsv"
+        "results/benchmarks/find_neighbours/qm9.tsv"
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -69,21 +69,21 @@ rule neighbours:
         runtime=grows(30),
     params:
         cutoff=config["data"]["cutoff"],
-        code=code("neighbours.py"),
+        code=code("find_neighbours.py"),
     script:
-        "../scripts/neighbours.py"
+        "../scripts/find_neighbours.py"
 
 
-rule split:
+rule split_molecules:
     """Draw the training, validation and test molecules."""
     input:
         molecules="results/data/qm9.safetensors",
     output:
         split="results/data/split.csv",
     log:
-        "results/logs/split/qm9.log",
+        "results/logs/split_molecules/qm9.log",
     benchmark:
-        "results/benchmarks/split/qm9.tsv"
+        "results/benchmarks/split_molecules/qm9.tsv"
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -92,6 +92,6 @@ rule split:
         runtime=grows(10),
     params:
         sizes=config["split"],
-        code=code("split.py"),
+        code=code("split_molecules.py"),
     script:
-        "../scripts/split.py"
+        "../scripts/split_molecules.py"

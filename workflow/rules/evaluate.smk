@@ -29,7 +29,7 @@ rule predict:
         "../scripts/predict.py"
 
 
-rule accuracy:
+rule accuracy_table:
     """Table of errors of every model, and the same beside published figures."""
     input:
         predictions=expand("results/predictions/{model}.csv", model=config["models"]),
@@ -39,9 +39,9 @@ rule accuracy:
         table=report("results/tables/accuracy.csv", category="Accuracy"),
         readable="results/tables/accuracy.md",
     log:
-        "results/logs/accuracy/all.log",
+        "results/logs/accuracy_table/all.log",
     benchmark:
-        "results/benchmarks/accuracy/all.tsv"
+        "results/benchmarks/accuracy_table/all.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -50,12 +50,12 @@ rule accuracy:
         runtime=grows(10),
     params:
         models=list(config["models"]),
-        code=code("accuracy.py"),
+        code=code("accuracy_table.py"),
     script:
-        "../scripts/accuracy.py"
+        "../scripts/accuracy_table.py"
 
 
-rule parity:
+rule parity_figure:
     """Figure of predictions against labels."""
     input:
         predictions="results/predictions/{model}.csv",
@@ -68,9 +68,9 @@ rule parity:
             labels={"figure": "parity", "model": "{model}"},
         ),
     log:
-        "results/logs/parity/{model}.log",
+        "results/logs/parity_figure/{model}.log",
     benchmark:
-        "results/benchmarks/parity/{model}.tsv"
+        "results/benchmarks/parity_figure/{model}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -78,12 +78,12 @@ rule parity:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        code=code("parity.py"),
+        code=code("parity_figure.py"),
     script:
-        "../scripts/parity.py"
+        "../scripts/parity_figure.py"
 
 
-rule comparison:
+rule comparison_figures:
     """Figures of all models: learning curves, error by size, error by element."""
     input:
         predictions=expand("results/predictions/{model}.csv", model=config["models"]),
@@ -110,9 +110,9 @@ rule comparison:
             labels={"figure": "error by element", "model": "all"},
         ),
     log:
-        "results/logs/comparison/all.log",
+        "results/logs/comparison_figures/all.log",
     benchmark:
-        "results/benchmarks/comparison/all.tsv"
+        "results/benchmarks/comparison_figures/all.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -121,12 +121,12 @@ rule comparison:
         runtime=grows(10),
     params:
         models=list(config["models"]),
-        code=code("comparison.py"),
+        code=code("comparison_figures.py"),
     script:
-        "../scripts/comparison.py"
+        "../scripts/comparison_figures.py"
 
 
-rule minima:
+rule relax_and_frequencies:
     """Relax held-out molecules and find their harmonic frequencies."""
     input:
         weights="results/models/{model}/model.safetensors",
@@ -136,9 +136,9 @@ rule minima:
     output:
         modes="results/minima/{model}.csv",
     log:
-        "results/logs/minima/{model}.log",
+        "results/logs/relax_and_frequencies/{model}.log",
     benchmark:
-        "results/benchmarks/minima/{model}.tsv"
+        "results/benchmarks/relax_and_frequencies/{model}.tsv"
     conda:
         "../../envs/md.yaml"
     threads: 1
@@ -149,12 +149,12 @@ rule minima:
     params:
         molecules=config["evaluation"]["frequency_molecules"],
         device=config["resources"]["device"],
-        code=lambda wc: code("minima.py", wc.model),
+        code=lambda wc: code("relax_and_frequencies.py", wc.model),
     script:
-        "../scripts/minima.py"
+        "../scripts/relax_and_frequencies.py"
 
 
-rule minima_gfn2:
+rule relax_and_frequencies_gfn2:
     """Relax the same molecules with GFN2-xTB and find their harmonic frequencies."""
     input:
         molecules="results/data/qm9.safetensors",
@@ -162,9 +162,9 @@ rule minima_gfn2:
     output:
         modes="results/minima/GFN2-xTB.csv",
     log:
-        "results/logs/minima_gfn2/qm9.log",
+        "results/logs/relax_and_frequencies_gfn2/qm9.log",
     benchmark:
-        "results/benchmarks/minima_gfn2/qm9.tsv"
+        "results/benchmarks/relax_and_frequencies_gfn2/qm9.tsv"
     priority: 70  # the longest job before a training
     conda:
         "../../envs/labels.yaml"
@@ -174,15 +174,15 @@ rule minima_gfn2:
         runtime=grows(120),
     params:
         molecules=config["evaluation"]["frequency_molecules"],
-        code=code("minima_gfn2.py"),
+        code=code("relax_and_frequencies_gfn2.py"),
     script:
-        "../scripts/minima_gfn2.py"
+        "../scripts/relax_and_frequencies_gfn2.py"
 
 
-rule frequencies:
+rule frequency_table:
     """Table and figure of harmonic frequencies against QM9's own."""
     input:
-        modes=expand("results/minima/{model}.csv", model=[*SURFACES, "GFN2-xTB"]),
+        modes=expand("results/minima/{model}.csv", model=[*ENERGY_MODELS, "GFN2-xTB"]),
     output:
         table=report("results/tables/frequencies.csv", category="Dynamics"),
         figure=report(
@@ -192,9 +192,9 @@ rule frequencies:
             labels={"figure": "frequency parity", "model": "all"},
         ),
     log:
-        "results/logs/frequencies/all.log",
+        "results/logs/frequency_table/all.log",
     benchmark:
-        "results/benchmarks/frequencies/all.tsv"
+        "results/benchmarks/frequency_table/all.tsv"
     conda:
         "../../envs/md.yaml"
     threads: 1
@@ -202,13 +202,13 @@ rule frequencies:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        models=[*SURFACES, "GFN2-xTB"],
-        code=code("frequencies.py"),
+        models=[*ENERGY_MODELS, "GFN2-xTB"],
+        code=code("frequency_table.py"),
     script:
-        "../scripts/frequencies.py"
+        "../scripts/frequency_table.py"
 
 
-rule forces:
+rule force_table:
     """Table of force errors on geometries of the data set's own level of theory."""
     input:
         reference=(
@@ -217,14 +217,14 @@ rule forces:
             else "resources/forces.xyz"
         ),
         split="results/data/split.csv",
-        weights=expand("results/models/{model}/model.safetensors", model=SURFACES),
-        infos=expand("results/models/{model}/model.json", model=SURFACES),
+        weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
+        infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
     output:
         table=report("results/tables/forces.csv", category="Dynamics"),
     log:
-        "results/logs/forces/all.log",
+        "results/logs/force_table/all.log",
     benchmark:
-        "results/benchmarks/forces/all.tsv"
+        "results/benchmarks/force_table/all.tsv"
     conda:
         "../../envs/md.yaml"
     threads: 1
@@ -232,9 +232,9 @@ rule forces:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        models=SURFACES,
+        models=ENERGY_MODELS,
         own_data=own_data(config),
         device=config["resources"]["device"],
-        code=code("forces.py", SURFACES),
+        code=code("force_table.py", ENERGY_MODELS),
     script:
-        "../scripts/forces.py"
+        "../scripts/force_table.py"

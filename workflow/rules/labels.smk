@@ -29,7 +29,7 @@ rule label_chunk:
         "../scripts/label_chunk.py"
 
 
-rule correction:
+rule fit_correction:
     """Fit what the labelling method's curvature lacks to frequencies of training molecules."""
     input:
         molecules="results/data/qm9.safetensors",
@@ -37,9 +37,9 @@ rule correction:
     output:
         correction="results/data/correction.json",
     log:
-        "results/logs/correction/qm9.log",
+        "results/logs/fit_correction/qm9.log",
     benchmark:
-        "results/benchmarks/correction/qm9.tsv"
+        "results/benchmarks/fit_correction/qm9.tsv"
     priority: 60
     conda:
         "../../envs/labels.yaml"
@@ -50,12 +50,12 @@ rule correction:
     params:
         method=LABELS["method"],
         molecules=LABELS["correction_molecules"],
-        code=code("correction.py"),
+        code=code("fit_correction.py"),
     script:
-        "../scripts/correction.py"
+        "../scripts/fit_correction.py"
 
 
-rule labels:
+rule merge_labels:
     """Put the labels of all chunks on QM9's surface and find their neighbours."""
     input:
         molecules="results/data/qm9.safetensors",
@@ -64,9 +64,9 @@ rule labels:
     output:
         labels="results/data/labels.safetensors",
     log:
-        "results/logs/labels/qm9.log",
+        "results/logs/merge_labels/qm9.log",
     benchmark:
-        "results/benchmarks/labels/qm9.tsv"
+        "results/benchmarks/merge_labels/qm9.tsv"
     priority: 50
     conda:
         "../../envs/labels.yaml"
@@ -77,6 +77,6 @@ rule labels:
     params:
         method=LABELS["method"],
         cutoff=config["data"]["cutoff"],
-        code=code("labels.py"),
+        code=code("merge_labels.py"),
     script:
-        "../scripts/labels.py"
+        "../scripts/merge_labels.py"

@@ -1,7 +1,7 @@
 # Molecular dynamics of the molecules of config.yaml.
 
 
-rule geometry:
+rule starting_structure:
     """Make a molecule's starting geometry; what cannot be simulated is refused here, first of all."""
     input:
         files=lambda wc: [s for s in [structure_of(config, wc.molecule)] if Path(s).is_file()],
@@ -9,9 +9,9 @@ rule geometry:
     output:
         structure="results/md/start/{molecule}.xyz",
     log:
-        "results/logs/geometry/{molecule}.log",
+        "results/logs/starting_structure/{molecule}.log",
     benchmark:
-        "results/benchmarks/geometry/{molecule}.tsv"
+        "results/benchmarks/starting_structure/{molecule}.tsv"
     priority: 100
     conda:
         "../../envs/md.yaml"
@@ -23,12 +23,12 @@ rule geometry:
         structure=lambda wc: structure_of(config, wc.molecule),
         timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
         seed=lambda wc: md_of(config, wc.molecule)["seed"],
-        code=code("geometry.py"),
+        code=code("starting_structure.py"),
     script:
-        "../scripts/geometry.py"
+        "../scripts/starting_structure.py"
 
 
-rule md:
+rule run_md:
     """Relax a molecule with a model and run it; a run that breaks ends there and says why."""
     input:
         weights="results/models/{model}/model.safetensors",
@@ -38,11 +38,11 @@ rule md:
         trajectory=ensure("results/md/{model}_{molecule}.xyz", non_empty=True),
         summary="results/md/{model}_{molecule}.json",
     log:
-        "results/logs/md/{model}_{molecule}.log",
+        "results/logs/run_md/{model}_{molecule}.log",
     benchmark:
-        "results/benchmarks/md/{model}_{molecule}.tsv"
+        "results/benchmarks/run_md/{model}_{molecule}.tsv"
     wildcard_constraints:
-        model="|".join(SURFACES),
+        model="|".join(ENERGY_MODELS),
     conda:
         "../../envs/md.yaml"
     threads: 1
@@ -53,9 +53,9 @@ rule md:
     params:
         settings=lambda wc: md_of(config, wc.molecule),
         device=config["resources"]["device"],
-        code=lambda wc: code("md.py", wc.model),
+        code=lambda wc: code("run_md.py", wc.model),
     script:
-        "../scripts/md.py"
+        "../scripts/run_md.py"
 
 
 rule md_figures:

@@ -1,7 +1,7 @@
 # One rule for every model, and one for those that are trained already.
 
 
-rule pretrained:
+rule copy_pretrained:
     """Take a trained model as it is, in place of training one."""
     input:
         weights=lambda wc: f"{config['models'][wc.model]['pretrained']}/model.safetensors",
@@ -12,9 +12,9 @@ rule pretrained:
         info="results/models/{model}/model.json",
         metrics="results/models/{model}/metrics.jsonl",
     log:
-        "results/logs/pretrained/{model}.log",
+        "results/logs/copy_pretrained/{model}.log",
     benchmark:
-        "results/benchmarks/pretrained/{model}.tsv"
+        "results/benchmarks/copy_pretrained/{model}.tsv"
     wildcard_constraints:
         model="|".join(PRETRAINED) or "(?!)",
     conda:
@@ -27,9 +27,9 @@ rule pretrained:
         architecture=lambda wc: config["models"][wc.model]["architecture"],
         target=lambda wc: config["models"][wc.model]["target"],
         hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
-        code=lambda wc: code("pretrained.py", wc.model),
+        code=lambda wc: code("copy_pretrained.py", wc.model),
     script:
-        "../scripts/pretrained.py"
+        "../scripts/copy_pretrained.py"
 
 
 rule train:
@@ -38,7 +38,7 @@ rule train:
         molecules="results/data/qm9.safetensors",
         neighbours="results/data/neighbours.safetensors",
         split="results/data/split.csv",
-        labels=lambda wc: rules.labels.output.labels if uses_labels(config, wc.model) else [],
+        labels=lambda wc: rules.merge_labels.output.labels if uses_labels(config, wc.model) else [],
         start=lambda wc: expand(
             "results/models/{start}/model.{kind}",
             start=config["models"][wc.model].get("start", []),

@@ -1,7 +1,7 @@
 """Fetch QM9."""
 
 from nnpipe.data.download import download
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     download(snakemake.params.sources, snakemake.output.manifest)

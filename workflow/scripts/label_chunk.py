@@ -5,9 +5,9 @@ from nnpipe.data.splits import read_split
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.distortions import Distortions
 from nnpipe.labelling.methods import method
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     settings = dict(snakemake.params.settings)
     molecules, header = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]

@@ -11,11 +11,11 @@ from nnpipe.analysis import plots
 from nnpipe.analysis.frequencies import relax
 from nnpipe.analysis.scan import scan
 from nnpipe.analysis.spectrum import vibrational_density
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.structures.vibrations import normal_modes
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     files, out, model = snakemake.input, snakemake.output, snakemake.wildcards.model
     frames = read(files.trajectory, ":")
     summaries = json.loads(Path(files.summary).read_text())

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from nnpipe.analysis.accuracy import write_predictions
 from nnpipe.runtime.device import use_threads
-from nnpipe.runtime.job import promised_cores, script
+from nnpipe.runtime.job import cores_of_workflow, job
 
-with script(snakemake.log[0]):
-    use_threads(snakemake.threads, promised_cores())
+with job(snakemake.log[0]):
+    use_threads(snakemake.threads, cores_of_workflow())
     write_predictions(
         Path(snakemake.input.weights).parent,
         snakemake.input.molecules,

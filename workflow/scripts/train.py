@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 from nnpipe.training.run import fit_together
 
 if __name__ == "__main__":  # the processes that share a training load this file, too
-    with script(snakemake.log[0]):
+    with job(snakemake.log[0]):
         start = [Path(path).parent for path in snakemake.input.start]
         fit_together(
             snakemake.params.processes,

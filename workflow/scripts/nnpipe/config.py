@@ -281,7 +281,7 @@ def _check_molecule(config: Config, name: str) -> None:
     """Check what can be checked without making a geometry, where the libraries for it are there."""
     try:
         from .structures.load import atomic_numbers, check_elements, check_timestep
-    except ImportError:  # a host with Snakemake only: the rule `geometry` checks, first of all
+    except ImportError:  # a host with Snakemake only: rule `starting_structure` checks
         return
     try:
         numbers = atomic_numbers(structure_of(config, name))

@@ -14,11 +14,11 @@ from ..errors import InputError
 
 PARENT = "NNPIPE_PARENT"  # environment variable: process that started the scripts
 CORES = "NNPIPE_CORES"  # environment variable: cores that are shared out among the scripts
-PATIENCE_SECONDS = 10  # that a script is given to put its work away
+GRACE_SECONDS = 10  # between SIGTERM and the forced end of a script
 
 
 @contextmanager
-def script(log: str | Path, alone: bool = True) -> Iterator[None]:
+def job(log: str | Path, alone: bool = True) -> Iterator[None]:
     """Log into the file `log` and to the terminal; end with one line where the user can mend it.
 
     Any other exception leaves its traceback in the log. If the process that started the script is
@@ -50,12 +50,12 @@ def script(log: str | Path, alone: bool = True) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def promised_cores() -> int | None:
+def cores_of_workflow() -> int | None:
     """Cores that the workflow shares out among its scripts, if a workflow runs this one."""
     return int(os.environ[CORES]) if os.environ.get(CORES) else None
 
 
-def prefer(folder: str | Path) -> None:
+def prepend_pythonpath(folder: str | Path) -> None:
     """Let scripts import from `folder` first, whichever copy of nnpipe is installed."""
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -67,14 +67,14 @@ def _end_with(process: int) -> None:
             os.kill(process, 0)
         except ProcessLookupError:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(PATIENCE_SECONDS)
+            time.sleep(GRACE_SECONDS)
             os._exit(1)
         except PermissionError:
             return  # another user's process took the number: nothing to watch
         time.sleep(1)
 
 
-def _taken(path: Path) -> int | None:
+def try_lock(path: Path) -> int | None:
     """Hold `path` until this process ends; its descriptor if another one does."""
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
@@ -88,7 +88,7 @@ def _taken(path: Path) -> int | None:
 
 def _wait_for_turn(path: Path) -> None:
     """Hold `path` until this process ends, once no other one does."""
-    if (file := _taken(path)) is not None:
+    if (file := try_lock(path)) is not None:
         logging.getLogger("nnpipe").info("another job is at the same work; waiting for its end")
         fcntl.flock(file, fcntl.LOCK_EX)
 
@@ -96,7 +96,7 @@ def _wait_for_turn(path: Path) -> None:
 def lock(path: str | Path) -> None:
     """Hold `path` until this process ends, in whatever way; InputError if another one holds it."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if _taken(Path(path)) is not None:
+    if try_lock(Path(path)) is not None:
         raise InputError(
             f"{path}: another snakemake is at work in this folder; wait for it or stop it"
         )

@@ -2,7 +2,7 @@
 
 from nnpipe.analysis.cost import cost
 from nnpipe.runtime.files import write_csv
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     write_csv(cost(snakemake.input), snakemake.output.table)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from nnpipe.models.checkpoint import copy_model
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     copy_model(
         source=Path(snakemake.input.weights).parent,
         folder=Path(snakemake.output.weights).parent,

@@ -6,9 +6,9 @@ import pandas as pd
 
 from nnpipe.analysis import plots
 from nnpipe.models.checkpoint import read_info
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     info = read_info(Path(snakemake.input.info).parent)
     predictions = pd.read_csv(snakemake.input.predictions)
     figure = plots.parity(snakemake.wildcards.model, predictions, info.target, info.unit)

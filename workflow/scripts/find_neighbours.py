@@ -2,9 +2,9 @@
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.neighbour_table import write_neighbours
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     molecules, header = read_molecules(snakemake.input.molecules)
     provenance = {"molecules": header["digest"]}
     write_neighbours(molecules, snakemake.params.cutoff, snakemake.output.neighbours, provenance)

@@ -8,12 +8,12 @@ from ase.io import read
 
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import atomic
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.simulation.md import simulate
 from nnpipe.simulation.settings import Settings
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     use_threads(snakemake.threads)
     settings = dict(snakemake.params.settings)
     dtype, replicas = settings.pop("dtype"), settings.pop("replicas")

@@ -1,6 +1,6 @@
 """What happens to the workflow on a cluster when something goes wrong, tried one by one.
 
-    python tests/faults.py              # or some of them: cancelled memory time node killed ...
+    python benchmarks/faults.py         # or some of them: cancelled memory time node killed ...
 
 Starts a Slurm of one node (tests/slurm.py: root and Slurm's daemons are needed) and the smoke
 preset on it, hurts the running training, and compares the weights in the end with those of an
@@ -22,9 +22,10 @@ import pandas as pd
 import yaml
 
 from nnpipe.runtime.files import sha256, write_csv
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers import ROOT, copy_to, entries, submitted
 from slurm import missing, slurm
-from test_cluster import entries, submitted
-from test_workflow import ROOT, copy_to
 
 MODEL = "results/models/gnn"
 WEIGHTS = f"{MODEL}/model.safetensors"

@@ -5,9 +5,9 @@ import pandas as pd
 from nnpipe.analysis import plots
 from nnpipe.analysis.frequencies import summary
 from nnpipe.runtime.files import write_csv
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     models = snakemake.params.models
     tables = dict(zip(models, map(pd.read_csv, snakemake.input.modes), strict=True))
     rows = [summary(model, table) for model, table in tables.items()]

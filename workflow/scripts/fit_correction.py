@@ -4,9 +4,9 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.correction import write_correction
 from nnpipe.labelling.methods import gfn2
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]
     number = snakemake.params.molecules if snakemake.params.method == "xtb" else 0

@@ -2,9 +2,9 @@
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import check_elements, smallest, write_split
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
     sizes = dict(snakemake.params.sizes)
     always = smallest(molecules, sizes.pop("smallest"))

@@ -7,10 +7,10 @@ from nnpipe.config import QM9_ELEMENTS
 from nnpipe.data.molecules import read_molecules
 from nnpipe.errors import InputError
 from nnpipe.runtime.files import atomic
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 from nnpipe.structures.load import check_elements, check_timestep, load_geometry
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     try:
         atoms = load_geometry(snakemake.params.structure, snakemake.params.seed)
         own = [np.unique(read_molecules(path)[0].z) for path in snakemake.input.molecules]

@@ -7,10 +7,10 @@ import pandas as pd
 from nnpipe.analysis.forces import FORCES, force_errors, reference_frames, test_frames
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     use_threads(snakemake.threads)
     reference, split = snakemake.input.reference, snakemake.input.split
     if snakemake.params.own_data:

@@ -3,9 +3,9 @@
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.table import write_labels
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     molecules, header = read_molecules(snakemake.input.molecules)
     method = snakemake.params.method
     write_labels(

@@ -6,11 +6,11 @@ from nnpipe.analysis.frequencies import at_minima, held_out
 from nnpipe.data.molecules import read_molecules
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
-from nnpipe.runtime.job import promised_cores, script
+from nnpipe.runtime.job import cores_of_workflow, job
 from nnpipe.simulation.calculator import load_calculator
 
-with script(snakemake.log[0]):
-    use_threads(snakemake.threads, promised_cores())
+with job(snakemake.log[0]):
+    use_threads(snakemake.threads, cores_of_workflow())
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
     folder = Path(snakemake.input.weights).parent

@@ -6,10 +6,10 @@ from nnpipe.analysis.frequencies import at_minima, held_out
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.methods import gfn2
 from nnpipe.runtime.files import write_csv
-from nnpipe.runtime.job import script
+from nnpipe.runtime.job import job
 from nnpipe.structures.vibrations import hessian
 
-with script(snakemake.log[0]):
+with job(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
     table = at_minima(
