@@ -1,6 +1,7 @@
 """What surrounds every script, and how other schedulers are asked of its job."""
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,9 @@ with job(sys.argv[1]):
 def test_of_two_jobs_at_the_same_work_one_waits_for_the_other(tmp_path):
     """As when a Snakemake on a cluster is killed and started again, and its jobs go on."""
     log, order = tmp_path / "rule/one.log", tmp_path / "order"
-    jobs = [subprocess.Popen([sys.executable, "-c", CODE, log, order]) for _ in range(3)]
+    library = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    code = [sys.executable, "-c", CODE, log, order]
+    jobs = [subprocess.Popen(code, env=library) for _ in range(3)]
     jobs[2].kill()  # whoever dies keeps nobody waiting
     assert [job.wait(timeout=30) for job in jobs[:2]] == [0, 0]
     assert order.read_text().split() == ["begins", "ends"] * 2

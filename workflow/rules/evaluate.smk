@@ -211,11 +211,7 @@ rule frequency_table:
 rule force_table:
     """Table of force errors on geometries of the data set's own level of theory."""
     input:
-        reference=(
-            "results/data/qm9.safetensors"
-            if own_data(config)
-            else "resources/forces.xyz"
-        ),
+        reference=("results/data/qm9.safetensors" if own_data(config) else "resources/forces.xyz"),
         split="results/data/split.csv",
         weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
         infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
