@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
-from nnpipe.graphs.compile import Fused
+from nnpipe.graphs.compile import CompiledFunction
 from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.models.registry import build
 from nnpipe.runtime.device import use_threads
@@ -65,10 +65,10 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     optimizer = SOAP(parameters, 1e-5)  # so small that every round sees the same model
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
     step = gradients(potential, settings)
-    ways = {False: step, True: Fused(step)}
+    ways = {False: step, True: CompiledFunction(step)}
     kinds = {}
     for what, data in (("energy", minima), ("energy + forces", labels)):
-        batches, targets = shuffled(data, settings, 0)[:BATCHES], potential.residual(data)
+        batches, targets = shuffled(data, settings, 0)[:BATCHES], potential.normalised_target(data)
         with FlopCounterMode(display=False) as counted:
             step(*cut_for_step(data, targets, batches[0], batches[0]))
         operations = counted.get_total_flops() / len(batches[0])

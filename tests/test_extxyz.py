@@ -47,7 +47,7 @@ def test_order_is_kept(tmp_path):
     write_neighbours(table, 5.0, tmp_path / "pairs", {"molecules": header["digest"]})
     data = load_dataset(tmp_path / "mine.safetensors", tmp_path / "pairs", [2, 0], "energy", 4.0)
     expected = np.concatenate([forces[18:], forces[:9]])
-    np.testing.assert_allclose(data.known_forces(torch.arange(2)), expected, atol=1e-4)
+    np.testing.assert_allclose(data.force_labels(torch.arange(2)), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,7 @@ def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
     data = load_labels(tmp_path / "l", molecules.index[rows[1:]], 4.0, digest)
     assert len(data) == 8
     batch = data.batch(torch.arange(8))
-    assert (batch.vectors().norm(dim=-1)[batch.mask] < 4.0).all()
+    assert (batch.neighbour_vectors().norm(dim=-1)[batch.neighbour_mask] < 4.0).all()
     with pytest.raises(InputError, match="made from other molecules"):
         load_labels(tmp_path / "l", molecules.index[rows], 4.0, "another")
     with pytest.raises(InputError, match=r"neighbours within 5\.0 Å, a model's cutoff is 6\.0"):

@@ -15,9 +15,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from conftest import CUTOFF, ELEMENTS, potential_of
 from nnpipe.errors import InputError
-from nnpipe.graphs.batch import Batch, assemble
-from nnpipe.graphs.dataset import cut, load_dataset
-from nnpipe.models.atom_gnn import INVARIANTS, invariants, spherical_harmonics
+from nnpipe.graphs.batch import Batch, batch_from_pairs
+from nnpipe.graphs.dataset import load_dataset, split_by_budget
+from nnpipe.models.atom_gnn import INVARIANTS_BY_BODIES, invariants, spherical_harmonics
 from nnpipe.models.potential import Potential, energy_forces
 from nnpipe.models.registry import build
 from nnpipe.models.repulsion import Repulsion
@@ -68,10 +68,10 @@ def test_a_molecule_alone_is_the_molecule_in_a_batch(architecture, tables, molec
     for place, row in enumerate(rows.tolist()):
         atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
         z, pos = molecules.z[atoms], molecules.pos[atoms].astype(np.float32).astype(float)
-        alone = assemble(z, pos, *neighbours(pos, CUTOFF))
+        alone = batch_from_pairs(z, pos, *neighbours(pos, CUTOFF))
         energy, force = energy_forces(potential, alone)
         assert energy.item() == pytest.approx(energies[place].item(), abs=1e-8)
-        torch.testing.assert_close(force, forces[batch.molecule == place], atol=1e-8, rtol=0)
+        torch.testing.assert_close(force, forces[batch.system_idx == place], atol=1e-8, rtol=0)
 
 
 def test_a_molecule_that_breaks_leaves_the_others_of_its_batch_alone(architecture, tables):
@@ -79,9 +79,9 @@ def test_a_molecule_that_breaks_leaves_the_others_of_its_batch_alone(architectur
     data = load_dataset(*tables, np.arange(20), "energy", CUTOFF)
     batch = data.batch(torch.arange(20)).to(torch.device("cpu"), torch.float64)
     whole = energy_forces(potential, batch)
-    broken = batch.molecule == 7
+    broken = batch.system_idx == 7
     energies, forces = energy_forces(
-        potential, batch.at(batch.pos.masked_fill(broken[:, None], torch.nan))
+        potential, batch.with_positions(batch.pos.masked_fill(broken[:, None], torch.nan))
     )
     assert energies.isnan().nonzero().flatten().tolist() == [7]
     others = torch.arange(20) != 7
@@ -129,10 +129,10 @@ def test_an_atom_that_passes_the_cutoff_is_not_felt(calculator, others):
 def test_second_derivatives(architecture):
     water = molecule("H2O")
     potential = potential_of(architecture)
-    batch = assemble(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
+    batch = batch_from_pairs(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
 
     def energy(pos: torch.Tensor) -> torch.Tensor:
-        return potential(batch.at(pos))
+        return potential(batch.with_positions(pos))
 
     pos = batch.pos.clone().requires_grad_()
     assert torch.autograd.gradgradcheck(energy, pos, eps=1e-5, atol=1e-4)
@@ -142,7 +142,7 @@ def test_what_a_weight_does_to_a_force(architecture):
     """What a training on forces follows, for all weights at once, against finite differences."""
     water = molecule("H2O")
     potential = potential_of(architecture).requires_grad_()
-    batch = assemble(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
+    batch = batch_from_pairs(water.numbers, water.positions, *neighbours(water.positions, CUTOFF))
     weights = list(potential.model.parameters())
     changes = [torch.randn_like(weight) for weight in weights]
     along = torch.randn_like(batch.pos)
@@ -170,7 +170,9 @@ def elsewhere() -> torch.device:
 
 def test_a_step_of_training_needs_nothing_of_the_cpu(architecture, aspirin):
     potential, device = potential_of(architecture), elsewhere()
-    batch = assemble(aspirin.numbers, aspirin.positions, *neighbours(aspirin.positions, CUTOFF))
+    batch = batch_from_pairs(
+        aspirin.numbers, aspirin.positions, *neighbours(aspirin.positions, CUTOFF)
+    )
     with torch.autograd.set_multithreading_enabled(False), FakeTensorMode() as shapes:
 
         def moved(one: object) -> object:
@@ -181,7 +183,7 @@ def test_a_step_of_training_needs_nothing_of_the_cpu(architecture, aspirin):
                 kind |= {name: moved(one) for name, one in kind.items()}
         batch = Batch(**{part.name: moved(getattr(batch, part.name)) for part in fields(batch)})
         step = gradients(potential.requires_grad_(), Settings())
-        label, weight = batch.pos.new_zeros(2, batch.size)
+        label, weight = batch.pos.new_zeros(2, batch.n_systems)
         try:
             loss, *found = step(batch, label, weight, batch.pos, batch.pos[:, 0])
         except DynamicOutputShapeException:
@@ -239,7 +241,9 @@ def test_memory_is_linear_in_atoms(architecture):
     for repeat in (2, 4):
         atoms = bulk("C", "diamond", 3.57, cubic=True).repeat(repeat)
         counts, index, shift = neighbours(atoms.positions, CUTOFF, atoms.cell.array, True)
-        batch = assemble(atoms.numbers, atoms.positions, counts, index, shift @ atoms.cell.array)
+        batch = batch_from_pairs(
+            atoms.numbers, atoms.positions, counts, index, shift @ atoms.cell.array
+        )
         sizes = {}
 
         def pack(tensor: torch.Tensor, sizes: dict = sizes) -> torch.Tensor:
@@ -247,7 +251,7 @@ def test_memory_is_linear_in_atoms(architecture):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            energy = potential(batch.at(batch.pos.clone().requires_grad_()))
+            energy = potential(batch.with_positions(batch.pos.clone().requires_grad_()))
         energy.backward()
         kept.append(sum(sizes.values()))
     assert kept[1] < 9 * kept[0]
@@ -255,7 +259,8 @@ def test_memory_is_linear_in_atoms(architecture):
 
 def test_batches_keep_the_budget(tables):
     data = load_dataset(*tables, np.arange(400), "energy", CUTOFF)
-    batches = cut(data, torch.randperm(400, generator=torch.Generator().manual_seed(0)), 100, 1500)
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    batches = split_by_budget(data, order, 100, 1500)
     assert torch.cat(batches).sort().values.tolist() == list(range(400))
     for rows in batches:
         batch = data.batch(rows)
@@ -299,7 +304,7 @@ def test_the_invariants_of_gnn_tell_apart_what_takes_more_bodies(first, second, 
     for directions in (first, second):
         sums = spherical_harmonics(torch.tensor([directions], dtype=torch.float64)).sum(2)
         parts = sums[:, :1], sums[:, 1:4, None], sums[:, 4:, None]
-        found.append(invariants(*parts, INVARIANTS[4])[0].numpy())
+        found.append(invariants(*parts, INVARIANTS_BY_BODIES[4])[0].numpy())
     np.testing.assert_allclose(found[0][:alike], found[1][:alike], atol=1e-12)
     assert abs(found[0][alike] - found[1][alike]) > 0.1
 
@@ -337,13 +342,14 @@ def test_the_repulsion_is_not_felt_by_molecules_at_rest(molecules):
     for row in range(0, 400, 20):
         atoms = slice(molecules.ptr[row], molecules.ptr[row + 1])
         z, pos = molecules.z[atoms], molecules.pos[atoms]
-        assert repulsion(assemble(z, pos, *neighbours(pos, CUTOFF))).item() == 0
+        assert repulsion(batch_from_pairs(z, pos, *neighbours(pos, CUTOFF))).item() == 0
 
 
 def test_the_repulsion_is_that_of_the_book():
     """ZBL of two carbons at 0.5 Å, by hand: 14.4 eV Å * 36 / 0.5 Å * phi(0.5 Å / 0.1551 Å)."""
     pos = np.array([[0.0, 0, 0], [0, 0, 0.5]])
-    found = Repulsion().double()(assemble(np.array([6, 6]), pos, *neighbours(pos, CUTOFF))).item()
+    batch = batch_from_pairs(np.array([6, 6]), pos, *neighbours(pos, CUTOFF))
+    found = Repulsion().double()(batch).item()
     x = 0.5 / (0.88534 * 0.529177 / (2 * 6**0.23))
     phi = 0.18175 * np.exp(-3.1998 * x) + 0.50986 * np.exp(-0.94229 * x)
     phi += 0.28022 * np.exp(-0.4029 * x) + 0.02817 * np.exp(-0.20162 * x)

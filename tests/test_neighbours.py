@@ -44,19 +44,19 @@ def test_molecules_get_all_pairs_within_the_cutoff(tables, molecules):
         distances = np.linalg.norm(pos[:, None] - pos, axis=2)
         for atom in range(len(pos)):
             near = [j for j in distances[atom].argsort() if 0 < distances[atom, j] < 5.0]
-            found = batch.neighbours[atom][batch.mask[atom]].tolist()
+            found = batch.neighbours[atom][batch.neighbour_mask[atom]].tolist()
             assert sorted(found) == sorted(near)
             assert np.diff(distances[atom, found]).min(initial=0) >= 0
-            assert (batch.neighbours[atom][~batch.mask[atom]] == atom).all()
+            assert (batch.neighbours[atom][~batch.neighbour_mask[atom]] == atom).all()
 
 
 def test_a_smaller_cutoff_takes_fewer_of_the_stored(tables):
     small = load_dataset(*tables, np.arange(400), "energy", 3.0)
     batch = small.batch(torch.arange(400))
-    lengths = batch.vectors().norm(dim=-1)
-    assert lengths[batch.mask].max() < 3.0
+    lengths = batch.neighbour_vectors().norm(dim=-1)
+    assert lengths[batch.neighbour_mask].max() < 3.0
     whole = load_dataset(*tables, np.arange(400), "energy", 5.0).batch(torch.arange(400))
-    assert batch.mask.sum() == (whole.vectors().norm(dim=-1) < 3.0).sum()
+    assert batch.neighbour_mask.sum() == (whole.neighbour_vectors().norm(dim=-1) < 3.0).sum()
     with pytest.raises(InputError, match=r"within 5\.0 Å, a model's cutoff is 6"):
         load_dataset(*tables, np.arange(400), "energy", 6.0)
 

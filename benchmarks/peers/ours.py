@@ -85,7 +85,7 @@ class Ours:
             steps, each = stepper(potential, self.settings)
             weights = list(potential.model.parameters())
             optimizer = SOAP(weights, 1e-8, each=each)
-            self.steps[forces] = steps, optimizer, weights, potential.residual(data)
+            self.steps[forces] = steps, optimizer, weights, potential.normalised_target(data)
         steps, optimizer, weights, labels = self.steps[forces]
         batches = shuffled(data, self.settings, 0)
         found = steps((data, labels, rows, 1.0) for rows in cycle(batches))
@@ -159,7 +159,7 @@ class Ours:
         """MAE (eV/Å) off the minima of test molecules."""
         data, off = self.labels(self.archive.with_name("off.safetensors"), "test"), []
         for rows in torch.arange(len(data)).split(32):
-            batch, known = data.labelled(rows)
+            batch, known = data.collate(rows)
             off.append((energy_forces(potential, batch)[1] - known).flatten())
         return torch.cat(off).abs().mean().item()
 

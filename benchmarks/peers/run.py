@@ -100,15 +100,15 @@ def prepare() -> Path:
     for name, part in parts.items():
         minima = parts["u0" if name.endswith("u0") else "minima"]
         each = atomic_references(
-            minima.elements().numpy(), minima.sizes.numpy(), minima.target.numpy()
+            minima.atomic_numbers().numpy(), minima.sizes.numpy(), minima.target.numpy()
         )
         rows = torch.arange(len(part))
-        z, ptr = part.elements().numpy(), pointers(part.sizes.numpy())
+        z, ptr = part.atomic_numbers().numpy(), pointers(part.sizes.numpy())
         reference = np.array([each.get(z, 0.0) for z in range(10)])[z]
         energy = part.target.numpy() - np.add.reduceat(reference, ptr[:-1])
         pos = part.pos[part.atoms(rows)[0]].float().numpy()
         found = {"z": z, "pos": pos, "ptr": ptr, "energy": energy}
-        if (forces := part.known_forces(rows)) is not None:
+        if (forces := part.force_labels(rows)) is not None:
             found["forces"] = forces.numpy()
         arrays |= {f"{name}_{key}": value for key, value in found.items()}
     arrays["scale"] = np.array(arrays["minima_energy"].std())

@@ -50,7 +50,7 @@ def write_predictions(
                     "split": part,
                     "atoms": data.sizes,
                     "target": data.target,
-                    "reference": potential.reference(data),
+                    "reference": potential.reference_energy(data),
                     "prediction": predict(potential, data),
                 }
             )

@@ -7,27 +7,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .gather import around, over_atoms
+from .gather import gather_neighbours, segment_sum
 
-FAR = 1e3  # Å, the length of a vector that stands for no neighbour
-MORE_MOLECULES, MORE_ATOMS, MORE_NEIGHBOURS = 64, 256, 4  # whose multiples batches are padded to
+NO_NEIGHBOUR_DISTANCE = 1e3  # Å, the length of the vector of an empty neighbour slot
+# padded batches have a multiple of these numbers
+SYSTEMS_MULTIPLE, ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE = 64, 256, 4
 
 
 @dataclass(frozen=True)
 class Batch:
     """B molecules with N atoms and up to K neighbours each, nearest first.
 
-    `vectors()` point from the centre i to the neighbour j: pos[j] + offset - pos[i].
+    `neighbour_vectors()` point from the centre i to the neighbour j: pos[j] + shift - pos[i].
     """
 
     z: Tensor  # (N,) int64, atomic numbers
     pos: Tensor  # (N, 3) Å
-    molecule: Tensor  # (N,) int64, from 0, ascending
-    size: int  # B
+    system_idx: Tensor  # (N,) int64, from 0, ascending
+    n_systems: int  # B
     neighbours: Tensor  # (N, K) int64, atoms of the batch; where there is none, the atom itself
-    mask: Tensor  # (N, K) bool, True where there is a neighbour
-    reverse: Tensor  # (K, N) int64, which of the N * K places has the pair seen from there, or -1
-    offset: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
+    neighbour_mask: Tensor  # (N, K) bool, True where there is a neighbour
+    reverse_idx: Tensor  # (K, N) int64, slot (of N * K) of the same pair seen from j, or -1
+    shift_vectors: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
         """The same batch on `device`, lengths in `dtype`."""
@@ -38,46 +39,52 @@ class Batch:
         }
         return replace(self, **moved)
 
-    def at(self, pos: Tensor) -> "Batch":
+    def with_positions(self, pos: Tensor) -> "Batch":
         """The same batch with its atoms at `pos` (N, 3) Å."""
         return replace(self, pos=pos)
 
-    def around(self, values: Tensor) -> Tensor:
+    def gather_neighbours(self, values: Tensor) -> Tensor:
         """(N, K, ...) the neighbours' `values` (N, ...), 0 where there is no neighbour."""
-        return around(values, self.neighbours, self.reverse, self.mask)
+        return gather_neighbours(values, self.neighbours, self.reverse_idx, self.neighbour_mask)
 
-    def vectors(self) -> Tensor:
-        """(N, K, 3) Å, of length FAR where there is no neighbour; lie in memory as x, y and z."""
+    def neighbour_vectors(self) -> Tensor:
+        """Return the vectors (N, K, 3) Å from each atom to its neighbours.
+
+        The vector of an empty slot is (NO_NEIGHBOUR_DISTANCE, 0, 0). In memory: (3, N, K).
+        """
         planes = []
         for axis, here in enumerate(self.pos.unbind(1)):
-            plane = self.around(here) - here[:, None]
-            if self.offset is not None:
-                plane = plane + self.offset[:, :, axis]
-            planes.append(torch.where(self.mask, plane, 0.0 if axis else FAR))
+            plane = self.gather_neighbours(here) - here[:, None]
+            if self.shift_vectors is not None:
+                plane = plane + self.shift_vectors[:, :, axis]
+            empty = 0.0 if axis else NO_NEIGHBOUR_DISTANCE
+            planes.append(torch.where(self.neighbour_mask, plane, empty))
         return torch.stack(planes).permute(1, 2, 0)
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
         """(B,) sums of per-atom `values` (N,)."""
-        return over_atoms(values, self.molecule, self.size)
+        return segment_sum(values, self.system_idx, self.n_systems)
 
-    def strained(self, strain: Tensor) -> "Batch":
+    def with_strain(self, strain: Tensor) -> "Batch":
         """The batch with every molecule's space deformed by 1 + the symmetric part of (B, 3, 3)."""
-        strain = (0.5 * (strain + strain.transpose(1, 2)))[self.molecule]
+        strain = (0.5 * (strain + strain.transpose(1, 2)))[self.system_idx]
         pos = self.pos + (self.pos[:, None] @ strain)[:, 0]
-        offset = None if self.offset is None else self.offset + self.offset @ strain
-        return replace(self, pos=pos, offset=offset)
+        shifts = self.shift_vectors
+        return replace(
+            self, pos=pos, shift_vectors=None if shifts is None else shifts + shifts @ strain
+        )
 
 
-def assemble(
+def batch_from_pairs(
     z: np.ndarray,
     pos: np.ndarray,
     counts: np.ndarray,
     index: np.ndarray,
     offset: np.ndarray,
-    molecule: np.ndarray | None = None,
+    system_idx: np.ndarray | None = None,
 ) -> Batch:
     """The batch of systems from their pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
-    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `molecule` (N,), from 0
+    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `system_idx` (N,), from 0
     and ascending, says which system an atom is of; without it all are of one.
     """
     atoms, width = len(z), max(int(counts.max(initial=0)), 1)
@@ -93,12 +100,12 @@ def assemble(
     places = np.flatnonzero(mask)
     reverse = np.full_like(neighbours, -1)
     reverse.flat[places[here]] = places[there]
-    molecule = np.zeros(atoms, int) if molecule is None else molecule
+    system_idx = np.zeros(atoms, int) if system_idx is None else system_idx
     return Batch(
         torch.tensor(z, dtype=torch.int64),
         torch.tensor(pos),
-        torch.as_tensor(molecule),
-        int(molecule[-1]) + 1,
+        torch.as_tensor(system_idx),
+        int(system_idx[-1]) + 1,
         torch.as_tensor(neighbours),
         torch.as_tensor(mask),
         torch.as_tensor(reverse).t().contiguous(),
@@ -106,7 +113,7 @@ def assemble(
     )
 
 
-def assemble_open(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch:
+def batch_from_positions(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch:
     """The batch of open systems from all their pairs, on the device of `pos`: z (N,), pos (N, 3) Å,
     one system after the other, each with `sizes` (B,) atoms, and the neighbours within `cutoff` Å.
 
@@ -123,16 +130,16 @@ def assemble_open(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch
     counts = (far < cutoff).sum(2)[real]
     width = max(int(counts.max()), 1)
     if pos.device.type == "cuda":  # few shapes
-        width = min(up(width, MORE_NEIGHBOURS), len(slots))
-    molecule = torch.repeat_interleave(sizes)
-    here, atoms = torch.arange(len(pos), device=pos.device), start[molecule]
+        width = min(round_up(width, NEIGHBOURS_MULTIPLE), len(slots))
+    system_idx = torch.repeat_interleave(sizes)
+    here, atoms = torch.arange(len(pos), device=pos.device), start[system_idx]
     near, mask = order[:, :, :width][real], slots[:width] < counts[:, None]
     neighbours = torch.where(mask, near + atoms[:, None], here[:, None])
-    back = rank[molecule[:, None], near, (here - atoms)[:, None]]
+    back = rank[system_idx[:, None], near, (here - atoms)[:, None]]
     reverse = torch.where(mask, neighbours * width + back, -1).t().contiguous()
-    return Batch(z, pos, molecule, len(sizes), neighbours, mask, reverse)
+    return Batch(z, pos, system_idx, len(sizes), neighbours, mask, reverse)
 
 
-def up(number: int, multiple: int) -> int:
+def round_up(number: int, multiple: int) -> int:
     """`number`, or the next multiple."""
     return -(-number // multiple) * multiple

@@ -15,11 +15,11 @@ from ..runtime.cuda_graph import Replayed
 from .batch import Batch
 
 log = logging.getLogger(__name__)
-COMPILING = threading.Lock()  # two threads cannot
-TENSORS = [field.name for field in fields(Batch) if field.name != "size"]
+COMPILE_LOCK = threading.Lock()  # two threads cannot
+BATCH_TENSORS = [field.name for field in fields(Batch) if field.name != "n_systems"]
 
 
-class Fused:
+class CompiledFunction:
     """`function` of a batch and further tensors, to tensors, as a program that torch.compile fuses.
 
     Gradients that the function takes are part of the program; the result has none. One program
@@ -31,48 +31,48 @@ class Fused:
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
-        self.function, self.works = function, True
+        self.function, self.compiled_ok = function, True
         self.programs: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, batch: Batch, *more: Tensor) -> tuple[Tensor, ...]:
         """What the function gives."""
-        if not self.works:
+        if not self.compiled_ok:
             return self.function(batch, *more)
-        parts = {name: part for name in TENSORS if (part := getattr(batch, name)) is not None}
-        tensors = [*parts.values(), batch.pos.new_empty(batch.size), *more]
+        parts = {name: part for name in BATCH_TENSORS if (part := getattr(batch, name)) is not None}
+        tensors = [*parts.values(), batch.pos.new_empty(batch.n_systems), *more]
         key = (len(parts), *(min(n, 2) for tensor in tensors for n in tensor.shape))
-        with COMPILING:  # of threads that want the same program one makes it, or finds it cannot
-            if self.works and key not in self.programs:
+        with COMPILE_LOCK:  # of threads that want the same program one makes it, or finds it cannot
+            if self.compiled_ok and key not in self.programs:
                 try:
                     with torch.no_grad():
                         self.programs[key] = Replayed(self._compile(list(parts), tensors))
                 except RuntimeError as error:  # InductorError is one
-                    self._give_up(error)
-        if not self.works:
+                    self._fall_back(error)
+        if not self.compiled_ok:
             return self.function(batch, *more)
         try:
             with torch.no_grad():
                 return self.programs[key](*tensors)
         except RuntimeError as error:
-            self._give_up(error)
+            self._fall_back(error)
             return self.function(batch, *more)
 
-    def _give_up(self, error: RuntimeError) -> None:
+    def _fall_back(self, error: RuntimeError) -> None:
         log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
-        self.works = False
+        self.compiled_ok = False
 
     def _compile(
         self, names: list[str], tensors: list[Tensor]
     ) -> Callable[..., tuple[Tensor, ...]]:
         # not at the top: they take longer than all else that a model needs
         import torch.fx.experimental._config as symbolic
-        from torch._inductor import compile as fuse
+        from torch._inductor import compile as compile_graph
         from torch._inductor.runtime.cache_dir_utils import cache_dir
         from torch.fx.experimental.proxy_tensor import make_fx
 
         def of_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
             parts = dict(zip(names, tensors, strict=False))
-            batch = Batch(size=tensors[len(names)].shape[0], **parts)
+            batch = Batch(n_systems=tensors[len(names)].shape[0], **parts)
             with torch.enable_grad():
                 return self.function(batch, *tensors[len(names) + 1 :])
 
@@ -97,6 +97,6 @@ class Fused:
                 with lock:  # the other process is done
                     pass
             try:
-                return fuse(graph, symbols, options)
+                return compile_graph(graph, symbols, options)
             finally:
                 lock.release()

@@ -13,7 +13,7 @@ from ..data import store
 from ..data.molecules import CHUNK, ragged
 from ..errors import InputError
 from ..runtime.device import send
-from .batch import MORE_ATOMS, MORE_MOLECULES, MORE_NEIGHBOURS, Batch, up
+from .batch import ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE, SYSTEMS_MULTIPLE, Batch, round_up
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Dataset:
 
     z: Tensor  # (A,) uint8
     pos: Tensor  # (A, 3) Å
-    first: Tensor  # (A+1,) int64, into neighbour
+    neighbour_ptr: Tensor  # (A+1,) int64, into neighbour
     neighbour: Tensor  # (P,) position inside the molecule, nearest first
-    back: Tensor  # (P,) int16, place of the atom among the neighbours of that neighbour
+    reverse_slot: Tensor  # (P,) int16, place of the atom among the neighbours of that neighbour
     counts: Tensor  # (A,) int16, how many of its neighbours lie within the cutoff
-    start: Tensor  # (M,) int64, first atom
+    atom_start: Tensor  # (M,) int64, first atom
     sizes: Tensor  # (M,) int64, number of atoms
-    slots: Tensor  # (M,) int64, largest number of neighbours that an atom has within the cutoff
+    max_neighbours: Tensor  # (M,) int64, largest number of neighbours of an atom
     target: Tensor  # (M,) float64, in the target's unit
     forces: Tensor | None = None  # (A, 3) eV/Å
 
@@ -42,7 +42,7 @@ class Dataset:
 
     def to(self, device: str | torch.device) -> "Dataset":
         """The same data set, its atoms and neighbours on `device`."""
-        names = ("z", "pos", "first", "neighbour", "back", "counts", "forces")
+        names = ("z", "pos", "neighbour_ptr", "neighbour", "reverse_slot", "counts", "forces")
         moved = {
             name: part.to(device) for name in names if (part := getattr(self, name)) is not None
         }
@@ -56,46 +56,46 @@ class Dataset:
         first = sizes.cumsum(0) - sizes
         molecule = torch.repeat_interleave(sizes)
         return (
-            torch.arange(len(molecule)) + (self.start[rows] - first)[molecule],
+            torch.arange(len(molecule)) + (self.atom_start[rows] - first)[molecule],
             molecule,
             first[molecule],
         )
 
-    def elements(self) -> Tensor:
+    def atomic_numbers(self) -> Tensor:
         """(N,) uint8, atomic numbers of the molecules, one after the other."""
         return self.z[self.atoms(torch.arange(len(self)))[0].to(self.z.device)]
 
     def batch(self, rows: Tensor) -> Batch:
         """The batch of molecules `rows` (B,)."""
-        return self.labelled(rows)[0]
+        return self.collate(rows)[0]
 
-    def known_forces(self, rows: Tensor) -> Tensor | None:
+    def force_labels(self, rows: Tensor) -> Tensor | None:
         """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""
         atoms = self.atoms(rows)[0].to(self.pos.device)
         return None if self.forces is None else self.forces[atoms].float()
 
-    def labelled(self, rows: Tensor, padded: bool = False) -> tuple[Batch, Tensor | None]:
+    def collate(self, rows: Tensor, padded: bool = False) -> tuple[Batch, Tensor | None]:
         """The batch of molecules `rows` (B,) and its labels (N, 3) eV/Å, float32, if there are any.
 
         `padded` rounds its three sizes up, so that a few shapes come again and again: atoms without
         neighbours follow, all in the last of some more molecules. Of the others none is changed.
         """
         places, size = torch.stack(self.atoms(rows)), len(rows)
-        width = max(int(self.slots[rows].max()), 1)
+        width = max(int(self.max_neighbours[rows].max()), 1)
         if padded:
-            size, width = up(size + 1, MORE_MOLECULES), up(width, MORE_NEIGHBOURS)
-            more = up(places.shape[1], MORE_ATOMS) - places.shape[1]
+            size, width = round_up(size + 1, SYSTEMS_MULTIPLE), round_up(width, NEIGHBOURS_MULTIPLE)
+            more = round_up(places.shape[1], ATOMS_MULTIPLE) - places.shape[1]
             none = torch.tensor([-1, size - 1, 0])[:, None]
             places = torch.cat([places, none.expand(3, more)], 1)
         atoms, molecule, start = send(places, self.pos.device)
         counts = torch.where(atoms >= 0, self.counts[atoms].long(), 0)[:, None]
         slots = torch.arange(width, device=atoms.device)
         mask = slots < counts
-        pairs = (self.first[atoms][:, None] + slots).clamp(max=len(self.neighbour) - 1)
+        pairs = (self.neighbour_ptr[atoms][:, None] + slots).clamp(max=len(self.neighbour) - 1)
         there = self.neighbour[pairs] + start[:, None]
         here = torch.arange(len(atoms), device=atoms.device)[:, None]
         neighbours = torch.where(mask, there, here)
-        reverse = torch.where(mask, there * width + self.back[pairs], -1).t().contiguous()
+        reverse = torch.where(mask, there * width + self.reverse_slot[pairs], -1).t().contiguous()
         z, pos = self.z[atoms].long(), self.pos[atoms].float()
         batch = Batch(z, pos, molecule, size, neighbours, mask, reverse)
         return batch, None if self.forces is None else self.forces[atoms].float()
@@ -182,13 +182,13 @@ def dataset(
         return data if forces is None else replace(data, forces=torch.from_numpy(forces))
 
 
-def cut(data: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:
+def split_by_budget(data: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:
     """`order` (M,) cut into batches of at most `atoms` atoms and `pairs` atom-neighbour slots.
 
     Slots, atoms times the largest number of neighbours in the batch, are what memory is spent on.
     A molecule beyond the budget is a batch by itself.
     """
-    sizes, slots = data.sizes[order].tolist(), data.slots[order].tolist()
+    sizes, slots = data.sizes[order].tolist(), data.max_neighbours[order].tolist()
     ends, used, widest = [], 0, 0
     for place, (size, slot) in enumerate(zip(sizes, slots, strict=True)):
         if used and (used + size > atoms or (used + size) * max(widest, slot) > pairs):

@@ -30,24 +30,28 @@ class _Linear(Function):
         return None, None, _Linear.apply(back, there, *gradient, *more), *(None for _ in more)
 
 
-def around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) -> Tensor:
+def gather_neighbours(
+    values: Tensor, neighbours: Tensor, reverse_idx: Tensor, mask: Tensor
+) -> Tensor:
     """(N, K, ...) what the neighbours (N, K) of each atom have of `values` (N, ...), 0 where `mask`
-    (N, K) is False. `reverse` (K, N) says which of the N * K places has the same pair of atoms seen
-    from the neighbour, -1 that there is none; neighbours come first so that a program which sums
+    (N, K) is False. `reverse_idx` (K, N) is the slot, of N * K, of the same pair of atoms seen from
+    the neighbour, or -1; neighbours come first so that a program which sums
     over them goes along the last dimension of what it sums.
     """
-    return _linear(_around, _from_around, values, neighbours, reverse, mask)
+    return _linear(_gather, _scatter, values, neighbours, reverse_idx, mask)
 
 
-def over_atoms(values: Tensor, molecule: Tensor, size: int) -> Tensor:
-    """(size,) sums of `values` (N,) over the atoms of each molecule, NaN where one is not finite;
-    `molecule` (N,) ascends.
+def segment_sum(values: Tensor, system_idx: Tensor, n_systems: int) -> Tensor:
+    """Return the sums (n_systems,) of `values` (N,) over the atoms of each system.
+
+    `system_idx` (N,) ascends. The sum is NaN where one of its values is not finite.
     """
-    numbers = torch.arange(size, device=molecule.device)
-    return _linear(_over, _to, values, molecule, torch.searchsorted(molecule, numbers, right=True))
+    systems = torch.arange(n_systems, device=system_idx.device)
+    ends = torch.searchsorted(system_idx, systems, right=True)
+    return _linear(_segment_sum, _expand, values, system_idx, ends)
 
 
-def of_element(table: Tensor, z: Tensor) -> Tensor:
+def embed_elements(table: Tensor, z: Tensor) -> Tensor:
     """(N, F) rows `z` (N,) of `table` (elements, F), as a product of matrices."""
     return (z[:, None] == torch.arange(table.shape[0], device=z.device)).to(table.dtype) @ table
 
@@ -59,13 +63,13 @@ def _linear(
     return result
 
 
-def _around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) -> Tensor:
+def _gather(values: Tensor, neighbours: Tensor, reverse_idx: Tensor, mask: Tensor) -> Tensor:
     return torch.where(_like(mask, values), values[neighbours], 0)
 
 
-def _from_around(values: Tensor, neighbours: Tensor, reverse: Tensor, mask: Tensor) -> Tensor:
+def _scatter(values: Tensor, neighbours: Tensor, reverse_idx: Tensor, mask: Tensor) -> Tensor:
     values = values.flatten(0, 1)
-    return torch.where(_like(reverse >= 0, values), values[reverse.clamp(min=0)], 0).sum(0)
+    return torch.where(_like(reverse_idx >= 0, values), values[reverse_idx.clamp(min=0)], 0).sum(0)
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:
@@ -73,7 +77,7 @@ def _like(mask: Tensor, values: Tensor) -> Tensor:
     return mask.view(*mask.shape, *(1 for _ in values.shape[1:]))
 
 
-def _over(values: Tensor, molecule: Tensor, ends: Tensor) -> Tensor:
+def _segment_sum(values: Tensor, system_idx: Tensor, ends: Tensor) -> Tensor:
     finite = values.isfinite()
     total = _differences(torch.where(finite, values, 0).double().cumsum(0), ends)
     broken = _differences((~finite).cumsum(0), ends)  # or one would break all that follow it
@@ -84,5 +88,5 @@ def _differences(total: Tensor, ends: Tensor) -> Tensor:
     return torch.diff(total[ends - 1], prepend=total.new_zeros(1))
 
 
-def _to(values: Tensor, molecule: Tensor, ends: Tensor) -> Tensor:
-    return values[molecule]
+def _expand(values: Tensor, system_idx: Tensor, ends: Tensor) -> Tensor:
+    return values[system_idx]

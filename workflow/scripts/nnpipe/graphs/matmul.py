@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-NARROW = 16  # columns; of a product with fewer, MKL makes a third of its usual speed
+MIN_COLUMNS = 16  # columns; of a product with fewer, MKL makes a third of its usual speed
 
 
-def over_neighbours(left: Tensor, right: Tensor) -> Tensor:
+def neighbour_matmul(left: Tensor, right: Tensor) -> Tensor:
     """(N, m, c) products of (N, m, K) and (N, K, c)."""
     result: Tensor = _Product.apply("neighbours", left, right)
     return result
 
 
-def joined(first: Tensor, second: Tensor) -> Tensor:
+def cat_last(first: Tensor, second: Tensor) -> Tensor:
     """Both, one after the other along the last dimension."""
-    result: Tensor = _Joined.apply(first, second)
+    result: Tensor = _CatLast.apply(first, second)
     return result
 
 
-class _Joined(Function):
+class _CatLast(Function):
     """torch.cat, whose gradient has torch.cat for its own; PyTorch's adds up padded parts."""
 
     @staticmethod
@@ -51,7 +51,7 @@ class _Product(Function):
         if over == "columns":
             return left.bmm(right.mT)
         left = left.mT if over == "rows" else left
-        if right.shape[2] < NARROW:
+        if right.shape[2] < MIN_COLUMNS:
             return right.mT.bmm(left.mT).mT.contiguous()
         return left.bmm(right)
 

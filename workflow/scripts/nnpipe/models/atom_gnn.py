@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..graphs.batch import Batch
-from ..graphs.gather import of_element
-from ..graphs.matmul import joined, over_neighbours
+from ..graphs.gather import embed_elements
+from ..graphs.matmul import cat_last, neighbour_matmul
 from .radial import bessel, envelope
 
-NUMBERS = (1, 3, 5)  # of harmonics of l = 0, 1, 2
-INVARIANTS = {2: 1, 3: 3, 4: 4}  # how many kinds of them there are of up to so many bodies
+HARMONICS_PER_DEGREE = (1, 3, 5)  # l = 0, 1, 2
+INVARIANTS_BY_BODIES = {2: 1, 3: 3, 4: 4}  # maximum body order: number of kinds of invariants
 
 
 def spherical_harmonics(unit: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Layer(nn.Module):
         self.project = nn.Linear(features, channels)
         inputs = radial * (channels + taken)
         self.mix = nn.ParameterList(
-            [torch.randn(inputs, mixed) / math.sqrt(inputs) for _ in NUMBERS]
+            [torch.randn(inputs, mixed) / math.sqrt(inputs) for _ in HARMONICS_PER_DEGREE]
         )
         self.update = nn.Sequential(
             nn.Linear(features + kinds * mixed, features), nn.SiLU(), nn.Linear(features, features)
@@ -103,15 +103,15 @@ class Layer(nn.Module):
         `geometry` (N, 9 * radial, K).
         """
         atoms = h.shape[0]
-        around = batch.around(self.project(h))
-        density = over_neighbours(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
-        parts = density.split(NUMBERS, 1)
+        around = batch.gather_neighbours(self.project(h))
+        density = neighbour_matmul(geometry, around).view(atoms, 9, -1)  # (N, 9, radial * channels)
+        parts = density.split(HARMONICS_PER_DEGREE, 1)
         if arrows is not None:
             radial = geometry.shape[1] // 9
-            sums = over_neighbours(geometry[:, : 4 * radial], batch.around(arrows))
+            sums = neighbour_matmul(geometry[:, : 4 * radial], batch.gather_neighbours(arrows))
             more = coupled(sums.view(atoms, 4, radial, 3, -1))
             parts = [
-                joined(part, other.flatten(2)) for part, other in zip(parts, more, strict=True)
+                cat_last(part, other.flatten(2)) for part, other in zip(parts, more, strict=True)
             ]
         mixed = [
             (part.flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
@@ -149,11 +149,11 @@ class AtomGNN(nn.Module):
         layers: int = 3,
     ) -> None:
         super().__init__()
-        if bodies not in INVARIANTS:
+        if bodies not in INVARIANTS_BY_BODIES:
             raise InputError(f"gnn: bodies: {bodies!r} is none of 2, 3, 4")
         self.cutoff, self.radial = cutoff, radial
         self.element = nn.Embedding(100, features)
-        scalars, kinds = [channels // 2, *[channels] * (layers - 1)], INVARIANTS[bodies]
+        scalars, kinds = [channels // 2, *[channels] * (layers - 1)], INVARIANTS_BY_BODIES[bodies]
         sent = [0, *[vectors] * (layers - 1), 0]
         self.layers = nn.ModuleList(
             [
@@ -173,8 +173,8 @@ class AtomGNN(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
-        geometry = self.geometry(batch.vectors())
-        h, arrows = of_element(self.element.weight, batch.z), None
+        geometry = self.geometry(batch.neighbour_vectors())
+        h, arrows = embed_elements(self.element.weight, batch.z), None
         for layer in self.layers:
             h, arrows = layer(h, arrows, geometry, batch)
         return batch.sum_over_atoms(self.out(h)[:, 0])

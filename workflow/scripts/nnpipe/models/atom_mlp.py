@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ..graphs.batch import FAR, Batch
-from ..graphs.gather import of_element
+from ..graphs.batch import NO_NEIGHBOUR_DISTANCE, Batch
+from ..graphs.gather import embed_elements
 from .radial import bessel, envelope
 
-NEAREST = 15
+N_NEAREST = 15
 
 
 class AtomMLP(nn.Module):
@@ -43,15 +43,16 @@ class AtomMLP(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
-        distance = pad(batch.vectors().norm(dim=-1), (0, NEAREST + 1), value=FAR)
-        limit = distance[:, NEAREST : NEAREST + 1].clamp(max=self.cutoff)  # where the 16th is
-        distance = distance[:, :NEAREST]
+        distance = batch.neighbour_vectors().norm(dim=-1)
+        distance = pad(distance, (0, N_NEAREST + 1), value=NO_NEIGHBOUR_DISTANCE)
+        limit = distance[:, N_NEAREST : N_NEAREST + 1].clamp(max=self.cutoff)  # of the 16th
+        distance = distance[:, :N_NEAREST]
         weight = envelope(distance / self.cutoff) * (1 - envelope((limit - distance) / self.fade))
         waves = bessel(distance, self.radial, self.cutoff) * weight[..., None]
-        elements = batch.around(of_element(self.neighbour.weight, batch.z))
-        elements = pad(elements, (0, 0, 0, NEAREST))[:, :NEAREST]
+        elements = batch.gather_neighbours(embed_elements(self.neighbour.weight, batch.z))
+        elements = pad(elements, (0, 0, 0, N_NEAREST))[:, :N_NEAREST]
         around = torch.bmm(waves.transpose(1, 2), elements).flatten(1)  # (N, radial * channels)
-        h = self.activation(self.embed(around) + of_element(self.element.weight, batch.z))
+        h = self.activation(self.embed(around) + embed_elements(self.element.weight, batch.z))
         for layer in self.hidden:
             h = h + self.activation(layer(h))
         return batch.sum_over_atoms(self.out(h)[:, 0])

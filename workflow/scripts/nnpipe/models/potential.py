@@ -43,24 +43,27 @@ class Potential(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) predictions, float64."""
-        total = batch.sum_over_atoms(self.references[batch.z]) + self.scale * self.network(batch)
-        return total / batch.molecule.bincount(minlength=batch.size) if self.intensive else total
+        reference = batch.sum_over_atoms(self.references[batch.z])
+        total = reference + self.scale * self.scaled_model(batch)
+        if self.intensive:
+            total = total / batch.system_idx.bincount(minlength=batch.n_systems)
+        return total
 
-    def network(self, batch: Batch) -> Tensor:
+    def scaled_model(self, batch: Batch) -> Tensor:
         """(B,) what is learned: the model, and the repulsion in its unit."""
         energy = self.model(batch)
         return energy if self.repulsion is None else energy + self.repulsion(batch) / self.scale
 
-    def residual(self, data: Dataset) -> Tensor:
-        """(M,) float32, on the CPU: what `network` should predict for the molecules of `data`."""
-        rest = data.target - self.reference(data)
+    def normalised_target(self, data: Dataset) -> Tensor:
+        """Return the labels (M,) of `scaled_model` for `data`: float32, on the CPU."""
+        rest = data.target - self.reference_energy(data)
         return ((rest * data.sizes if self.intensive else rest) / self.scale).float()
 
-    def reference(self, data: Dataset) -> Tensor:
+    def reference_energy(self, data: Dataset) -> Tensor:
         """(M,) float64, on the CPU: what the references predict for the molecules of `data`."""
         molecule = torch.repeat_interleave(data.sizes)
         total = data.target.new_zeros(len(data))
-        total.index_add_(0, molecule, self.references[data.elements().long()].cpu())
+        total.index_add_(0, molecule, self.references[data.atomic_numbers().long()].cpu())
         return total / data.sizes if self.intensive else total
 
 
@@ -69,7 +72,7 @@ def energy_forces(
 ) -> tuple[Tensor, Tensor]:
     """Energies (B,) eV and forces (N, 3) eV/Å."""
     pos = batch.pos.detach().requires_grad_()
-    energy = potential(batch.at(pos))
+    energy = potential(batch.with_positions(pos))
     (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph)
     return energy, -gradient
 
@@ -77,7 +80,7 @@ def energy_forces(
 def energy_forces_virial(potential: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Energies (B,) eV, forces (N, 3) eV/Å and dE/dstrain (B, 3, 3) eV, volume times stress."""
     pos = batch.pos.detach().requires_grad_()
-    strain = pos.new_zeros(batch.size, 3, 3).requires_grad_()
-    energy = potential(batch.at(pos).strained(strain))
+    strain = pos.new_zeros(batch.n_systems, 3, 3).requires_grad_()
+    energy = potential(batch.with_positions(pos).with_strain(strain))
     gradient, virial = torch.autograd.grad(energy.sum(), (pos, strain))
     return energy, -gradient, virial

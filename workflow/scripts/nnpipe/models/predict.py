@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..graphs.dataset import Dataset, cut
+from ..graphs.dataset import Dataset, split_by_budget
 
 EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
@@ -13,6 +13,6 @@ def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) 
     order = data.sizes.argsort(stable=True)
     predictions = torch.empty(len(data), dtype=torch.float64)
     with torch.no_grad():
-        for rows in cut(data, order, atoms, EVALUATION_PAIRS):
+        for rows in split_by_budget(data, order, atoms, EVALUATION_PAIRS):
             predictions[rows] = potential(data.batch(rows)).cpu()
     return predictions

@@ -8,14 +8,14 @@ from ..graphs.batch import Batch
 from ..units import BOHR, COULOMB
 from .radial import envelope
 
-REACH = 0.75  # of the sum of covalent radii; no bond of a molecule at rest is that short
+CUTOFF_PER_RADII = 0.75  # of the sum of covalent radii; bonds at a minimum are longer
 # Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985)
-WEIGHTS = (0.18175, 0.50986, 0.28022, 0.02817)
-DECAYS = (3.19980, 0.94229, 0.40290, 0.20162)
+ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
+ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
 class Repulsion(nn.Module):
-    """Screened repulsion of the nuclei, smoothly gone beyond REACH times the covalent radii."""
+    """Screened repulsion of the nuclei, smoothly zero from CUTOFF_PER_RADII covalent radii on."""
 
     radii: Tensor
 
@@ -26,11 +26,12 @@ class Repulsion(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) eV, in the precision of the positions."""
-        distance = batch.vectors().norm(dim=-1)
+        distance = batch.neighbour_vectors().norm(dim=-1)
         z, radii = batch.z.to(distance.dtype), self.radii[batch.z].to(distance.dtype)
         other = z[batch.neighbours]
         x = distance * (z[:, None] ** 0.23 + other**0.23) / (0.8854 * BOHR)
-        screened = sum(w * torch.exp(-d * x) for w, d in zip(WEIGHTS, DECAYS, strict=True))
-        fade = envelope(distance / (REACH * (radii[:, None] + radii[batch.neighbours])))
+        terms = zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True)
+        screened = sum(c * torch.exp(-e * x) for c, e in terms)
+        fade = envelope(distance / (CUTOFF_PER_RADII * (radii[:, None] + radii[batch.neighbours])))
         energy = COULOMB * z[:, None] * other / distance * screened * fade
         return batch.sum_over_atoms(0.5 * energy.sum(1))

@@ -24,9 +24,9 @@ class SchNet(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """(B,) energies."""
-        distance = batch.vectors().norm(dim=-1)
+        distance = batch.neighbour_vectors().norm(dim=-1)
         centre, slot = (distance < self.cutoff).nonzero(as_tuple=True)
         edges = torch.stack([batch.neighbours[centre, slot], centre])
         distance = distance[centre, slot]
         self.net.interaction_graph = lambda pos, molecule: (edges, distance)
-        return self.net(batch.z, batch.pos, batch.molecule)[:, 0]
+        return self.net(batch.z, batch.pos, batch.system_idx)[:, 0]

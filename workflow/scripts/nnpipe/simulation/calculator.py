@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..data.molecules import pointers, ragged
 from ..errors import InputError
-from ..graphs.batch import Batch, assemble, assemble_open
-from ..graphs.compile import Fused
+from ..graphs.batch import Batch, batch_from_pairs, batch_from_positions
+from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
 from ..runtime.device import pick_device, send
@@ -61,8 +61,10 @@ class NeuralCalculator(Calculator):
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
-        self.energy_forces = Fused(self._energy_forces) if compiled else self._energy_forces
-        self.step = Fused(self._step) if compiled else self._step
+        self.energy_forces = (
+            CompiledFunction(self._energy_forces) if compiled else self._energy_forces
+        )
+        self.step = CompiledFunction(self._step) if compiled else self._step
         skin = SKIN if self.device.type == "cpu" else SKIN_ON_GPU
         self.skin = skin if getattr(potential.model, "unordered", False) else 0.0
         self.seen = Atoms()  # of the last calculation, their state, and their neighbours
@@ -144,18 +146,18 @@ class NeuralCalculator(Calculator):
         """
 
         def force(pos: Tensor) -> tuple[Tensor, Tensor]:
-            local = batch.at((pos - origin).to(batch.pos.dtype))
+            local = batch.with_positions((pos - origin).to(batch.pos.dtype))
             energy, forces = energy_forces(self.potential, local)
             return energy.detach(), forces.double()
 
-        state, seen, table = step(force, batch.molecule, *given)
+        state, seen, table = step(force, batch.system_idx, *given)
         moved = (state[0] - origin - batch.pos).square().sum(1).amax()
         return state, seen, torch.cat([table.flatten(), moved[None]])
 
     def _evaluate(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Energies (B,) eV and forces (N, 3) eV/Å."""
         both = self.energy_forces(batch)[0].cpu().numpy()
-        return both[: batch.size], both[batch.size :].reshape(-1, 3)
+        return both[: batch.n_systems], both[batch.n_systems :].reshape(-1, 3)
 
     def _groups_with_neighbours(self, atoms: Atoms, owner: np.ndarray) -> Iterator[Group]:
         """Yield groups like `make_batches`. List neighbours with a skin, again whenever an
@@ -170,7 +172,7 @@ class NeuralCalculator(Calculator):
             self.listed = pos.copy(), origin, groups
         for numbers, atoms_of, batch in groups:
             local = torch.from_numpy(pos[atoms_of] - origin[atoms_of]).to(self.dtype)
-            yield numbers, atoms_of, batch.at(send(local, self.device))
+            yield numbers, atoms_of, batch.with_positions(send(local, self.device))
 
     def group_systems(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Numbers of the systems, with `sizes` (B,) atoms, that are best computed together."""
@@ -215,14 +217,14 @@ class NeuralCalculator(Calculator):
         if not pbc.any() and sizes.max() <= ALL_PAIRS_MAX_ATOMS:
             known = torch.from_numpy(z), torch.from_numpy(sizes)
             numbers, counts = (send(part, self.device) for part in known)
-            return assemble_open(numbers, pos, counts, far).to(self.device, self.dtype)
+            return batch_from_positions(numbers, pos, counts, far).to(self.device, self.dtype)
         place, ends = pos.cpu().numpy(), pointers(sizes)
         found = [neighbours(place[a:b], far, cell, pbc) for a, b in pairwise(ends)]
         counts, index, shift = zip(*found, strict=True)
         near = np.concatenate([i + start for i, start in zip(index, ends, strict=False)])
         pairs = (np.concatenate(counts), near, np.concatenate(shift) @ cell)
         inside = np.repeat(np.arange(len(sizes)), sizes)
-        return assemble(z, place, *pairs, inside).to(self.device, self.dtype)
+        return batch_from_pairs(z, place, *pairs, inside).to(self.device, self.dtype)
 
     def get_hessian(self, atoms: Atoms, step: float = 0.005) -> np.ndarray:
         """(3N, 3N) eV/Å^2, by central differences of forces with `step` Å, symmetric.

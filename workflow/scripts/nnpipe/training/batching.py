@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..graphs.dataset import Dataset, cut
+from ..graphs.dataset import Dataset, split_by_budget
 from .settings import Settings
 
 BUCKET = 64  # molecules that are sorted by their number of neighbours before they are cut
@@ -18,8 +18,10 @@ def shuffled(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + seed)
     order = torch.randperm(len(data), generator=generator)
     bucket = max(1, min(BUCKET, len(data) // BUCKET))  # too coarse an order would fix the batches
-    order = torch.cat([some[data.slots[some].argsort(stable=True)] for some in order.split(bucket)])
-    batches = cut(data, order, settings.batch_atoms, settings.batch_pairs)
+    order = torch.cat(
+        [some[data.max_neighbours[some].argsort(stable=True)] for some in order.split(bucket)]
+    )
+    batches = split_by_budget(data, order, settings.batch_atoms, settings.batch_pairs)
     return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
 

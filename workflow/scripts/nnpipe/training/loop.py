@@ -72,9 +72,9 @@ def train(
     """
     averaged = copy.deepcopy(potential).requires_grad_(False)
     model, average = potential.model, averaged.model
-    sources = [(data, potential.residual(data))]
+    sources = [(data, potential.normalised_target(data))]
     if minima:
-        sources.append((minima, potential.residual(minima)))
+        sources.append((minima, potential.normalised_target(minima)))
     parameters = list(model.parameters())
     steps, each = stepper(potential, settings, team)
     optimizer = SOAP(parameters, settings.learning_rate, settings.weight_decay, each=each)

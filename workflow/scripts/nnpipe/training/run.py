@@ -37,9 +37,9 @@ def make_potential(
     """`model` with the references and the scale of the labels of `data`."""
     intensive = target in INTENSIVE
     total = data.target * data.sizes if intensive else data.target
-    references = atomic_references(data.elements().numpy(), data.sizes.numpy(), total.numpy())
+    references = atomic_references(data.atomic_numbers().numpy(), data.sizes.numpy(), total.numpy())
     plain = Potential(model, references, 1.0, unit, intensive)
-    scale = float(plain.residual(data).double().std(correction=0)) or 1.0
+    scale = float(plain.normalised_target(data).double().std(correction=0)) or 1.0
     return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
 
 
@@ -153,7 +153,7 @@ def fit(
             unit=unit,
             intensive=potential.intensive,
             references={
-                z: potential.references[z].item() for z in data.elements().unique().tolist()
+                z: potential.references[z].item() for z in data.atomic_numbers().unique().tolist()
             },
             scale=potential.scale,
             seed=settings.seed,

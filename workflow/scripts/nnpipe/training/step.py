@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from ..graphs.batch import Batch, up
-from ..graphs.compile import Fused
+from ..graphs.batch import Batch, round_up
+from ..graphs.compile import CompiledFunction
 from ..graphs.dataset import Dataset
 from ..models.potential import Potential, energy_forces
 from ..runtime.device import on_cores, send
@@ -32,7 +32,7 @@ def stepper(
     step = gradients(potential, settings)
     threads, each = 0, cast(Callable[..., Iterable[Any]], map)
     if settings.compiled:
-        step = Fused(step)
+        step = CompiledFunction(step)
         if potential.references.device.type == "cpu":
             threads = torch.get_num_threads()
             each = on_cores(threads)
@@ -41,7 +41,7 @@ def stepper(
         data, labels, rows, force_weight = batch
         mine, number = team.share(rows), 1
         if threads:
-            wanted = up(math.ceil(int(data.sizes[mine].sum()) / PART_ATOMS), threads)
+            wanted = round_up(math.ceil(int(data.sizes[mine].sum()) / PART_ATOMS), threads)
             number = max(1, min(wanted, len(mine) // 2))  # of two molecules at least
         parts = reversed(mine.tensor_split(number))  # the most work first
         return each(lambda part: cut_for_step(data, labels, part, rows, force_weight), parts)
@@ -70,7 +70,7 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
     that is linear from the start takes the median of what it cannot tell apart, which is nearer to
     zero than the mean, and makes vibrations too soft.
     """
-    network, parameters = potential.network, list(potential.model.parameters())
+    network, parameters = potential.scaled_model, list(potential.model.parameters())
     knee = settings.force_huber / potential.scale
 
     def step(
@@ -102,8 +102,8 @@ def cut_for_step(
     `data`: its share of their mean over molecules plus `force_weight` times one over atoms.
     """
     device = data.pos.device
-    batch, forces = data.labelled(part if len(part) else rows[:1], padded=device.type == "cuda")
-    each = torch.zeros(2, batch.size)
+    batch, forces = data.collate(part if len(part) else rows[:1], padded=device.type == "cuda")
+    each = torch.zeros(2, batch.n_systems)
     each[0, : len(part)], each[1, : len(part)] = labels[part], 1 / len(rows)
     label, weight = send(each, device)
     if forces is None:
