@@ -13,7 +13,7 @@ from conftest import DATA
 from nnpipe.data import download as module
 from nnpipe.data.download import Remote, download
 from nnpipe.data.molecules import read_molecules
-from nnpipe.data.qm9 import convert, read_manifest
+from nnpipe.data.qm9 import convert_qm9, read_manifest
 from nnpipe.errors import InputError
 
 CONTENT = (DATA / "qm9.tar.bz2").read_bytes()
@@ -138,7 +138,7 @@ def test_a_wheel_that_is_not_there(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["qm9.tar.bz2", "qm9pack.zip"])
 def test_local_files_of_either_format_become_the_same_table(tmp_path, name, tables):
     download(["nowhere.tar", str(DATA / name)], tmp_path / "raw.json")
-    convert(tmp_path / "raw.json", tmp_path / "qm9")
+    convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
     ours, theirs = read_molecules(tmp_path / "qm9")[1], read_molecules(tables[0])[1]
     assert ours["digest"] == theirs["digest"]
     assert ours["provenance"]["files"][0]["sha256"] == module.sha256(DATA / name)
@@ -150,10 +150,10 @@ def test_a_file_that_changed_since_is_refused(tmp_path):
     download([str(path)], tmp_path / "raw.json")
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(InputError, match=f"expected SHA-256 {SHA}, got"):
-        convert(tmp_path / "raw.json", tmp_path / "qm9")
+        convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
     path.unlink()
     with pytest.raises(InputError, match="got no file; delete"):
-        convert(tmp_path / "raw.json", tmp_path / "qm9")
+        convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
@@ -161,7 +161,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path.write_text("no data")
     download([str(path)], tmp_path / "raw.json")
     with pytest.raises(InputError, match="neither QM9's tar archive nor the qm9pack wheel"):
-        convert(tmp_path / "raw.json", tmp_path / "qm9")
+        convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
 
 
 def test_an_incomplete_canonical_download_is_refused(tmp_path):
@@ -169,5 +169,5 @@ def test_an_incomplete_canonical_download_is_refused(tmp_path):
     manifest = json.loads((tmp_path / "raw.json").read_text()) | {"canonical": True}
     (tmp_path / "raw.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="400 molecules, QM9 has 130831"):
-        convert(tmp_path / "raw.json", tmp_path / "qm9")
+        convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
     assert not (tmp_path / "qm9").exists()

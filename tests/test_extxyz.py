@@ -16,10 +16,10 @@ from ase.io import read, write
 from conftest import distorted
 from helpers import ROOT, copy_to, snakemake
 from nnpipe.config import check
-from nnpipe.data.extxyz import convert, read_extxyz
+from nnpipe.data.extxyz import convert_extxyz, read_extxyz
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.neighbour_table import write_neighbours
-from nnpipe.data.splits import check_elements, read_split, write_split
+from nnpipe.data.splits import check_training_elements, read_split, write_split
 from nnpipe.errors import InputError
 from nnpipe.graphs.dataset import load_dataset
 from nnpipe.runtime.files import sha256
@@ -35,7 +35,7 @@ def manifest(tmp_path, frames) -> tuple:
 
 def test_order_is_kept(tmp_path):
     frames = [*distorted("CCO", 2), *distorted("O", 1)]
-    convert(*manifest(tmp_path, frames))
+    convert_extxyz(*manifest(tmp_path, frames))
     table, header = read_molecules(tmp_path / "mine.safetensors")
     assert header["units"] == {"energy": "eV"}
     np.testing.assert_array_equal(table.index, [1, 2, 3])
@@ -62,7 +62,7 @@ def test_units(tmp_path, energy, length, ev, angstrom):
     water = molecule("H2O")
     water.positions /= angstrom
     water.calc = SinglePointCalculator(water, energy=-76.0, forces=np.full((3, 3), 0.1))
-    convert(*manifest(tmp_path, [water]), energy_unit=energy, length_unit=length)
+    convert_extxyz(*manifest(tmp_path, [water]), energy_unit=energy, length_unit=length)
     table, _ = read_molecules(tmp_path / "mine.safetensors")
     np.testing.assert_allclose(table.pos, molecule("H2O").positions, atol=1e-6)
     assert table.targets["energy"][0] == pytest.approx(-76 * ev, rel=1e-6)
@@ -72,7 +72,7 @@ def test_units(tmp_path, energy, length, ev, angstrom):
 def test_energies_without_forces_and_keys_of_another_name(tmp_path):
     water = molecule("H2O")
     water.info["REF_energy"] = -14.0
-    convert(*manifest(tmp_path, [water]), energy="REF_energy")
+    convert_extxyz(*manifest(tmp_path, [water]), energy="REF_energy")
     table, _ = read_molecules(tmp_path / "mine.safetensors")
     assert table.targets["energy"].tolist() == [-14.0]
     assert table.forces is None
@@ -80,9 +80,9 @@ def test_energies_without_forces_and_keys_of_another_name(tmp_path):
 
 def test_lengths_in_another_unit_are_noticed(tmp_path, caplog):
     path, out = manifest(tmp_path, distorted("CCO", 2))
-    convert(path, out)
+    convert_extxyz(path, out)
     assert not caplog.messages
-    convert(path, out, length_unit="Bohr")
+    convert_extxyz(path, out, length_unit="Bohr")
     assert "frame 1: atoms are 0.5" in caplog.messages[0]
 
 
@@ -130,7 +130,7 @@ def broken(kind: str) -> list[Atoms]:
 )
 def test_what_cannot_be_is_refused_with_file_and_frame(tmp_path, kind, message):
     with pytest.raises(InputError) as caught:
-        convert(*manifest(tmp_path, broken(kind)))
+        convert_extxyz(*manifest(tmp_path, broken(kind)))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "mine.safetensors").exists()
@@ -160,15 +160,15 @@ def test_what_comes_after_a_blank_line_is_not_lost(tmp_path, frame):
 
 def test_elements_that_no_training_molecule_has_are_refused(tmp_path):
     frames = [*distorted("CO", 30), *distorted("CN", 1)]
-    convert(*manifest(tmp_path, frames))
+    convert_extxyz(*manifest(tmp_path, frames))
     table, _ = read_molecules(tmp_path / "mine.safetensors")
     for seed in range(8):
         write_split(table.index, 20, 5, 6, seed, tmp_path / "split.csv")
         if 30 in read_split(tmp_path / "split.csv", table.index)["train"]:
-            check_elements(tmp_path / "split.csv", table)
+            check_training_elements(tmp_path / "split.csv", table)
         else:
             with pytest.raises(InputError, match=r"element N is in none of the training molecules"):
-                check_elements(tmp_path / "split.csv", table)
+                check_training_elements(tmp_path / "split.csv", table)
 
 
 def test_the_workflow_runs_on_a_data_set_of_one_s_own(tmp_path):

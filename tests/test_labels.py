@@ -24,10 +24,10 @@ from nnpipe.labelling.correction import (
     read_correction,
     write_correction,
 )
-from nnpipe.labelling.distortions import Distorter, Distortions
+from nnpipe.labelling.distortions import Distortions, DistortionSampler
 from nnpipe.labelling.methods import NotConverged, dft, gfn2
 from nnpipe.labelling.table import write_labels
-from nnpipe.structures.bonds import bond_matrix, far_side, small_rings
+from nnpipe.structures.bonds import atoms_beyond_bond, bond_matrix, small_ring_counts
 from nnpipe.structures.vibrations import hessian, normal_modes
 
 ETHANOL = molecule("CH3CH2OH")
@@ -174,26 +174,28 @@ def test_the_corrected_hessian_is_that_of_the_bent_surface(known):
 def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
     """Cyclopropane opens: the bond by as much as was asked for, the others and C-H hardly."""
     ring = molecule("C3H6_D3h")
-    distorter = Distorter(ring.numbers, ring.positions, Distortions())
+    sampler = DistortionSampler(ring.numbers, ring.positions, Distortions())
     opened = ring.copy()
-    opened.positions += 0.3 * distorter.strain(0, 1, ring.positions)
+    opened.positions += 0.3 * sampler.strain(0, 1, ring.positions)
     change = opened.get_all_distances() - ring.get_all_distances()
     assert change[0, 1] == pytest.approx(0.3, abs=0.02)
     assert abs(change[:2, 2]).max() < 0.08
-    assert abs(change[distorter.bonded & (ring.numbers == 1)]).max() < 0.03
+    assert abs(change[sampler.bonded & (ring.numbers == 1)]).max() < 0.03
     np.testing.assert_allclose(opened.positions.sum(0), ring.positions.sum(0), atol=1e-6)
 
 
 def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
     z, pos = ETHANOL.numbers, ETHANOL.positions
     settings = Distortions()
-    drawn = [Distorter(z, pos, settings).draw(np.random.default_rng(seed)) for seed in range(60)]
-    again = Distorter(z, pos, settings).draw(np.random.default_rng(0))
+    drawn = [
+        DistortionSampler(z, pos, settings).draw(np.random.default_rng(seed)) for seed in range(60)
+    ]
+    again = DistortionSampler(z, pos, settings).draw(np.random.default_rng(0))
     np.testing.assert_array_equal(drawn[0], again)
     assert all(np.abs(p - pos).max() > 0.01 for p in drawn)
     shortest = min(pairs(p)[2].min() for p in drawn)
     assert 0.5 < shortest < 0.95
-    mild = Distorter(z, pos, Distortions(hottest_k=100.0, strains=0.0))
+    mild = DistortionSampler(z, pos, Distortions(hottest_k=100.0, strains=0.0))
     rng, bonded = np.random.default_rng(1), bond_matrix(z, pos)
     assert all((bond_matrix(z, mild.draw(rng)) == bonded).all() for _ in range(60))
 
@@ -203,9 +205,9 @@ def test_displacements_are_thermal(temperature):
     """A bond on a spring k has the variance kT / k, whatever else moves."""
     z, pos = ETHANOL.numbers, ETHANOL.positions
     cold = Distortions(temperature, temperature, torsions=0.0, strains=0.0)
-    distorter, rng = Distorter(z, pos, cold), np.random.default_rng(0)
+    sampler, rng = DistortionSampler(z, pos, cold), np.random.default_rng(0)
     lengths = np.array(
-        [np.linalg.norm(p[1] - p[0]) for p in (distorter.draw(rng) for _ in "x" * 400)]
+        [np.linalg.norm(p[1] - p[0]) for p in (sampler.draw(rng) for _ in "x" * 400)]
     )
     expected = np.sqrt(8.617333e-5 * temperature / 30)
     assert lengths.std() == pytest.approx(expected, rel=0.3)
@@ -214,7 +216,7 @@ def test_displacements_are_thermal(temperature):
 def test_torsions_turn_one_side_as_a_whole():
     z, pos = ETHANOL.numbers, ETHANOL.positions
     frozen = Distortions(1e-6, 1e-6, torsions=1.0, strains=0.0)
-    drawn = Distorter(z, pos, frozen).draw(np.random.default_rng(3))
+    drawn = DistortionSampler(z, pos, frozen).draw(np.random.default_rng(3))
     bonded = bond_matrix(z, pos)
     before, after = (np.linalg.norm(p[:, None] - p, axis=2) for p in (pos, drawn))
     np.testing.assert_allclose(after[bonded], before[bonded], atol=1e-4)
@@ -223,10 +225,10 @@ def test_torsions_turn_one_side_as_a_whole():
 
 def test_sides_of_bonds_and_rings():
     bonded = bond_matrix(ETHANOL.numbers, ETHANOL.positions)
-    side = far_side(bonded, 0, 1)
-    assert side.sum() + far_side(bonded, 1, 0).sum() == 9
+    side = atoms_beyond_bond(bonded, 0, 1)
+    assert side.sum() + atoms_beyond_bond(bonded, 1, 0).sum() == 9
     ring = molecule("C6H6")
-    assert far_side(bond_matrix(ring.numbers, ring.positions), 0, 1) is None
+    assert atoms_beyond_bond(bond_matrix(ring.numbers, ring.positions), 0, 1) is None
 
 
 def test_cages_are_strained_where_they_open():
@@ -237,7 +239,7 @@ def test_cages_are_strained_where_they_open():
     def counts(name: str) -> list[int]:
         atoms = molecule(name)
         bonded = bond_matrix(atoms.numbers, atoms.positions)
-        return sorted(small_rings(bonded)[np.triu(bonded)])
+        return sorted(small_ring_counts(bonded)[np.triu(bonded)])
 
     assert counts("bicyclobutane") == [0] * 6 + [2] * 5
     assert counts("C3H6_D3h") == [0] * 6 + [1] * 3
@@ -247,11 +249,11 @@ def test_cages_are_strained_where_they_open():
     cage, rng = molecule("bicyclobutane"), np.random.default_rng(0)
     bonded = bond_matrix(cage.numbers, cage.positions)
     cold = Distortions(1e-6, 1e-6, torsions=0.0, strains=0.1)
-    distorter = Distorter(cage.numbers, cage.positions, cold)
+    sampler = DistortionSampler(cage.numbers, cage.positions, cold)
     lengths = np.linalg.norm(cage.positions[:, None] - cage.positions, axis=2)
     moved, longest = np.zeros_like(bonded, int), 0.0
     for _ in range(200):
-        drawn = distorter.draw(rng)
+        drawn = sampler.draw(rng)
         change = np.abs(np.linalg.norm(drawn[:, None] - drawn, axis=2) - lengths) * bonded
         moved[np.unravel_index(change.argmax(), change.shape)] += change.max() > 0.01
         longest = max(longest, change.max())

@@ -25,8 +25,8 @@ from nnpipe.simulation.md import frames, simulate, thermalize
 from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
 from nnpipe.simulation.stability import degrees_of_freedom, drift
-from nnpipe.structures.bonds import bond_lengths, bonds
-from nnpipe.structures.load import from_smiles, load_geometry
+from nnpipe.structures.bonds import bond_lengths, bonded_pairs
+from nnpipe.structures.load import from_smiles, load_structure
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
 
@@ -184,7 +184,7 @@ def test_a_run_that_explodes_stops_keeps_its_frames_and_says_why(tmp_path, ethan
     assert len(frames) > 3
     assert summary.max_bond_deviation_a > 0.5
     assert summary.ended.startswith("bond ")
-    pairs = bonds(ethanol)
+    pairs = bonded_pairs(ethanol)
     change = np.abs(bond_lengths(frames[-1], pairs) - bond_lengths(ethanol, pairs)).max()
     assert change == pytest.approx(summary.max_bond_deviation_a, abs=1e-4)
 
@@ -263,28 +263,28 @@ def test_timesteps_that_cannot_follow_hydrogen_are_refused(tmp_path, ethanol, ti
 )
 def test_smiles_that_cannot_be_are_refused(smiles, message):
     with pytest.raises(InputError, match=message) as caught:
-        load_geometry(smiles)
+        load_structure(smiles)
     assert "\n" not in str(caught.value)
 
 
 def test_structure_files(tmp_path):
     path = tmp_path / "water.xyz"
     molecule("H2O").write(path)
-    assert load_geometry(str(path)).get_chemical_formula() == "H2O"
+    assert load_structure(str(path)).get_chemical_formula() == "H2O"
     with pytest.raises(InputError, match="no such structure file"):
-        load_geometry(str(tmp_path / "no.xyz"))
+        load_structure(str(tmp_path / "no.xyz"))
     path.write_text("not a number\n\nC 0 0 0\n")
     with pytest.raises(InputError, match="not readable as a structure"):
-        load_geometry(str(path))
+        load_structure(str(path))
     path.write_text("2\n\nC 0 0 0\nH 0 0 0.1\n")
     with pytest.raises(InputError, match=r"atoms 0 and 1 are within 0\.4 Å"):
-        load_geometry(str(path))
+        load_structure(str(path))
 
 
 def test_geometries_are_reproducible_and_bonded_as_drawn():
     first, second = from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3), from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3)
     np.testing.assert_array_equal(first.positions, second.positions)
-    assert len(bonds(first)) == 21  # 21 atoms, one ring
+    assert len(bonded_pairs(first)) == 21  # 21 atoms, one ring
 
 
 @pytest.fixture

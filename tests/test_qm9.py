@@ -38,7 +38,7 @@ def test_methane_has_its_golden_values(molecules):
     assert molecules.smiles[0] == "C"
     assert molecules.z[:5].tolist() == [6, 1, 1, 1, 1]
     assert molecules.targets["u0"][0] == pytest.approx(-1101.48780, abs=5e-6)
-    atoms = sum(qm9.ATOM_U0[z] for z in molecules.z[:5].tolist()) * units.HARTREE
+    atoms = sum(qm9.ATOM_U0_HARTREE[z] for z in molecules.z[:5].tolist()) * units.HARTREE
     assert molecules.targets["u0"][0] - atoms == pytest.approx(-17.17218, abs=5e-6)
     assert molecules.targets["energy"][0] == pytest.approx(-1101.48780 - 1.217682, abs=1e-5)
     assert molecules.targets["alpha"][0] == pytest.approx(13.21 * 0.148184711, rel=1e-6)

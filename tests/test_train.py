@@ -18,8 +18,8 @@ from filelock import FileLock
 from torch.nn.functional import pad
 
 from conftest import CUTOFF, SMALL, distorted, small_model
-from nnpipe.data.molecules import pointers, read_molecules
-from nnpipe.data.splits import read_split, smallest, write_split
+from nnpipe.data.molecules import read_molecules, row_ends
+from nnpipe.data.splits import read_split, smallest_molecules, write_split
 from nnpipe.errors import InputError
 from nnpipe.graphs.compile import CompiledFunction
 from nnpipe.graphs.dataset import Dataset, dataset, load_dataset, load_labels
@@ -148,7 +148,7 @@ def labelled(smiles: str, number: int) -> Dataset:
         "z": z,
         "pos": np.concatenate([frame.positions for frame in frames]),
         "ptr": np.arange(number + 1) * len(frames[0]),
-        "first": pointers(np.concatenate(counts)),
+        "first": row_ends(np.concatenate(counts)),
         "neighbour": np.concatenate(index).astype(np.uint8),
     }
     energies = np.array([frame.get_potential_energy() for frame in frames])
@@ -355,7 +355,7 @@ def test_soap_sees_through_bad_conditioning():
 
 def test_the_smallest_molecules_always_train(molecules, tmp_path):
     """Methane, ammonia, water, and so on to ethane and methanol are QM9's first eight."""
-    always = smallest(molecules, 8)
+    always = smallest_molecules(molecules, 8)
     assert set(always) == set(range(1, 9))
     parts = {}
     for number in (40, 80):

@@ -40,7 +40,7 @@ from worker import TEST
 
 from nnpipe.analysis.plots import logarithmic, panels, save
 from nnpipe.config import training_of
-from nnpipe.data.molecules import pointers, read_molecules
+from nnpipe.data.molecules import read_molecules, row_ends
 from nnpipe.data.splits import read_split
 from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.labelling.chunks import write_chunk
@@ -103,7 +103,7 @@ def prepare() -> Path:
             minima.atomic_numbers().numpy(), minima.sizes.numpy(), minima.target.numpy()
         )
         rows = torch.arange(len(part))
-        z, ptr = part.atomic_numbers().numpy(), pointers(part.sizes.numpy())
+        z, ptr = part.atomic_numbers().numpy(), row_ends(part.sizes.numpy())
         reference = np.array([each.get(z, 0.0) for z in range(10)])[z]
         energy = part.target.numpy() - np.add.reduceat(reference, ptr[:-1])
         pos = part.pos[part.atoms(rows)[0]].float().numpy()

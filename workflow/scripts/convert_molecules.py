@@ -1,11 +1,12 @@
 """Read the data set into one table."""
 
-from nnpipe.data import extxyz, qm9
+from nnpipe.data.extxyz import convert_extxyz
+from nnpipe.data.qm9 import convert_qm9
 from nnpipe.runtime.job import job
 
 with job(snakemake.log[0]):
     manifest, molecules = snakemake.input.manifest, snakemake.output.molecules
     if snakemake.params.extxyz:
-        extxyz.convert(manifest, molecules, **snakemake.params.extxyz)
+        convert_extxyz(manifest, molecules, **snakemake.params.extxyz)
     else:
-        qm9.convert(manifest, molecules)
+        convert_qm9(manifest, molecules)

@@ -8,13 +8,13 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.errors import InputError
 from nnpipe.runtime.files import atomic
 from nnpipe.runtime.job import job
-from nnpipe.structures.load import check_elements, check_timestep, load_geometry
+from nnpipe.structures.load import check_supported_elements, check_timestep, load_structure
 
 with job(snakemake.log[0]):
     try:
-        atoms = load_geometry(snakemake.params.structure, snakemake.params.seed)
+        atoms = load_structure(snakemake.params.structure, snakemake.params.seed)
         own = [np.unique(read_molecules(path)[0].z) for path in snakemake.input.molecules]
-        check_elements(atoms.numbers, own[0].tolist() if own else QM9_ELEMENTS)
+        check_supported_elements(atoms.numbers, own[0].tolist() if own else QM9_ELEMENTS)
         check_timestep(atoms.numbers, snakemake.params.timestep_fs)
     except InputError as error:
         raise InputError(f"molecules.{snakemake.wildcards.molecule}: {error}") from error

@@ -280,13 +280,13 @@ def _check_start(models: Config, name: str) -> None:
 def _check_molecule(config: Config, name: str) -> None:
     """Check what can be checked without making a geometry, where the libraries for it are there."""
     try:
-        from .structures.load import atomic_numbers, check_elements, check_timestep
+        from .structures.load import atomic_numbers, check_supported_elements, check_timestep
     except ImportError:  # a host with Snakemake only: rule `starting_structure` checks
         return
     try:
         numbers = atomic_numbers(structure_of(config, name))
         if not own_data(config):
-            check_elements(numbers, QM9_ELEMENTS)
+            check_supported_elements(numbers, QM9_ELEMENTS)
         check_timestep(numbers, md_of(config, name)["timestep_fs"])
     except ImportError:
         return

@@ -20,10 +20,10 @@ def scan(atoms: Atoms, surfaces: dict[str, Calculator]) -> pd.DataFrame:
     the largest. Empty if no bond may turn.
     """
     where = atoms.numbers, atoms.positions
-    rotors = [rotor for rotor in rotatable_bonds(*where, bond_matrix(*where)) if rotor[3]]
+    rotors = [rotor for rotor in rotatable_bonds(*where, bond_matrix(*where)) if rotor.is_single]
     if not rotors:
         return pd.DataFrame(columns=["scan", "at", *surfaces])
-    a, b, side, _ = max(rotors, key=lambda rotor: min(rotor[2].sum(), (~rotor[2]).sum()))
+    a, b, side, _ = max(rotors, key=lambda rotor: min(rotor.side.sum(), (~rotor.side).sum()))
     axis = atoms.positions[b] - atoms.positions[a]
     length = np.linalg.norm(axis)
     axis = axis / length

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..runtime.files import atomic, sha256
 
 log = logging.getLogger(__name__)
-ATTEMPTS = 4
+DOWNLOAD_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _fetch(remote: Remote, folder: Path) -> Path:
         base_url="",
         registry={remote.name: f"sha256:{remote.sha256}"},
         urls={remote.name: remote.url},
-        retry_if_failed=ATTEMPTS - 1,
+        retry_if_failed=DOWNLOAD_ATTEMPTS - 1,
     )
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=(10, 60))
     return Path(fetcher.fetch(remote.name, downloader=downloader))
@@ -122,7 +122,7 @@ def _fetch_wheel(remote: Remote, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix="tmp", dir=folder) as temporary:
         command = [
             sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:",
-            "--disable-pip-version-check", f"--retries={ATTEMPTS}", f"--dest={temporary}",
+            "--disable-pip-version-check", f"--retries={DOWNLOAD_ATTEMPTS}", f"--dest={temporary}",
             remote.url.removeprefix("pip:"),
         ]  # fmt: skip
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)

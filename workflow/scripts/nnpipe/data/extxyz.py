@@ -14,15 +14,15 @@ from ase.io import iread
 
 from .. import units
 from ..errors import InputError
-from .molecules import CHUNK, Molecules, pointers, write_molecules
+from .molecules import CHUNK_MOLECULES, Molecules, row_ends, write_molecules
 from .qm9 import read_manifest
 
 log = logging.getLogger(__name__)
-CLOSEST = 0.4  # Å between two atoms
-USUAL = 0.7, 1.7  # Å from an atom to its nearest, in the median
+MIN_DISTANCE_A = 0.4  # Å between two atoms
+TYPICAL_NEAREST_A = 0.7, 1.7  # Å from an atom to its nearest, in the median
 
 
-def convert(
+def convert_extxyz(
     manifest: str | Path,
     path: str | Path,
     energy: str = "energy",
@@ -65,7 +65,10 @@ def read_extxyz(
                 if number == 1:
                     has_forces = row[2] is not None
                     typical = float(np.median(_distances(atoms).min(1)))
-                    if np.isfinite(typical) and not USUAL[0] < typical < USUAL[1]:
+                    if (
+                        np.isfinite(typical)
+                        and not TYPICAL_NEAREST_A[0] < typical < TYPICAL_NEAREST_A[1]
+                    ):
                         log.warning(
                             "%s: atoms are %.2f Å from their nearest: if that cannot be, say in"
                             " data.extxyz.length_unit what positions are in", where, typical,
@@ -75,7 +78,7 @@ def read_extxyz(
                 elif (row[2] is not None) != has_forces:
                     raise InputError(f"{where}: some frames have {forces!r} and some have none")
                 rows.append(row)
-                if len(rows) == CHUNK:
+                if len(rows) == CHUNK_MOLECULES:
                     yield _chunk(number, rows, per_energy, per_length)
                     rows = []
             if any(line.strip() for line in file):  # where ASE ends
@@ -116,7 +119,7 @@ def _row(
     if np.ndim(value) or (force is not None and np.shape(force) != (len(atoms), 3)):
         raise InputError(f"{where}: {energy!r} is not one number, or {forces!r} not 3 an atom")
     distances = _distances(atoms)
-    if distances.min() < CLOSEST:
+    if distances.min() < MIN_DISTANCE_A:
         a, b = sorted(np.unravel_index(distances.argmin(), distances.shape))
         raise InputError(
             f"{where}: atoms {a} and {b} are {distances.min():.2f} Å apart; leave the frame out, or"
@@ -142,7 +145,7 @@ def _chunk(
     counts = np.array([len(atoms) for atoms in frames])
     return Molecules(
         index=np.arange(last - len(rows) + 1, last + 1, dtype=np.int32),
-        ptr=pointers(counts),
+        ptr=row_ends(counts),
         z=np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8),
         pos=np.concatenate([atoms.positions for atoms in frames]),
         charges=np.full(counts.sum(), np.nan),

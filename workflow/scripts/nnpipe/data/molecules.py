@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from . import store
 
-CHUNK = 8192  # molecules held in memory while a table is made
+CHUNK_MOLECULES = 8192  # molecules held in memory while a table is made
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Molecules:
         return np.sort(self.frequencies[self.frequency_ptr[row] : self.frequency_ptr[row + 1]])
 
 
-def pointers(counts: np.ndarray) -> np.ndarray:
+def row_ends(counts: np.ndarray) -> np.ndarray:
     """(M+1,) int64 ends of rows of the given lengths (M,), from 0."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def ragged(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ragged_indices(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flat indices of `rows` of a ragged array with ends `ptr`, and the ends of the selection."""
     sizes = ptr[rows + 1] - ptr[rows]
-    ends = pointers(sizes)
+    ends = row_ends(sizes)
     return np.repeat(ptr[rows] - ends[:-1], sizes) + np.arange(ends[-1]), ends
 
 
@@ -68,7 +68,7 @@ def write_molecules(
         append(ptr=zero, frequency_ptr=zero, smiles_ptr=zero)
         for chunk in chunks:
             text = [smiles.encode() for smiles in chunk.smiles]
-            smiles_ptr = pointers(np.array([len(t) for t in text]))
+            smiles_ptr = row_ends(np.array([len(t) for t in text]))
             ends = tuple(
                 end[-1] + ptr[1:]
                 for end, ptr in zip(ends, (chunk.ptr, chunk.frequency_ptr, smiles_ptr), strict=True)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..structures.neighbours import neighbours
 from . import store
-from .molecules import CHUNK, Molecules
+from .molecules import CHUNK_MOLECULES, Molecules
 
 
 def write_neighbours(
@@ -34,8 +34,8 @@ def write_neighbours(
         tqdm(total=len(molecules), unit=" molecules", mininterval=1) as bar,
     ):
         append(first=np.zeros(1, np.int64))
-        for start in range(0, len(molecules), CHUNK):
-            ends = molecules.ptr[start : start + CHUNK + 1]
+        for start in range(0, len(molecules), CHUNK_MOLECULES):
+            ends = molecules.ptr[start : start + CHUNK_MOLECULES + 1]
             counts, indices = [], []
             for a, b in pairwise(ends):
                 count, index, _ = neighbours(molecules.pos[a:b], cutoff)

@@ -19,7 +19,7 @@ import pandas as pd
 from .. import units
 from ..errors import InputError
 from ..runtime.files import sha256
-from .molecules import CHUNK, Molecules, pointers, write_molecules
+from .molecules import CHUNK_MOLECULES, Molecules, row_ends, write_molecules
 
 ATOMIC_NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 # name: (column of qm9pack, factor to our unit, our unit), in the order of the original files
@@ -43,21 +43,21 @@ PROPERTIES = {
 # and "energy", the electronic energy U0 - ZPVE: the surface that the nuclei move on
 UNITS = {name: unit for name, (_, _, unit) in PROPERTIES.items()} | {"energy": "eV"}
 # QM9's own isolated-atom U0, B3LYP/6-31G(2df,p), Hartree (atomref.txt of the figshare article)
-ATOM_U0 = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
-MOLECULES = 130_831  # of 133,885; 3,054 are uncharacterised
+ATOM_U0_HARTREE = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
+N_MOLECULES = 130_831  # of 133,885; 3,054 are uncharacterised
 SADDLE_POINTS = (6620, 59818)  # indices that are no minima
 
 
-def convert(manifest: str | Path, path: str | Path) -> None:
+def convert_qm9(manifest: str | Path, path: str | Path) -> None:
     """Write the molecules store from the files that a manifest (see nnpipe.data.download) names.
 
     Raises InputError if a file is not what the manifest says, or QM9 is not whole.
     """
     content = read_manifest(manifest)
     number = write_molecules(read_qm9(content), path, UNITS, content)
-    if not number or (content["canonical"] and number != MOLECULES):
+    if not number or (content["canonical"] and number != N_MOLECULES):
         Path(path).unlink()
-        raise InputError(f"{manifest}: {number} molecules, QM9 has {MOLECULES}; fetch it again")
+        raise InputError(f"{manifest}: {number} molecules, QM9 has {N_MOLECULES}; fetch it again")
 
 
 def read_manifest(path: str | Path) -> dict:
@@ -120,7 +120,7 @@ def _table(
     # Gaussian's opt=calcall lists the frequencies of its first and of its last geometry in 334
     # molecules; the last list is the one whose half sum is the ZPVE (to its last digit).
     doubled = (modes == 2 * (3 * counts - 6)) | (modes == 2 * (3 * counts - 5))
-    first = np.repeat(pointers(modes)[:-1] + np.where(doubled, modes // 2, 0), modes)
+    first = np.repeat(row_ends(modes)[:-1] + np.where(doubled, modes // 2, 0), modes)
     frequency = frequency[np.arange(len(frequency)) >= first]
     modes = np.where(doubled, modes // 2, modes)
     bad = np.flatnonzero((modes != 3 * counts - 6) & (modes != 3 * counts - 5))
@@ -138,8 +138,8 @@ def _table(
     }
     targets["energy"] = targets["u0"] - targets["zpve"]
     return Molecules(
-        index.astype(np.int32), pointers(counts), z, coordinates.reshape(-1, 3), charge,
-        pointers(modes), frequency, smiles, targets,
+        index.astype(np.int32), row_ends(counts), z, coordinates.reshape(-1, 3), charge,
+        row_ends(modes), frequency, smiles, targets,
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
             for part in (1, 2, 3):
                 name = f"qm9pack/data/qm9_part{part}.csv"
                 with archive.open(name) as file:
-                    for rows in pd.read_csv(file, chunksize=CHUNK, dtype=str):
+                    for rows in pd.read_csv(file, chunksize=CHUNK_MOLECULES, dtype=str):
                         drop = str.maketrans("", "", "[]' ")
                         columns = [rows[column] for column, _, _ in PROPERTIES.values()]
                         yield _table(
@@ -207,7 +207,7 @@ def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterat
                 last = row[0]
                 if last not in exclude:
                     rows.append(row)
-                if len(rows) == CHUNK:
+                if len(rows) == CHUNK_MOLECULES:
                     yield _chunk(archive, rows)
                     rows = []
     except (tarfile.TarError, EOFError, OSError) as error:

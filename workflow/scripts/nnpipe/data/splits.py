@@ -13,7 +13,7 @@ from .molecules import Molecules
 PARTS = ("train", "validation", "test")
 
 
-def smallest(molecules: Molecules, number: int) -> np.ndarray:
+def smallest_molecules(molecules: Molecules, number: int) -> np.ndarray:
     """Indices (number,) of the molecules of fewest heavy atoms, those listed earlier first."""
     heavy = np.add.reduceat(np.asarray(molecules.z) > 1, molecules.ptr[:-1], dtype=np.int64)
     return molecules.index[np.argsort(heavy, kind="stable")[:number]]
@@ -69,7 +69,7 @@ def read_split(path: str | Path, index: np.ndarray) -> dict[str, np.ndarray]:
     return {part: rows[table["split"] == part] for part in PARTS}
 
 
-def check_elements(path: str | Path, molecules: Molecules) -> None:
+def check_training_elements(path: str | Path, molecules: Molecules) -> None:
     """Raise InputError if a part holds an element that no training molecule has: nothing could be
     known of it.
     """

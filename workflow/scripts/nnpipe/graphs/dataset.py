@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data import store
-from ..data.molecules import CHUNK, ragged
+from ..data.molecules import CHUNK_MOLECULES, ragged_indices
 from ..errors import InputError
 from ..runtime.device import send
 from .batch import ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE, SYSTEMS_MULTIPLE, Batch, round_up
@@ -159,9 +159,9 @@ def dataset(
     """The molecules `rows` (M,) of a table of `z`, `pos`, `ptr`, `first` and `neighbour`."""
     counts, slots = np.zeros(len(table["z"]), np.int16), np.zeros(len(rows), np.int64)
     back = np.zeros(len(table["neighbour"]), np.int16)
-    for begin in range(0, len(rows), CHUNK):
-        atoms, ptr = ragged(table["ptr"], rows[begin : begin + CHUNK])
-        pairs, first = ragged(table["first"], atoms)
+    for begin in range(0, len(rows), CHUNK_MOLECULES):
+        atoms, ptr = ragged_indices(table["ptr"], rows[begin : begin + CHUNK_MOLECULES])
+        pairs, first = ragged_indices(table["first"], atoms)
         centre = np.repeat(np.arange(len(atoms)), np.diff(first))
         other = np.repeat(ptr[:-1], np.diff(ptr))[centre] + table["neighbour"][pairs]
         pos = table["pos"][atoms]
@@ -171,7 +171,7 @@ def dataset(
         back[pairs[here]] = (pairs - table["first"][atoms[centre]])[there]
         found = np.bincount(centre, minlength=len(atoms))
         counts[atoms] = found
-        slots[begin : begin + CHUNK] = np.maximum.reduceat(found, ptr[:-1])
+        slots[begin : begin + CHUNK_MOLECULES] = np.maximum.reduceat(found, ptr[:-1])
     start = table["ptr"][rows]
     sizes, target = table["ptr"][rows + 1] - start, target[rows]
     arrays = [table[name] for name in ("z", "pos", "first", "neighbour")]

@@ -17,7 +17,7 @@ from ..data import store
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..structures.vibrations import Surface
-from .distortions import Distorter, Distortions
+from .distortions import Distortions, DistortionSampler
 from .methods import Method, NotConverged
 
 log = logging.getLogger(__name__)
@@ -56,12 +56,12 @@ def write_chunk(
             if index in SADDLE_POINTS:
                 continue
             surface, rng = method(z), np.random.default_rng([seed, index])
-            distorter = Distorter(z, pos, settings)
+            sampler = DistortionSampler(z, pos, settings)
             geometries = [pos]
             small = np.count_nonzero(z > 1) <= SMALL
-            times = OF_SMALL if small else CAGES[min(distorter.rings, len(CAGES) - 1)]
+            times = OF_SMALL if small else CAGES[min(sampler.rings, len(CAGES) - 1)]
             for _ in range(math.ceil(number * times)):
-                drawn = distorter.draw(rng)
+                drawn = sampler.draw(rng)
                 if drawn is None:
                     log.warning("molecule %d: no geometry without a clash; left out", index)
                 else:

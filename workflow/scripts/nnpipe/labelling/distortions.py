@@ -6,11 +6,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..structures.bonds import (
-    _radii,
+    atoms_beyond_bond,
     bond_matrix,
-    far_side,
+    covalent_radius_sums,
     rotatable_bonds,
-    small_rings,
+    small_ring_counts,
     spring_hessian,
 )
 from ..structures.vibrations import normal_modes
@@ -36,7 +36,7 @@ class Distortions:
     strains: float = 0.1
 
 
-class Distorter:
+class DistortionSampler:
     """Draws distorted geometries of one molecule at its minimum: z (N,), pos (N, 3) Å."""
 
     def __init__(self, z: np.ndarray, pos: np.ndarray, settings: Distortions) -> None:
@@ -48,14 +48,14 @@ class Distorter:
         self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
         self.bonds = np.argwhere(np.triu(self.bonded))
         # what is in small rings opens most easily: it is strained more often, and further
-        self.small = small_rings(self.bonded)[tuple(self.bonds.T)]
+        self.small = small_ring_counts(self.bonded)[tuple(self.bonds.T)]
         self.rings = int(self.small.max(initial=0))
         weights = 4.0**self.small
         self.weights = weights / weights.sum()
         self.strained = min(settings.strains * (1 + self.rings**2), 1 - settings.torsions)
         self.rotors = rotatable_bonds(z, pos, self.bonded)
         length = np.linalg.norm(pos[:, None] - pos, axis=2)
-        self.closest = np.minimum(CLASH * _radii(z), length)
+        self.closest = np.minimum(CLASH * covalent_radius_sums(z), length)
 
     def draw(self, rng: np.random.Generator, attempts: int = 20) -> np.ndarray | None:
         """A geometry (N, 3) Å, or None if all attempts ended with atoms on top of each other."""
@@ -75,7 +75,7 @@ class Distorter:
         shift = self.modes @ (amplitude * rng.normal(size=len(amplitude)))
         pos = self.pos + shift.reshape(-1, 3)
         kind = rng.random()
-        free = [n for n, rotor in enumerate(self.rotors) if rotor[3]]
+        free = [n for n, rotor in enumerate(self.rotors) if rotor.is_single]
         turned = rng.choice(free) if free and kind < self.settings.torsions else None
         for number, (a, b, side, _) in enumerate(self.rotors):
             angle = rng.normal(scale=np.radians(TWIST) * np.sqrt(temperature / 300))
@@ -98,7 +98,7 @@ class Distorter:
         """
         way = np.zeros_like(pos)
         way[b] = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
-        branch = far_side(self.bonded, a, b)
+        branch = atoms_beyond_bond(self.bonded, a, b)
         if branch is not None:
             return branch[:, None] * way[b]
         way[a] = -way[b]

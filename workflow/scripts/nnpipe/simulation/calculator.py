@@ -13,14 +13,14 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from ..data.molecules import pointers, ragged
+from ..data.molecules import ragged_indices, row_ends
 from ..errors import InputError
 from ..graphs.batch import Batch, batch_from_pairs, batch_from_positions
 from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
 from ..runtime.device import pick_device, send
-from ..structures.load import check_elements
+from ..structures.load import check_supported_elements
 from ..structures.neighbours import neighbours
 from .integrator import step
 
@@ -124,7 +124,7 @@ class NeuralCalculator(Calculator):
 
     def check(self, atoms: Atoms) -> None:
         """Raise InputError if these atoms cannot be computed."""
-        check_elements(atoms.numbers, self.elements)
+        check_supported_elements(atoms.numbers, self.elements)
         self._check_positions(atoms)
         steps = np.diff(atoms.arrays.get(SYSTEM_IDX, np.zeros(len(atoms), int)), prepend=0)
         if not len(steps) or steps[0] or not ((steps == 0) | (steps == 1)).all():
@@ -197,7 +197,7 @@ class NeuralCalculator(Calculator):
         local = torch.from_numpy(pos - _origins(pos, owner))
         sizes = np.bincount(owner)
         for numbers in self.group_systems(sizes):
-            atoms, _ = ragged(pointers(sizes), numbers)
+            atoms, _ = ragged_indices(row_ends(sizes), numbers)
             there = send(local[torch.from_numpy(atoms)], self.device)
             yield numbers, atoms, self.make_batch(z[atoms], there, sizes[numbers], cell, pbc, skin)
 
@@ -218,7 +218,7 @@ class NeuralCalculator(Calculator):
             known = torch.from_numpy(z), torch.from_numpy(sizes)
             numbers, counts = (send(part, self.device) for part in known)
             return batch_from_positions(numbers, pos, counts, far).to(self.device, self.dtype)
-        place, ends = pos.cpu().numpy(), pointers(sizes)
+        place, ends = pos.cpu().numpy(), row_ends(sizes)
         found = [neighbours(place[a:b], far, cell, pbc) for a, b in pairwise(ends)]
         counts, index, shift = zip(*found, strict=True)
         near = np.concatenate([i + start for i, start in zip(index, ends, strict=False)])

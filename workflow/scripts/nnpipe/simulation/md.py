@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..runtime.files import atomic
-from ..structures.bonds import bond_lengths, bonds
+from ..structures.bonds import bond_lengths, bonded_pairs
 from ..structures.load import check_timestep
 from .calculator import NeuralCalculator
 from .propagate import make_propagators
@@ -97,7 +97,7 @@ def frames(
 
 def _broken_bond(start: Atoms, now: Atoms) -> str:
     """Which bond changed most."""
-    pairs = bonds(start)
+    pairs = bonded_pairs(start)
     off = np.abs(bond_lengths(now, pairs) - bond_lengths(start, pairs))
     a, b = pairs[off.argmax()]
     return f"bond {start[a].symbol}{a}-{start[b].symbol}{b} is off by {off.max():.2f} Å"

@@ -11,9 +11,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import find_mic
 from torch import Tensor
 
-from ..data.molecules import pointers
+from ..data.molecules import row_ends
 from ..errors import InputError
-from ..structures.bonds import bonds
+from ..structures.bonds import bonded_pairs
 from .calculator import SYSTEM_IDX, NeuralCalculator
 from .integrator import step, weights_of
 
@@ -34,7 +34,7 @@ def combine(systems: Sequence[Atoms]) -> Atoms:
 
 def _links(system: Atoms) -> Links:
     """Bonds (P, 2), and of each the translation and the length (P, 4) Å."""
-    pairs = bonds(system)
+    pairs = bonded_pairs(system)
     first, last = system.positions[pairs.T]
     apart, length = find_mic(last - first, system.cell, system.pbc)
     return pairs, np.column_stack([apart - (last - first), length])
@@ -62,7 +62,7 @@ class Propagator:
         self.atoms.calc = calculator
         owner = self.atoms.arrays[SYSTEM_IDX]
         self.sizes = np.bincount(owner)
-        self.ends = pointers(self.sizes)
+        self.ends = row_ends(self.sizes)
         self.noisy = settings.ensemble == "nvt"
         friction = settings.friction_per_ps if self.noisy else 0.0
         weights = weights_of(

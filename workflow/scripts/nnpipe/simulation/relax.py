@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms
 from ase.optimize import BFGS
 
-from ..structures.bonds import bond_lengths, bonds
+from ..structures.bonds import bond_lengths, bonded_pairs
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ def relax(atoms: Atoms, settings: Settings, steps: int = 500) -> tuple[Atoms, bo
 
     If a bond changes by more than the stability rule allows, the geometry comes back unrelaxed.
     """
-    pairs = bonds(atoms)
+    pairs = bonded_pairs(atoms)
     before = bond_lengths(atoms, pairs)
     moved = atoms.copy()
     moved.calc = atoms.calc

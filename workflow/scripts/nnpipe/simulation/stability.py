@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from ..structures.bonds import bonds
+from ..structures.bonds import bonded_pairs
 from .settings import Settings
 
 HYDROGEN_LOST_A = 2.5  # Å, https://arxiv.org/abs/2511.20487
@@ -88,7 +88,7 @@ class Record:
 
 def _heavy_of_hydrogens(atoms: Atoms) -> np.ndarray:
     """(P, 2) bonds of hydrogen."""
-    pairs = bonds(atoms)
+    pairs = bonded_pairs(atoms)
     return pairs[(atoms.numbers[pairs] == 1).any(1)]
 
 

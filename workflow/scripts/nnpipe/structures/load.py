@@ -11,12 +11,12 @@ from ase.neighborlist import neighbor_list
 
 from ..errors import InputError
 
-SUFFIXES = {".xyz", ".extxyz", ".pdb", ".cif", ".sdf", ".mol", ".vasp", ".gro"}
+STRUCTURE_SUFFIXES = {".xyz", ".extxyz", ".pdb", ".cif", ".sdf", ".mol", ".vasp", ".gro"}
 
 
-def is_file(text: str) -> bool:
+def is_structure_file(text: str) -> bool:
     """Whether `text` names a structure file and not a SMILES."""
-    return Path(text).suffix.lower() in SUFFIXES
+    return Path(text).suffix.lower() in STRUCTURE_SUFFIXES
 
 
 def parse_smiles(smiles: str):
@@ -39,12 +39,12 @@ def parse_smiles(smiles: str):
 
 def atomic_numbers(source: str) -> np.ndarray:
     """(N,) of the SMILES or structure file, without making a geometry."""
-    if is_file(source):
-        return load_geometry(source).numbers
+    if is_structure_file(source):
+        return load_structure(source).numbers
     return np.array([atom.GetAtomicNum() for atom in parse_smiles(source).GetAtoms()])
 
 
-def check_elements(numbers: np.ndarray, elements: list[int]) -> None:
+def check_supported_elements(numbers: np.ndarray, elements: list[int]) -> None:
     """Raise InputError unless every atomic number is among `elements`."""
     unseen = sorted(set(numbers.tolist()) - set(elements))
     if unseen:
@@ -82,9 +82,9 @@ def from_smiles(smiles: str, seed: int = 0) -> Atoms:
     return Atoms(numbers, molecule.GetConformer().GetPositions())
 
 
-def load_geometry(source: str, seed: int = 0) -> Atoms:
+def load_structure(source: str, seed: int = 0) -> Atoms:
     """The starting geometry that `source`, a SMILES or the path of a structure file, describes."""
-    if not is_file(source):
+    if not is_structure_file(source):
         return from_smiles(source, seed)
     if not Path(source).is_file():
         raise InputError(f"{source}: no such structure file")

@@ -10,7 +10,7 @@ from vesin import NeighborList
 
 from ..errors import InputError
 
-CELLS = 100_000  # as wide as the cutoff, that open space may be searched in
+MAX_SEARCH_CELLS = 100_000  # as wide as the cutoff, that open space may be searched in
 
 
 def neighbours(
@@ -21,7 +21,7 @@ def neighbours(
     `pos` (N, 3) Å, `cell` (3, 3) Å in rows. Pairs are grouped by centre and sorted by distance.
     Raises InputError where atoms lie so far apart that the search would end the process.
     """
-    if not np.all(pbc) and not np.prod(np.ptp(pos, axis=0) / cutoff + 1) < CELLS:
+    if not np.all(pbc) and not np.prod(np.ptp(pos, axis=0) / cutoff + 1) < MAX_SEARCH_CELLS:
         raise InputError(f"atoms are {np.ptp(pos, axis=0).max():g} Å apart, with nothing between")
     box = np.zeros((3, 3)) if cell is None else np.asarray(cell, float)
     search = NeighborList(cutoff=cutoff, full_list=True, n_threads=1)
