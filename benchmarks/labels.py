@@ -24,7 +24,7 @@ from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.table import write_labels
 from nnpipe.runtime.device import peak_memory_mb, use_threads
 from nnpipe.runtime.files import write_csv
-from nnpipe.training.batching import shuffled
+from nnpipe.training.batching import shuffled_batches
 from nnpipe.training.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ def opened(number: int) -> dict[str, float]:
     before, began = own_memory_mb(), time.perf_counter()
     cutoff = hyperparameters_of(config, "gnn")["cutoff"]
     data = load_labels(made(number), molecules.index, cutoff, header["digest"])
-    batches = shuffled(data, settings, 0)
+    batches = shuffled_batches(data, settings, 0)
     done = time.perf_counter()
     for rows in batches[:BATCHES]:
         data.batch(rows)

@@ -27,11 +27,11 @@ from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.models.registry import build
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
-from nnpipe.training.batching import shuffled
+from nnpipe.training.batching import shuffled_batches
 from nnpipe.training.run import make_potential
 from nnpipe.training.settings import Settings
 from nnpipe.training.soap import SOAP
-from nnpipe.training.step import cut_for_step, gradients
+from nnpipe.training.step import collate_part, make_loss_and_gradients
 
 DATA = Path(__file__).parents[1] / "results/data"
 MOLECULES, BATCHES, ROUNDS = 1000, 20, 7
@@ -64,13 +64,16 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     parameters = list(model.parameters())
     optimizer = SOAP(parameters, 1e-5)  # so small that every round sees the same model
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
-    step = gradients(potential, settings)
+    step = make_loss_and_gradients(potential, settings)
     ways = {False: step, True: CompiledFunction(step)}
     kinds = {}
     for what, data in (("energy", minima), ("energy + forces", labels)):
-        batches, targets = shuffled(data, settings, 0)[:BATCHES], potential.normalised_target(data)
+        batches, targets = (
+            shuffled_batches(data, settings, 0)[:BATCHES],
+            potential.normalised_target(data),
+        )
         with FlopCounterMode(display=False) as counted:
-            step(*cut_for_step(data, targets, batches[0], batches[0]))
+            step(*collate_part(data, targets, batches[0], batches[0]))
         operations = counted.get_total_flops() / len(batches[0])
         kinds[what] = data, targets, batches, operations
     for turn in range(1 + ROUNDS):
@@ -107,7 +110,7 @@ def run(
     spent = dict.fromkeys(("batch", "step", "optimiser"), 0.0)
     for rows in batches:
         began = time.perf_counter()
-        inputs = cut_for_step(data, labels, rows, rows)
+        inputs = collate_part(data, labels, rows, rows)
         cut = time.perf_counter()
         _, *found = step(*inputs)
         stepped = time.perf_counter()

@@ -24,7 +24,7 @@ from nnpipe.models.repulsion import Repulsion
 from nnpipe.simulation.calculator import NeuralCalculator
 from nnpipe.structures.neighbours import neighbours
 from nnpipe.training.settings import Settings
-from nnpipe.training.step import gradients
+from nnpipe.training.step import make_loss_and_gradients
 
 
 def with_calculator(atoms: Atoms, calculator: NeuralCalculator) -> Atoms:
@@ -182,7 +182,7 @@ def test_a_step_of_training_needs_nothing_of_the_cpu(architecture, aspirin):
             for kind in (module._parameters, module._buffers):
                 kind |= {name: moved(one) for name, one in kind.items()}
         batch = Batch(**{part.name: moved(getattr(batch, part.name)) for part in fields(batch)})
-        step = gradients(potential.requires_grad_(), Settings())
+        step = make_loss_and_gradients(potential.requires_grad_(), Settings())
         label, weight = batch.pos.new_zeros(2, batch.n_systems)
         try:
             loss, *found = step(batch, label, weight, batch.pos, batch.pos[:, 0])

@@ -27,14 +27,14 @@ from nnpipe.models.checkpoint import copy_model, load_model, load_tensors, read_
 from nnpipe.models.potential import Potential, energy_forces
 from nnpipe.models.predict import predict
 from nnpipe.models.registry import MODELS, build
-from nnpipe.runtime.device import on_cores
+from nnpipe.runtime.device import thread_pool_map
 from nnpipe.structures.neighbours import neighbours
-from nnpipe.training.batching import interleaved
+from nnpipe.training.batching import mix_batches
 from nnpipe.training.loop import Diverged, train
-from nnpipe.training.run import fit, make_potential
+from nnpipe.training.run import make_potential, train_from_files
 from nnpipe.training.settings import Settings, at_epoch, learning_rate
 from nnpipe.training.soap import SOAP
-from nnpipe.training.step import cut_for_step, gradients, stepper
+from nnpipe.training.step import BatchStepper, collate_part, make_loss_and_gradients
 
 ROOT = Path(__file__).parents[1]
 QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
@@ -179,11 +179,11 @@ def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
     """
     data = labelled("CCO", 20)
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy")
-    step = gradients(potential, QUICK)
+    step = make_loss_and_gradients(potential, QUICK)
     fused = CompiledFunction(step)
     for number in (20, 7, 20, 13):
         rows = torch.arange(number)
-        args = cut_for_step(data, potential.normalised_target(data), rows, rows)
+        args = collate_part(data, potential.normalised_target(data), rows, rows)
         for some, other in zip(fused(*args), step(*args), strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
         assert all(same(list(fused(*args)), list(fused(*args))) for _ in range(20))
@@ -200,15 +200,15 @@ def test_threads_share_a_batch(two_threads):
     """
     data = labelled("CCO", 20)
     potential = make_potential(build("mlp", {"cutoff": CUTOFF}), data, "energy")
-    labels, whole = potential.normalised_target(data), gradients(potential, QUICK)
-    steps, each = stepper(potential, replace(QUICK, compiled=True))
-    assert each is not map
+    labels, whole = potential.normalised_target(data), make_loss_and_gradients(potential, QUICK)
+    stepper = BatchStepper(potential, replace(QUICK, compiled=True))
+    assert stepper.parallel_map is not map
     models = [potential.model, copy.deepcopy(potential.model)]
-    ways = zip(models, (each, on_cores(1)), strict=True)
-    optimizers = [SOAP(model.parameters(), 1e-3, each=way) for model, way in ways]
+    ways = zip(models, (stepper.parallel_map, thread_pool_map(1)), strict=True)
+    optimizers = [SOAP(model.parameters(), 1e-3, parallel_map=way) for model, way in ways]
     batches = [torch.arange(20)[-number:] for number in (20, 7, 3, *[2] * 10)]
-    for rows, found in zip(batches, steps((data, labels, b, 0.7) for b in batches), strict=True):
-        expected = whole(*cut_for_step(data, labels, rows, rows, 0.7))
+    for rows, found in zip(batches, stepper((data, labels, b, 0.7) for b in batches), strict=True):
+        expected = whole(*collate_part(data, labels, rows, rows, 0.7))
         for some, other in zip(found, expected, strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
         for model, optimizer in zip(models, optimizers, strict=True):
@@ -224,8 +224,8 @@ def test_a_padded_batch_has_the_same_gradients(architecture):
     """What fills it up, as on a GPU, where few shapes must serve, takes no part in the loss."""
     data = labelled("CCO", 20)
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy").double()
-    step = gradients(potential, QUICK)
-    batch, label, weight, known, force_weight = cut_for_step(
+    step = make_loss_and_gradients(potential, QUICK)
+    batch, label, weight, known, force_weight = collate_part(
         data, potential.normalised_target(data), torch.arange(20), torch.arange(20), 0.7
     )
     padded, forces = data.collate(torch.arange(20), padded=True)
@@ -273,7 +273,7 @@ def test_the_last_epochs_have_settings_of_their_own(data, validation):
 def test_minima_are_mixed_into_every_epoch(data, validation):
     """Each is seen as many times as was asked for, all along."""
     settings = replace(QUICK, minima_passes=2)
-    mixed = interleaved(data, validation, settings, 0)
+    mixed = mix_batches(data, validation, settings, 0)
     for kind, size, passes in ((False, len(data), 1), (True, len(validation), 2)):
         seen = torch.cat([rows for which, rows in mixed if which == kind])
         assert torch.equal(seen.bincount(), torch.full((size,), passes))
@@ -282,7 +282,7 @@ def test_minima_are_mixed_into_every_epoch(data, validation):
     assert not all(
         torch.equal(rows, other)
         for (_, rows), (_, other) in zip(
-            mixed, interleaved(data, validation, settings, 1), strict=False
+            mixed, mix_batches(data, validation, settings, 1), strict=False
         )
     )
 
@@ -371,12 +371,12 @@ def test_the_smallest_molecules_always_train(molecules, tmp_path):
 
 FIT = """
 import sys
-from nnpipe.training.run import fit
+from nnpipe.training.run import train_from_files
 from nnpipe.training.settings import Settings
 folder, molecules, neighbours, split = sys.argv[1:]
 import torch
 torch.set_num_threads(1)
-fit(folder, "gnn", {hyperparameters}, "energy", Settings(epochs=30, batch_atoms=150,
+train_from_files(folder, "gnn", {hyperparameters}, "energy", Settings(epochs=30, batch_atoms=150,
     checkpoint_seconds=0.05), molecules, neighbours, split, folder + "/checkpoint", device="cpu")
 """
 
@@ -448,7 +448,7 @@ def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecu
 
 def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
-    fit(
+    train_from_files(
         tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, epochs=1, seed=5), *tables,
         tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
     )  # fmt: skip
@@ -466,7 +466,7 @@ def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
 @pytest.mark.parametrize("damage", ["weights", "json", "format", "absent", "shapes", "types"])
 def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
-    fit(
+    train_from_files(
         tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, epochs=1), *tables,
         tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
     )  # fmt: skip
@@ -514,7 +514,7 @@ def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):
 
     def run(name: str, target: str, epochs: int, start=None, **other) -> float:
         settings = replace(QUICK, epochs=epochs)
-        fit(
+        train_from_files(
             tmp_path / name, "gnn", hyperparameters | other, target, settings, *tables,
             tmp_path / "split.csv", tmp_path / f"{name}.checkpoint", device="cpu", start=start,
         )  # fmt: skip
@@ -553,7 +553,7 @@ def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     )
     errors = []
     for labels in (None, tmp_path / "train"):
-        fit(
+        train_from_files(
             tmp_path / "model", "gnn", {"cutoff": CUTOFF} | SMALL["gnn"], "energy",
             replace(QUICK, epochs=25), *tables, tmp_path / "split.csv", tmp_path / "checkpoint",
             labels, device="cpu",

@@ -20,12 +20,12 @@ from nnpipe.models.potential import Potential, energy_forces
 from nnpipe.models.predict import predict
 from nnpipe.models.registry import build
 from nnpipe.simulation.calculator import load_calculator
-from nnpipe.training.batching import shuffled
+from nnpipe.training.batching import shuffled_batches
 from nnpipe.training.loop import train
 from nnpipe.training.run import make_potential
 from nnpipe.training.settings import Settings
 from nnpipe.training.soap import SOAP
-from nnpipe.training.step import stepper
+from nnpipe.training.step import BatchStepper
 
 ROOT = Path(__file__).parents[2]
 FORCES_FIRST, SHARE = "forces-first", 0.75  # of the time, for U0 alone
@@ -82,13 +82,13 @@ class Ours:
         data, _ = self.data[forces]
         if forces not in self.steps:
             potential = self.potential(forces)
-            steps, each = stepper(potential, self.settings)
+            stepper = BatchStepper(potential, self.settings)
             weights = list(potential.model.parameters())
-            optimizer = SOAP(weights, 1e-8, each=each)
-            self.steps[forces] = steps, optimizer, weights, potential.normalised_target(data)
-        steps, optimizer, weights, labels = self.steps[forces]
-        batches = shuffled(data, self.settings, 0)
-        found = steps((data, labels, rows, 1.0) for rows in cycle(batches))
+            optimizer = SOAP(weights, 1e-8, parallel_map=stepper.parallel_map)
+            self.steps[forces] = stepper, optimizer, weights, potential.normalised_target(data)
+        stepper, optimizer, weights, labels = self.steps[forces]
+        batches = shuffled_batches(data, self.settings, 0)
+        found = stepper((data, labels, rows, 1.0) for rows in cycle(batches))
         started, done = time.perf_counter(), 0
         for rows, (_, *gradients) in zip(cycle(batches), found, strict=True):
             for weight, gradient in zip(weights, gradients, strict=True):

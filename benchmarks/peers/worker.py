@@ -138,7 +138,7 @@ class Peer:
     def step(
         self, optimizer: torch.optim.Optimizer, graph: Graph, energy: Tensor, forces: Tensor | None
     ) -> None:
-        """One step with the loss of nnpipe.train.gradients."""
+        """One step with the loss of nnpipe.training.step.make_loss_and_gradients."""
         value, found = self.outputs(graph, forces is not None, True)
         ours = self.settings
         loss = torch.nn.functional.smooth_l1_loss(value, energy, beta=ours["huber"])

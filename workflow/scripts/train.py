@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from nnpipe.runtime.job import job
-from nnpipe.training.run import fit_together
+from nnpipe.training.run import launch
 
 if __name__ == "__main__":  # the processes that share a training load this file, too
     with job(snakemake.log[0]):
         start = [Path(path).parent for path in snakemake.input.start]
-        fit_together(
+        launch(
             snakemake.params.processes,
             snakemake.params.nodes,
             snakemake.threads,

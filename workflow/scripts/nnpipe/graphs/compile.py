@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ..runtime.cuda_graph import Replayed
+from ..runtime.cuda_graph import CudaGraphed
 from .batch import Batch
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class CompiledFunction:
 
     Gradients that the function takes are part of the program; the result has none. One program
     serves tensors of every size (sizes of none and of one get programs of their own). On a GPU it
-    is Replayed. Compilation, at the first call, takes up to a minute and, on the CPU, a C++
+    is CudaGraphed. Compilation, at the first call, takes up to a minute and, on the CPU, a C++
     compiler; where that is missing, or what the function does depends on values, it is called as it
     is from then on. Of processes that want the same program at the same time one compiles it, and
     the others take it from PyTorch's cache.
@@ -45,7 +45,7 @@ class CompiledFunction:
             if self.compiled_ok and key not in self.programs:
                 try:
                     with torch.no_grad():
-                        self.programs[key] = Replayed(self._compile(list(parts), tensors))
+                        self.programs[key] = CudaGraphed(self._compile(list(parts), tensors))
                 except RuntimeError as error:  # InductorError is one
                     self._fall_back(error)
         if not self.compiled_ok:

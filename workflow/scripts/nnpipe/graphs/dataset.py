@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data import store
 from ..data.molecules import CHUNK_MOLECULES, ragged_indices
 from ..errors import InputError
-from ..runtime.device import send
+from ..runtime.device import to_device
 from .batch import ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE, SYSTEMS_MULTIPLE, Batch, round_up
 
 
@@ -87,7 +87,7 @@ class Dataset:
             more = round_up(places.shape[1], ATOMS_MULTIPLE) - places.shape[1]
             none = torch.tensor([-1, size - 1, 0])[:, None]
             places = torch.cat([places, none.expand(3, more)], 1)
-        atoms, molecule, start = send(places, self.pos.device)
+        atoms, molecule, start = to_device(places, self.pos.device)
         counts = torch.where(atoms >= 0, self.counts[atoms].long(), 0)[:, None]
         slots = torch.arange(width, device=atoms.device)
         mask = slots < counts

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-MOST = 64  # graphs of a function; each holds its inputs
+MAX_GRAPHS = 64  # graphs of a function; each holds its inputs
 
 
-class Replayed:
+class CudaGraphed:
     """`function` of tensors, to tensors; on a GPU, from the second call with the same shapes on,
     as a recorded CUDA graph.
 
@@ -30,7 +30,7 @@ class Replayed:
             return self.function(*tensors)
         shapes = tuple(tensor.shape for tensor in tensors)
         if shapes not in self.graphs:
-            if len(self.graphs) < MOST:
+            if len(self.graphs) < MAX_GRAPHS:
                 self.graphs[shapes] = None
             return self.function(*tensors)
         graph, inputs, sources, results = self.graphs[shapes] or self._record(shapes, tensors)

@@ -48,22 +48,22 @@ def use_threads(threads: int, promised: int | None = None) -> int:
     return torch.get_num_threads()
 
 
-def on_cores(number: int) -> Callable[..., Iterator[Any]]:
+def thread_pool_map(number: int) -> Callable[..., Iterator[Any]]:
     """A `map` whose calls run side by side on `number` threads, each of which computes by itself.
 
     For functions that hardly hold Python's lock: threads that share every operation instead wait
     for each other after every one.
     """
 
-    def begin() -> None:
+    def start_thread() -> None:
         torch.set_num_threads(1)  # of this thread
         torch.set_flush_denormal(True)
 
     torch.get_num_threads()  # settles the caller's, which theirs would become
-    return ThreadPoolExecutor(number, initializer=begin).map
+    return ThreadPoolExecutor(number, initializer=start_thread).map
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` of the CPU on `device`, without waiting for it."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 

@@ -19,7 +19,7 @@ from ..graphs.batch import Batch, batch_from_pairs, batch_from_positions
 from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
-from ..runtime.device import pick_device, send
+from ..runtime.device import pick_device, to_device
 from ..structures.load import check_supported_elements
 from ..structures.neighbours import neighbours
 from .integrator import step
@@ -172,7 +172,7 @@ class NeuralCalculator(Calculator):
             self.listed = pos.copy(), origin, groups
         for numbers, atoms_of, batch in groups:
             local = torch.from_numpy(pos[atoms_of] - origin[atoms_of]).to(self.dtype)
-            yield numbers, atoms_of, batch.with_positions(send(local, self.device))
+            yield numbers, atoms_of, batch.with_positions(to_device(local, self.device))
 
     def group_systems(self, sizes: np.ndarray) -> list[np.ndarray]:
         """Numbers of the systems, with `sizes` (B,) atoms, that are best computed together."""
@@ -198,7 +198,7 @@ class NeuralCalculator(Calculator):
         sizes = np.bincount(owner)
         for numbers in self.group_systems(sizes):
             atoms, _ = ragged_indices(row_ends(sizes), numbers)
-            there = send(local[torch.from_numpy(atoms)], self.device)
+            there = to_device(local[torch.from_numpy(atoms)], self.device)
             yield numbers, atoms, self.make_batch(z[atoms], there, sizes[numbers], cell, pbc, skin)
 
     def make_batch(
@@ -216,7 +216,7 @@ class NeuralCalculator(Calculator):
         far = self.potential.cutoff + skin
         if not pbc.any() and sizes.max() <= ALL_PAIRS_MAX_ATOMS:
             known = torch.from_numpy(z), torch.from_numpy(sizes)
-            numbers, counts = (send(part, self.device) for part in known)
+            numbers, counts = (to_device(part, self.device) for part in known)
             return batch_from_positions(numbers, pos, counts, far).to(self.device, self.dtype)
         place, ends = pos.cpu().numpy(), row_ends(sizes)
         found = [neighbours(place[a:b], far, cell, pbc) for a, b in pairwise(ends)]

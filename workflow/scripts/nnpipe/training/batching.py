@@ -9,7 +9,7 @@ from .settings import Settings
 BUCKET = 64  # molecules that are sorted by their number of neighbours before they are cut
 
 
-def shuffled(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
+def shuffled_batches(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
     """The batches of a pass over the data, the same for the same seed.
 
     Some dozen molecules at a time are put in the order of their number of neighbours before they
@@ -25,17 +25,17 @@ def shuffled(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
     return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
 
-def interleaved(
+def mix_batches(
     data: Dataset, minima: Dataset | None, settings: Settings, epoch: int
 ) -> list[tuple[bool, Tensor]]:
     """The batches of an epoch, evenly mixed: (False, rows of `data`) and, `minima_passes` times in
     all, (True, rows of `minima`).
     """
     passes = settings.minima_passes if minima else 0
-    kinds = [shuffled(data, settings, epoch), []]
+    kinds = [shuffled_batches(data, settings, epoch), []]
     for number in range(passes):
         assert minima
-        kinds[1] += shuffled(minima, settings, epoch * passes + number)
+        kinds[1] += shuffled_batches(minima, settings, epoch * passes + number)
     placed = [
         ((place + 0.5) / len(batches), kind, rows)
         for kind, batches in enumerate(kinds)

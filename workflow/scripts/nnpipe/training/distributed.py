@@ -28,13 +28,13 @@ from ..runtime.job import PARENT, cores_of_workflow, job
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of a training; this one is number `rank` of `size`."""
 
     rank: int = 0
     size: int = 1
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """The part of the rows of a batch that is this process's; may be empty."""
         return rows[self.rank :: self.size]
 
@@ -54,21 +54,21 @@ class Team:
         return bool(self.sum([torch.tensor(float(flag), device=device)])[0])
 
 
-ALONE = Team()
+SINGLE = ProcessGroup()
 
 
 @contextmanager
-def team() -> Iterator[Team]:
-    """The team that torchrun started this process in, or a team of one."""
+def join_process_group() -> Iterator[ProcessGroup]:
+    """The process group of torchrun that this process belongs to, or a group of one."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
-        yield ALONE
+        yield SINGLE
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Team(dist.get_rank(), size)
+        yield ProcessGroup(dist.get_rank(), size)
     finally:
         dist.destroy_process_group()
 
@@ -140,7 +140,7 @@ def _launch(
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """A function that tells whether SIGTERM or SIGUSR1 came, as before a cluster's time limit.
 
     They do not end the process within the block.

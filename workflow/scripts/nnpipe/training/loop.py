@@ -18,11 +18,11 @@ from ..graphs.dataset import Dataset
 from ..models.checkpoint import load_tensors, save_tensors
 from ..models.potential import Potential
 from ..models.predict import predict
-from .batching import interleaved, shuffled
-from .distributed import ALONE, Team
+from .batching import mix_batches, shuffled_batches
+from .distributed import SINGLE, ProcessGroup
 from .settings import Settings, at_epoch, learning_rate
 from .soap import SOAP
-from .step import stepper
+from .step import BatchStepper
 
 log = logging.getLogger(__name__)
 STOP_STEPS = 5  # between two looks at whether to stop
@@ -58,7 +58,7 @@ def train(
     after_epoch: Callable[[list[dict[str, float]]], None] = lambda history: None,
     minima: Dataset | None = None,
     stop: Callable[[], bool] = lambda: False,
-    team: Team = ALONE,
+    group: ProcessGroup = SINGLE,
 ) -> Progress:
     """Train `potential` in place; it ends with the exponential average of the weights.
 
@@ -67,7 +67,7 @@ def train(
     and at the end; if one of the same `identity` is there, the training goes on from it and ends
     with the weights of an uninterrupted run. `after_epoch` gets the history, one entry an epoch.
     Raises Diverged when the loss is not finite; the checkpoint is then the last good one. Once
-    `stop` returns True, writes the checkpoint and raises Stopped. The processes of a `team` call
+    `stop` returns True, writes the checkpoint and raises Stopped. The processes of a `group` call
     this with the same arguments; the first one writes, and calls `after_epoch`.
     """
     averaged = copy.deepcopy(potential).requires_grad_(False)
@@ -76,13 +76,15 @@ def train(
     if minima:
         sources.append((minima, potential.normalised_target(minima)))
     parameters = list(model.parameters())
-    steps, each = stepper(potential, settings, team)
-    optimizer = SOAP(parameters, settings.learning_rate, settings.weight_decay, each=each)
+    stepper = BatchStepper(potential, settings, group)
+    optimizer = SOAP(
+        parameters, settings.learning_rate, settings.weight_decay, parallel_map=stepper.parallel_map
+    )
     progress = _resume(checkpoint, identity, model, average, optimizer)
     before, started = progress.seconds, time.monotonic()
     if settings.compiled:
         for source in sources:  # with the same example after a restart
-            list(steps([(*source, shuffled(source[0], settings, 0)[0], 1.0)]))
+            list(stepper([(*source, shuffled_batches(source[0], settings, 0)[0], 1.0)]))
     total_loss = torch.tensor(progress.loss, dtype=torch.float64, device=data.pos.device)
     status = f"epoch {progress.epoch}/{settings.epochs}"
 
@@ -97,7 +99,7 @@ def train(
             )
 
     def save() -> None:
-        if checkpoint and team.rank == 0:
+        if checkpoint and group.rank == 0:
             meta = {"identity": identity, "progress": asdict(progress)}
             save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
 
@@ -107,19 +109,19 @@ def train(
     ]
     total, done = sum(sizes), 0
     saved = compiled = time.monotonic()
-    hidden = True if team.rank else None
+    hidden = True if group.rank else None
     with tqdm(total=total, unit=" molecules", disable=hidden, mininterval=1) as bar:
         while progress.epoch < settings.epochs:
             now = at_epoch(settings, progress.epoch)
-            batches = interleaved(data, minima, now, progress.epoch)
+            batches = mix_batches(data, minima, now, progress.epoch)
             seen = sum(sizes[: progress.epoch]) + sum(len(b) for _, b in batches[: progress.batch])
             bar.update(seen - bar.n)
             left = batches[progress.batch :]
-            found = steps((*sources[kind], rows, now.force_weight) for kind, rows in left)
+            found = stepper((*sources[kind], rows, now.force_weight) for kind, rows in left)
             for (_, rows), (loss, *gradient) in zip(left, found, strict=True):
                 passed = (progress.epoch + progress.batch / len(batches)) / settings.epochs
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(settings, progress.step, passed)
+                for options in optimizer.param_groups:
+                    options["lr"] = learning_rate(settings, progress.step, passed)
                 for parameter, given in zip(parameters, gradient, strict=True):
                     parameter.grad = given
                 nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
@@ -133,7 +135,7 @@ def train(
                 seen += len(rows)
                 done += len(rows)
                 bar.update(len(rows))
-                stopping = progress.step % STOP_STEPS == 0 and team.any(stop(), data.pos.device)
+                stopping = progress.step % STOP_STEPS == 0 and group.any(stop(), data.pos.device)
                 if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
                     note()
                     save()
@@ -159,7 +161,7 @@ def train(
                     "seconds": progress.seconds,
                 }
             )
-            if team.rank == 0:
+            if group.rank == 0:
                 after_epoch(progress.history)
             progress.epoch, progress.batch = progress.epoch + 1, 0
             factor, unit = units.readable(potential.unit)

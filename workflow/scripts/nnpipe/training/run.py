@@ -24,7 +24,7 @@ from ..runtime.device import peak_memory_mb, pick_device
 from ..runtime.files import atomic, sha256
 from ..units import readable
 from .atomic_references import atomic_references
-from .distributed import asked_to_stop, on_nodes, team, work_together
+from .distributed import join_process_group, on_nodes, stop_on_signal, work_together
 from .loop import train
 from .settings import Settings
 
@@ -43,7 +43,7 @@ def make_potential(
     return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
 
 
-def begin(
+def load_initial_weights(
     model: torch.nn.Module,
     start: str | Path,
     architecture: str,
@@ -62,7 +62,7 @@ def begin(
     model.load_state_dict(trained.model.state_dict())
 
 
-def fit(
+def train_from_files(
     folder: str | Path,
     architecture: str,
     hyperparameters: dict[str, float],
@@ -97,7 +97,7 @@ def fit(
     unit = header["units"][target]
     model = build(architecture, hyperparameters, settings.seed)
     if start:
-        begin(model, start, architecture, hyperparameters)
+        load_initial_weights(model, start, architecture, hyperparameters)
     potential = make_potential(model, data, target, unit).to(where)
     n_train, minima = len(data), None
     if labels:
@@ -124,7 +124,7 @@ def fit(
         with atomic(Path(folder) / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
-    with asked_to_stop() as stop, team() as members:
+    with stop_on_signal() as stop, join_process_group() as group:
         progress = train(
             potential,
             data.to(where),
@@ -135,9 +135,9 @@ def fit(
             write_metrics,
             minima,
             stop,
-            members,
+            group,
         )
-    if members.rank:
+    if group.rank:
         return
     write_metrics(progress.history)
     factor, small = readable(unit)
@@ -170,7 +170,7 @@ def fit(
     )
 
 
-def fit_together(
+def launch(
     processes: int,
     nodes: int,
     threads: int,
@@ -179,7 +179,7 @@ def fit_together(
     meeting: str = "",
     **arguments: Any,
 ) -> None:
-    """`fit`, its arguments fit for JSON, in several processes, on several nodes of a Slurm job.
+    """Run `train_from_files` in several processes, on several nodes of a Slurm job.
 
     `processes` are all of them, `threads` those of a node. The log is written to by the first one.
     Called on one of the nodes, `meeting` is where they meet.
@@ -188,9 +188,9 @@ def fit_together(
         told = {"processes": processes, "nodes": nodes, "threads": threads, "log": log}
         on_nodes("nnpipe.training.run", told | {"settings": settings} | arguments, nodes, threads)
         return
-    work = partial(fit, settings=Settings(**settings), **arguments)
+    work = partial(train_from_files, settings=Settings(**settings), **arguments)
     work_together(work, processes // nodes, threads, log, nodes, meeting or "localhost:0")
 
 
 if __name__ == "__main__":
-    fit_together(**json.loads(sys.argv[1]))
+    launch(**json.loads(sys.argv[1]))

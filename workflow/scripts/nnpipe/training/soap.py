@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..runtime.cuda_graph import Replayed
-from ..runtime.device import send
+from ..runtime.cuda_graph import CudaGraphed
+from ..runtime.device import to_device
 
 LARGEST = 1024  # a side longer than this (an embedding, say) is not preconditioned
 
@@ -23,7 +23,7 @@ class SOAP(torch.optim.Optimizer):
     lr: learning rate; betas: decay of both moments; shampoo_beta: decay of the preconditioner;
     every: steps between two refreshes of the eigenbasis. Parameters of one shape are updated
     together: small matrices cost little but calls. Their state, stacked, is that of the first.
-    `each` is the `map` by which the shapes are updated.
+    `parallel_map` is the `map` by which the shapes are updated.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class SOAP(torch.optim.Optimizer):
         shampoo_beta: float = 0.95,
         every: int = 10,
         eps: float = 1e-8,
-        each: Callable[..., Iterable[Any]] = map,
+        parallel_map: Callable[..., Iterable[Any]] = map,
     ) -> None:
         defaults = dict(lr=lr, weight_decay=weight_decay, betas=betas, shampoo_beta=shampoo_beta)
         super().__init__(parameters, defaults | dict(every=every, eps=eps))
-        self.each = each
+        self.parallel_map = parallel_map
         groups = range(len(self.param_groups))
-        self.updates = [Replayed(partial(self._update, number)) for number in groups]
+        self.updates = [CudaGraphed(partial(self._update, number)) for number in groups]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -49,18 +49,18 @@ class SOAP(torch.optim.Optimizer):
         for group, update in zip(self.param_groups, self.updates, strict=True):
             gradients: list[Any] = [parameter.grad for parameter in group["params"]]
             if group["params"][0] not in self.state:
-                self._begin(group)
+                self._initialise(group)
                 continue
             states = [self.state[alike[0]] for alike in _alike(group)]
             for state in states:
                 state["step"] += 1
             step = states[0]["step"].item()
             rates = (group["lr"], *(1 - beta**step for beta in group["betas"]))
-            update(send(torch.tensor(rates), gradients[0].device), *gradients)
+            update(to_device(torch.tensor(rates), gradients[0].device), *gradients)
             if step % group["every"] == 0:
-                list(self.each(_refresh, states))
+                list(self.parallel_map(_refresh, states))
 
-    def _begin(self, group: dict) -> None:
+    def _initialise(self, group: dict) -> None:
         for alike in _alike(group):
             state = self.state[alike[0]]
             grads: list[Any] = [parameter.grad for parameter in alike]
@@ -80,7 +80,7 @@ class SOAP(torch.optim.Optimizer):
         """
         group = self.param_groups[number]
         given = dict(zip(group["params"], gradients, strict=True))
-        list(self.each(partial(self._move, group, rates, given), _alike(group)))
+        list(self.parallel_map(partial(self._move, group, rates, given), _alike(group)))
         return ()
 
     @torch.no_grad()

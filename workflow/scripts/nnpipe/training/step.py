@@ -12,55 +12,66 @@ from ..graphs.batch import Batch, round_up
 from ..graphs.compile import CompiledFunction
 from ..graphs.dataset import Dataset
 from ..models.potential import Potential, energy_forces
-from ..runtime.device import on_cores, send
-from .distributed import ALONE, Team
+from ..runtime.device import thread_pool_map, to_device
+from .distributed import SINGLE, ProcessGroup
 from .settings import Settings
 
-PART_ATOMS = 300  # that a thread takes at a time, at most, of a batch
+PART_ATOMS = 300  # target size of a part of a batch
 
 
-def stepper(
-    potential: Potential, settings: Settings, team: Team = ALONE
-) -> tuple[Callable[[Iterable[tuple[Any, ...]]], Iterator[list[Tensor]]], Callable[..., Any]]:
-    """A function of batches, each a data set, its labels (M,), rows of it (B,) and the weight of
-    forces: their losses and gradients, those of the whole `team`. And the `map` that it works with.
+class BatchStepper:
+    """Compute losses and gradients of batches on the threads of this process.
 
-    Compiled, on the CPU, each thread takes parts of a batch by itself, and makes those of the next
-    one when there are no more: none waits for another in the middle, and what a part needs is more
-    often in the cache of a core.
+    Compiled on the CPU, each thread takes one part of a batch at a time, and collates parts of the
+    next batch when none is left: no thread waits for another within a batch, and the arrays of a
+    part are more often in the cache of a core. `parallel_map` is `map` on these threads.
     """
-    step = gradients(potential, settings)
-    threads, each = 0, cast(Callable[..., Iterable[Any]], map)
-    if settings.compiled:
-        step = CompiledFunction(step)
-        if potential.references.device.type == "cpu":
-            threads = torch.get_num_threads()
-            each = on_cores(threads)
 
-    def cut_apart(batch: tuple[Dataset, Tensor, Tensor, float]) -> Iterable[Any]:
-        data, labels, rows, force_weight = batch
-        mine, number = team.share(rows), 1
-        if threads:
-            wanted = round_up(math.ceil(int(data.sizes[mine].sum()) / PART_ATOMS), threads)
-            number = max(1, min(wanted, len(mine) // 2))  # of two molecules at least
-        parts = reversed(mine.tensor_split(number))  # the most work first
-        return each(lambda part: cut_for_step(data, labels, part, rows, force_weight), parts)
+    def __init__(
+        self, potential: Potential, settings: Settings, group: ProcessGroup = SINGLE
+    ) -> None:
+        self.step = make_loss_and_gradients(potential, settings)
+        self.group, self.threads = group, 0
+        self.parallel_map = cast(Callable[..., Iterable[Any]], map)
+        if settings.compiled:
+            self.step = CompiledFunction(self.step)
+            if potential.references.device.type == "cpu":
+                self.threads = torch.get_num_threads()
+                self.parallel_map = thread_pool_map(self.threads)
 
-    def over(batches: Iterable[tuple[Dataset, Tensor, Tensor, float]]) -> Iterator[list[Tensor]]:
-        made = map(cut_apart, batches)
-        parts = next(made, None)
+    def __call__(
+        self, batches: Iterable[tuple[Dataset, Tensor, Tensor, float]]
+    ) -> Iterator[list[Tensor]]:
+        """Yield loss and gradients, summed over all processes of the group, of each batch.
+
+        A batch is a data set, its labels (M,), rows of it (B,) and the weight of forces.
+        """
+        collated = map(self._collate, batches)
+        parts = next(collated, None)
         while parts is not None:
-            results = each(step, *zip(*parts, strict=True))
-            parts = next(made, None)
+            results = self.parallel_map(self.step, *zip(*parts, strict=True))
+            parts = next(collated, None)
             total, *others = map(list, results)
             for other in others:
                 torch._foreach_add_(total, other)
-            yield team.sum(total)
+            yield self.group.sum(total)
 
-    return over, each
+    def _collate(self, batch: tuple[Dataset, Tensor, Tensor, float]) -> Iterable[Any]:
+        """Arguments of `step` for each part of this process's share of a batch."""
+        data, labels, rows, force_weight = batch
+        own_rows, n_parts = self.group.shard(rows), 1
+        if self.threads:
+            n_parts = math.ceil(int(data.sizes[own_rows].sum()) / PART_ATOMS)
+            n_parts = min(round_up(n_parts, self.threads), len(own_rows) // 2)
+        parts = reversed(own_rows.tensor_split(max(1, n_parts)))  # the most work first
+        return self.parallel_map(
+            lambda part: collate_part(data, labels, part, rows, force_weight), parts
+        )
 
 
-def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[Tensor, ...]]:
+def make_loss_and_gradients(
+    potential: Potential, settings: Settings
+) -> Callable[..., tuple[Tensor, ...]]:
     """A function of a batch, labels (B,), their weights (B,) and, if there are any, forces (N, 3)
     in their unit per Å and weights (N,): the loss, and its gradients with respect to the model's
     parameters.
@@ -95,7 +106,7 @@ def gradients(potential: Potential, settings: Settings) -> Callable[..., tuple[T
     return step
 
 
-def cut_for_step(
+def collate_part(
     data: Dataset, labels: Tensor, part: Tensor, rows: Tensor, force_weight: float = 1.0
 ) -> tuple[Any, ...]:
     """What `gradients` needs of a part, maybe none, of the molecules `rows`, on the device of
@@ -105,9 +116,9 @@ def cut_for_step(
     batch, forces = data.collate(part if len(part) else rows[:1], padded=device.type == "cuda")
     each = torch.zeros(2, batch.n_systems)
     each[0, : len(part)], each[1, : len(part)] = labels[part], 1 / len(rows)
-    label, weight = send(each, device)
+    label, weight = to_device(each, device)
     if forces is None:
         return batch, label, weight
     each = torch.zeros(len(forces))
     each[: data.sizes[part].sum()] = force_weight / data.sizes[rows].sum()
-    return batch, label, weight, forces, send(each, device)
+    return batch, label, weight, forces, to_device(each, device)
