@@ -44,10 +44,10 @@ def potential_of(architecture: str) -> Potential:
 def distorted(smiles: str, number: int) -> list[Atoms]:
     """Geometries of a molecule, off its minimum, with energies and forces of GFN2-xTB."""
     rest, rng = from_smiles(smiles), np.random.default_rng(0)
-    surface, frames = gfn2(rest.numbers), []
+    function, frames = gfn2(rest.numbers), []
     for _ in range(number):
         atoms = Atoms(rest.numbers, rest.positions + 0.05 * rng.normal(size=(len(rest), 3)))
-        energy, forces = surface(atoms.positions)
+        energy, forces = function(atoms.positions)
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
         frames.append(atoms)
     return frames

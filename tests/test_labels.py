@@ -14,13 +14,13 @@ from nnpipe.data import store
 from nnpipe.data.molecules import Molecules, read_molecules
 from nnpipe.errors import InputError
 from nnpipe.graphs.dataset import load_labels
-from nnpipe.labelling.anchor import anchor, bent, pairs
+from nnpipe.labelling.anchor import anchored, atom_pairs, fit_anchor
 from nnpipe.labelling.chunks import CAGES, OF_SMALL, write_chunk
 from nnpipe.labelling.correction import (
     Correction,
-    Known,
-    fit,
-    none,
+    ReferenceHessian,
+    fit_force_constants,
+    no_correction,
     read_correction,
     write_correction,
 )
@@ -52,8 +52,8 @@ def test_the_bent_surface_is_stationary_at_the_known_minimum(molecules, row):
     cheap = gfn2(z)
     forces = cheap(pos)[1]
     assert np.abs(forces).max() > 0.05
-    stiff = np.linspace(-1, 2, len(pairs(pos)[0]))
-    terms = anchor(pos, forces, stiff)
+    stiff = np.linspace(-1, 2, len(atom_pairs(pos)[0]))
+    terms = fit_anchor(pos, forces, stiff)
     energy, pull = terms(pos)
     assert energy == 0
     np.testing.assert_allclose(forces + pull, 0, atol=1e-9)
@@ -63,7 +63,7 @@ def test_the_bent_surface_is_stationary_at_the_known_minimum(molecules, row):
     turned = moved @ matrix.T + [1.0, 2.0, 3.0]
     # what is not a sum over pairs is small
     assert terms(turned)[0] == pytest.approx(terms(moved)[0], abs=0.1)
-    assert np.abs(terms.remainder).max() < 0.1 * np.abs(forces).max()
+    assert np.abs(terms.residual_forces).max() < 0.1 * np.abs(forces).max()
 
 
 def test_gfn2_forces_are_the_gradient_and_know_the_way_back():
@@ -135,35 +135,37 @@ def test_a_crystal_has_no_rotations_to_leave_out():
 
 
 @pytest.fixture(scope="module")
-def known(molecules) -> list[Known]:
+def known(molecules) -> list[ReferenceHessian]:
     found = []
     for row in range(25, 400, 9):
         z, pos = geometry(molecules, row)
         if len(z) < 18 and molecules.index[row] not in (6620, 59818):
-            entry = Known(z, pos, hessian(bent(gfn2(z), pos), pos), molecules.modes(row))
-            if len(entry.deviations(none())) == len(entry.frequencies):
+            entry = ReferenceHessian(
+                z, pos, hessian(anchored(gfn2(z), pos), pos), molecules.modes(row)
+            )
+            if len(entry.deviations(no_correction())) == len(entry.frequencies):
                 found.append(entry)
     return found
 
 
-def error(known: list[Known], correction: Correction) -> float:
+def error(known: list[ReferenceHessian], correction: Correction) -> float:
     return np.abs(np.concatenate([entry.deviations(correction) for entry in known])).mean()
 
 
 def test_a_correction_carries_over_to_other_molecules(known):
     train, test = known[::2], known[1::2]
     assert len(test) >= 5
-    correction = fit(train)
-    assert error(train, correction) < 0.6 * error(train, none())
-    assert error(test, correction) < 0.7 * error(test, none())
+    correction = fit_force_constants(train)
+    assert error(train, correction) < 0.6 * error(train, no_correction())
+    assert error(test, correction) < 0.7 * error(test, no_correction())
 
 
 def test_the_corrected_hessian_is_that_of_the_bent_surface(known):
     """What the fit assumes of the surface is what the labels get."""
-    correction = fit(known)
+    correction = fit_force_constants(known)
     for entry in known[:3]:
         stiff = correction(entry.z, entry.pos)
-        surface = bent(gfn2(entry.z), entry.pos, stiff)
+        surface = anchored(gfn2(entry.z), entry.pos, stiff)
         change = hessian(surface, entry.pos) - entry.corrected(correction)
         assert np.abs(change).max() < 0.02 * np.abs(entry.hessian).max()
         found, _ = normal_modes(entry.z, entry.pos, hessian(surface, entry.pos))
@@ -176,7 +178,7 @@ def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
     ring = molecule("C3H6_D3h")
     sampler = DistortionSampler(ring.numbers, ring.positions, Distortions())
     opened = ring.copy()
-    opened.positions += 0.3 * sampler.strain(0, 1, ring.positions)
+    opened.positions += 0.3 * sampler.bond_strain(0, 1, ring.positions)
     change = opened.get_all_distances() - ring.get_all_distances()
     assert change[0, 1] == pytest.approx(0.3, abs=0.02)
     assert abs(change[:2, 2]).max() < 0.08
@@ -193,7 +195,7 @@ def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
     again = DistortionSampler(z, pos, settings).draw(np.random.default_rng(0))
     np.testing.assert_array_equal(drawn[0], again)
     assert all(np.abs(p - pos).max() > 0.01 for p in drawn)
-    shortest = min(pairs(p)[2].min() for p in drawn)
+    shortest = min(atom_pairs(p)[2].min() for p in drawn)
     assert 0.5 < shortest < 0.95
     mild = DistortionSampler(z, pos, Distortions(hottest_k=100.0, strains=0.0))
     rng, bonded = np.random.default_rng(1), bond_matrix(z, pos)
@@ -284,7 +286,10 @@ def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
     about = {"molecules": digest}
     number = write_chunk(molecules, rows, gfn2, 3, settings, 0, tmp_path / "chunk", about)
     assert number == 12
-    assert write_labels([tmp_path / "chunk"], molecules, none(), 5.0, tmp_path / "l", about) == 12
+    assert (
+        write_labels([tmp_path / "chunk"], molecules, no_correction(), 5.0, tmp_path / "l", about)
+        == 12
+    )
     table, header = store.read(tmp_path / "l", "labels")
     assert header["units"] == {"energy": "eV", "forces": "eV/Å"}
     for number in range(12):

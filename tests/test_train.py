@@ -535,7 +535,7 @@ def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):
 def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     """Trained on a few molecules' labels, forces off the minimum become far better."""
     from nnpipe.labelling.chunks import write_chunk
-    from nnpipe.labelling.correction import none
+    from nnpipe.labelling.correction import no_correction
     from nnpipe.labelling.distortions import Distortions
     from nnpipe.labelling.methods import gfn2
     from nnpipe.labelling.table import write_labels
@@ -547,7 +547,9 @@ def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
         write_chunk(
             molecules, parts[part], gfn2, 3, Distortions(), 0, tmp_path / f"{part}.chunk", about
         )
-        write_labels([tmp_path / f"{part}.chunk"], molecules, none(), 5.0, tmp_path / part, about)
+        write_labels(
+            [tmp_path / f"{part}.chunk"], molecules, no_correction(), 5.0, tmp_path / part, about
+        )
     test = load_labels(
         tmp_path / "test", molecules.index[parts["test"]], CUTOFF, about["molecules"]
     )

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ..data import store
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
-from ..structures.vibrations import Surface
+from ..structures.vibrations import ForceFunction
 from .distortions import Distortions, DistortionSampler
 from .methods import Method, NotConverged
 
@@ -55,7 +55,7 @@ def write_chunk(
             index, z, pos = molecules.geometry(row)
             if index in SADDLE_POINTS:
                 continue
-            surface, rng = method(z), np.random.default_rng([seed, index])
+            function, rng = method(z), np.random.default_rng([seed, index])
             sampler = DistortionSampler(z, pos, settings)
             geometries = [pos]
             small = np.count_nonzero(z > 1) <= SMALL
@@ -66,7 +66,7 @@ def write_chunk(
                     log.warning("molecule %d: no geometry without a clash; left out", index)
                 else:
                     geometries.append(drawn)
-            labelled = list(_label(index, surface, geometries))
+            labelled = list(_label(index, function, geometries))
             for geometry, energy, forces in labelled:
                 total += len(z)
                 append(
@@ -78,11 +78,11 @@ def write_chunk(
 
 
 def _label(
-    index: int, surface: Surface, geometries: list[np.ndarray]
+    index: int, function: ForceFunction, geometries: list[np.ndarray]
 ) -> Iterable[tuple[np.ndarray, float, np.ndarray]]:
     for number, geometry in enumerate(geometries):
         try:
-            yield geometry, *surface(geometry)
+            yield geometry, *function(geometry)
         except NotConverged as error:
             what = "molecule" if number == 0 else f"geometry {number}"
             log.warning("molecule %d: %s left out: %s", index, what, str(error).splitlines()[0])

@@ -1,11 +1,22 @@
-"""What a cheap method's curvature lacks, fitted to the harmonic frequencies of QM9.
+"""Correction: force constants that give a cheap method the harmonic frequencies of QM9.
 
-GFN2-xTB's bonds are too soft by a bias that depends on the two elements and the length. A spring
-constant for every pair of atoms, a smooth function of both, is fitted so that the frequencies at
-the minima become those of the data set: a change H' of the Hessian changes the square of mode n by
-v_n^T H' v_n to first order, which is linear in the constants. The Hessian is that of the surface
-made stationary (anchor.py): the terms that do it pull along bonds, and what pulls along a bond
-has a curvature across it.
+Bonds of GFN2-xTB are too soft; the deviation depends on the two elements and on the bond length.
+Every atom pair p therefore receives a force constant k_p along its axis, a smooth function of both:
+
+    k_p     = sum_c K[t_p, c] exp(-((r0_p - R_c) / W)^2 / 2)
+    H       = H_anchored + sum_p k_p B_p
+    w_n^2  += C^2 v_n^T (sum_p k_p B_p) v_n        (first order)
+
+    K        eV/Å^2  fitted constants, one row per type of pair: (15, number of Gaussians)
+    t_p              type of pair p: its two elements
+    R_c, W   Å       centres and width of the Gaussians in the distance r0_p
+    H        eV/Å^2  Hessian of the anchored method (anchor.py) at the minimum of QM9. The anchor
+                     is part of it: a slope along a bond contributes curvature across the bond
+    B_p              Hessian of a spring of unit force constant between the two atoms
+    w_n, v_n cm^-1   frequency and mass-weighted mode n; C is units.FREQUENCY
+
+The change of w_n^2 is linear in K, so that K follows from ridge regression on the differences
+between the frequencies of QM9 and w_n.
 """
 
 import json
@@ -24,49 +35,51 @@ from ..errors import InputError
 from ..runtime.files import atomic
 from ..structures.vibrations import hessian, normal_modes
 from ..units import FREQUENCY
-from .anchor import bent, pairs
+from .anchor import anchored, atom_pairs
 from .methods import Method, NotConverged
 
 log = logging.getLogger(__name__)
 ELEMENTS = (1, 6, 7, 8, 9)
-KINDS = {pair: n for n, pair in enumerate(combinations_with_replacement(ELEMENTS, 2))}
-CENTRES = np.arange(0.9, 3.6, 0.2)  # Å, of Gaussians in the length
-WIDTH = 0.2  # Å
-RIDGE = 100.0  # (cm^-1 per eV/Å^2)^2: keeps constants small that few modes know of
-SOFT = 150.0  # cm^-1: the root of softer modes is linearised there
-ROBUST = 50.0  # cm^-1: larger deviations count linearly
+PAIR_TYPES = {pair: n for n, pair in enumerate(combinations_with_replacement(ELEMENTS, 2))}
+GAUSSIAN_CENTRES_A = np.arange(0.9, 3.6, 0.2)
+GAUSSIAN_WIDTH_A = 0.2
+# (cm^-1 per eV/Å^2)^2: keeps constants small that hardly change any frequency
+FORCE_CONSTANT_RIDGE = 100.0
+# the square root of w^2 is linearised at this frequency for modes below it
+SOFTEST_LINEARISED_CM1 = 150.0
+HUBER_CM1 = 50.0  # deviations well above this count linearly, smaller ones by their square
 
 
 @dataclass(frozen=True)
 class Correction:
-    """Spring constants (15 kinds of pairs, Gaussians) eV/Å^2."""
+    """Force constants `constants` (pair types, Gaussians) eV/Å^2: K in the module's docstring."""
 
     constants: np.ndarray
 
     def __call__(self, z: np.ndarray, pos: np.ndarray) -> np.ndarray:
-        """(P,) eV/Å^2, what each pair of `pairs(pos)` gains in curvature."""
-        i, j, length, _ = pairs(pos)
-        return (gaussians(length) * self.constants[kinds(z, i, j)]).sum(1)
+        """Return the force constants (P,) eV/Å^2 of the pairs of `atom_pairs(pos)`."""
+        i, j, distance, _ = atom_pairs(pos)
+        return (gaussians(distance) * self.constants[pair_types(z, i, j)]).sum(1)
 
 
-def none() -> Correction:
-    """The correction that corrects nothing."""
-    return Correction(np.zeros((len(KINDS), len(CENTRES))))
+def no_correction() -> Correction:
+    """Return a correction whose force constants are all zero."""
+    return Correction(np.zeros((len(PAIR_TYPES), len(GAUSSIAN_CENTRES_A))))
 
 
-def gaussians(length: np.ndarray) -> np.ndarray:
-    """(P, K) of lengths (P,) Å."""
-    return np.exp(-0.5 * ((length[:, None] - CENTRES) / WIDTH) ** 2)
+def gaussians(distance: np.ndarray) -> np.ndarray:
+    """Return the Gaussians (P, number of Gaussians) at distances (P,) Å."""
+    return np.exp(-0.5 * ((distance[:, None] - GAUSSIAN_CENTRES_A) / GAUSSIAN_WIDTH_A) ** 2)
 
 
-def kinds(z: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """(P,) number of the pair of elements."""
-    return np.array([KINDS[tuple(sorted(pair))] for pair in zip(z[i], z[j], strict=True)], int)
+def pair_types(z: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """Return the type (P,) of each pair: a number per unordered pair of elements of QM9."""
+    return np.array([PAIR_TYPES[tuple(sorted(pair))] for pair in zip(z[i], z[j], strict=True)], int)
 
 
 @dataclass(frozen=True)
-class Known:
-    """A molecule at its minimum, with the Hessian and the frequencies it has and should have."""
+class ReferenceHessian:
+    """A molecule at its QM9 minimum: Hessian of the anchored method, frequencies of QM9."""
 
     z: np.ndarray  # (N,)
     pos: np.ndarray  # (N, 3) Å
@@ -74,52 +87,57 @@ class Known:
     frequencies: np.ndarray  # (V,) cm^-1, ascending
 
     def corrected(self, correction: Correction) -> np.ndarray:
-        """The Hessian with the correction."""
-        i, j, _, unit = pairs(self.pos)
+        """Return the Hessian (3N, 3N) eV/Å^2 with the correction."""
+        i, j, _, unit = atom_pairs(self.pos)
         blocks = correction(self.z, self.pos)[:, None, None] * unit[:, :, None] * unit[:, None]
-        count = len(self.z)
-        change = np.zeros((count, count, 3, 3))
+        n_atoms = len(self.z)
+        change = np.zeros((n_atoms, n_atoms, 3, 3))
         for a, b, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
             np.add.at(change, (a, b), sign * blocks)
         return self.hessian + change.transpose(0, 2, 1, 3).reshape(self.hessian.shape)
 
     def deviations(self, correction: Correction) -> np.ndarray:
-        """(V,) cm^-1, frequencies with the correction less the known ones, in ascending order."""
+        """Return corrected minus reference frequencies (V,) cm^-1, both in ascending order."""
         found, _ = normal_modes(self.z, self.pos, self.corrected(correction))
         return found - self.frequencies
 
 
-def fit(molecules: Iterable[Known], rounds: int = 3) -> Correction:
-    """The correction that brings the molecules' frequencies closest to the known ones.
+def fit_force_constants(molecules: Iterable[ReferenceHessian], rounds: int = 3) -> Correction:
+    """Return the correction that brings the frequencies closest to the reference frequencies.
 
-    Each round solves ridge regression on first-order changes, modes matched by their order.
+    Each of the `rounds` linearises the frequencies, weights their deviations by a pseudo-Huber loss
+    and solves a ridge regression. Modes are matched by their order.
     """
     molecules = list(molecules)
-    correction = none()
+    correction = no_correction()
     for _ in range(rounds):
         size = correction.constants.size
-        normal, right = RIDGE * np.eye(size), np.zeros(size)
+        normal, right = FORCE_CONSTANT_RIDGE * np.eye(size), np.zeros(size)
         for molecule in molecules:
-            rows, lack = _first_order(molecule, correction)
-            weight = 1 / np.sqrt(1 + (lack / ROBUST) ** 2)
-            normal += rows.T @ (rows * weight[:, None])
-            right += rows.T @ (weight * (lack + rows @ correction.constants.ravel()))
+            jacobian, residual = _linearise(molecule, correction)
+            weight = 1 / np.sqrt(1 + (residual / HUBER_CM1) ** 2)
+            normal += jacobian.T @ (jacobian * weight[:, None])
+            target = residual + jacobian @ correction.constants.ravel()
+            right += jacobian.T @ (weight * target)
         solution = np.linalg.solve(normal, right)
         correction = Correction(solution.reshape(correction.constants.shape))
     return correction
 
 
-def _first_order(molecule: Known, correction: Correction) -> tuple[np.ndarray, np.ndarray]:
-    """(V, 15 K) cm^-1 per eV/Å^2, what the constants do to the frequencies, and (V,) what lacks."""
+def _linearise(molecule: ReferenceHessian, correction: Correction) -> tuple[np.ndarray, np.ndarray]:
+    """Return the derivatives (V, constants) cm^-1 per eV/Å^2 of the frequencies with respect to the
+    force constants, and the residuals (V,) cm^-1, reference minus corrected frequencies.
+    """
     found, modes = normal_modes(molecule.z, molecule.pos, molecule.corrected(correction))
-    i, j, length, unit = pairs(molecule.pos)
-    moves = modes.reshape(*molecule.pos.shape, -1)
-    stretch = np.einsum("px,pxv->pv", unit, moves[j] - moves[i]) ** 2
-    change = np.zeros((len(KINDS), len(CENTRES), len(found)))
-    np.add.at(change, kinds(molecule.z, i, j), gaussians(length)[..., None] * stretch[:, None])
-    root = 2 * np.maximum(np.abs(found), SOFT)
-    rows = (change.reshape(-1, len(found)) * FREQUENCY**2 / root).T
-    return rows, molecule.frequencies - found
+    i, j, distance, unit = atom_pairs(molecule.pos)
+    displacement = modes.reshape(*molecule.pos.shape, -1)
+    stretch = np.einsum("px,pxv->pv", unit, displacement[j] - displacement[i]) ** 2
+    change = np.zeros((len(PAIR_TYPES), len(GAUSSIAN_CENTRES_A), len(found)))
+    types = pair_types(molecule.z, i, j)
+    np.add.at(change, types, gaussians(distance)[..., None] * stretch[:, None])
+    root = 2 * np.maximum(np.abs(found), SOFTEST_LINEARISED_CM1)
+    jacobian = (change.reshape(-1, len(found)) * FREQUENCY**2 / root).T
+    return jacobian, molecule.frequencies - found
 
 
 def write_correction(
@@ -128,52 +146,61 @@ def write_correction(
     method: Method,
     path: str | Path,
 ) -> None:
-    """Fit the correction of a method to the frequencies of `rows` and write it as JSON.
+    """Fit the correction of `method` to the frequencies of the molecules in `rows`; write JSON.
 
-    Without rows it corrects nothing.
+    Saddle points, diatomics and molecules that do not converge are left out. Without rows, all
+    force constants are zero.
     """
-    correction, about = none(), {}
-    known = []
+    correction, about = no_correction(), {}
+    references = []
     for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
         index, z, pos = molecules.geometry(row)
         frequencies = molecules.modes(row)
         if index in SADDLE_POINTS or len(z) < 3:
             continue
         try:
-            entry = Known(z, pos, hessian(bent(method(z), pos), pos), frequencies)
+            matrix = hessian(anchored(method(z), pos), pos)
         except NotConverged as error:
-            log.warning("molecule %d: left out: %s", index, error)
+            log.warning("molecule %d: left out of the fit: %s", index, error)
             continue
-        if len(entry.deviations(correction)) == len(frequencies):
-            known.append(entry)
-    if known:
-        correction = fit(known)
+        reference = ReferenceHessian(z, pos, matrix, frequencies)
+        if len(reference.deviations(correction)) == len(frequencies):
+            references.append(reference)
+    if references:
+        correction = fit_force_constants(references)
         about = {
-            "molecules": len(known),
-            "modes": sum(len(entry.frequencies) for entry in known),
-            "mae_before_cm1": _mae(known, none()),
-            "mae_after_cm1": _mae(known, correction),
+            "molecules": len(references),
+            "modes": sum(len(reference.frequencies) for reference in references),
+            "mae_before_cm1": _mae(references, no_correction()),
+            "mae_after_cm1": _mae(references, correction),
         }
         log.info(
             "frequencies of %d molecules: MAE %.1f cm^-1 before, %.1f cm^-1 after the correction",
-            len(known), about["mae_before_cm1"], about["mae_after_cm1"],
+            len(references), about["mae_before_cm1"], about["mae_after_cm1"],
         )  # fmt: skip
     content = {"constants": correction.constants.tolist(), "fit": about}
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n")
 
 
-def _mae(known: list[Known], correction: Correction) -> float:
-    deviations = np.concatenate([entry.deviations(correction) for entry in known])
+def _mae(references: list[ReferenceHessian], correction: Correction) -> float:
+    deviations = np.concatenate([reference.deviations(correction) for reference in references])
     return float(np.abs(deviations).mean())
 
 
 def read_correction(path: str | Path) -> Correction:
-    """The correction; InputError if the file holds none."""
+    """Return the correction in the JSON file `path`.
+
+    Raises InputError if the file holds no force constants, or a number of them that does not fit.
+    """
     try:
         constants = np.array(json.loads(Path(path).read_text())["constants"], float)
     except (ValueError, KeyError) as error:
         raise InputError(f"{path}: not a correction; delete it and run again") from error
-    if constants.shape != (len(KINDS), len(CENTRES)):
-        raise InputError(f"{path}: {constants.shape} constants; delete it and run again")
+    expected = no_correction().constants.shape
+    if constants.shape != expected:
+        raise InputError(
+            f"{path}: constants have shape {constants.shape}, not {expected};"
+            " delete it and run again"
+        )
     return Correction(constants)

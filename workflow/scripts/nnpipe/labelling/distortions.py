@@ -16,12 +16,15 @@ from ..structures.bonds import (
 from ..structures.vibrations import normal_modes
 from ..units import BOLTZMANN, FREQUENCY
 
-SOFTEST = 300.0  # cm^-1; softer motion is left to torsions, which follow the arc, not its tangent
-EXCITED = (0.2, 1.0)  # share of the modes that a geometry is displaced along, drawn evenly
-TWIST = 20.0  # degrees at 300 K, of every rotatable bond
-STRAIN = (-0.35, 0.5)  # Å, of a compressed or stretched bond
-WIDER = 0.15  # Å that a bond is stretched further for every small ring it is in
-CLASH = 0.65  # of the sum of covalent radii: closer pairs that were not so close are drawn again
+# frequencies below this are raised to it: along soft modes atoms move on arcs, and torsions do that
+SOFTEST_DISPLACED_CM1 = 300.0
+EXCITED_MODE_FRACTION = (0.2, 1.0)  # range of the fraction of modes that are displaced
+TORSION_SIGMA_300K_DEG = 20.0  # standard deviation of every torsion; grows with the root of T
+BOND_STRAIN_A = (-0.35, 0.5)  # range of the change of the length of one bond
+EXTRA_STRETCH_PER_RING_A = 0.15  # added to the upper end for every small ring with that bond
+# atoms clash if they are closer than this fraction of the sum of their covalent radii (unless they
+# are that close at the minimum)
+CLASH_RATIO = 0.65
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class DistortionSampler:
         self.hessian = spring_hessian(pos, self.bonded)
         frequencies, modes = normal_modes(z, pos, self.hessian)
         # Å per root of eV, of a classical oscillator
-        self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST)
+        self.modes = modes * FREQUENCY / np.maximum(frequencies, SOFTEST_DISPLACED_CM1)
         self.bonds = np.argwhere(np.triu(self.bonded))
         # what is in small rings opens most easily: it is strained more often, and further
         self.small = small_ring_counts(self.bonded)[tuple(self.bonds.T)]
@@ -55,7 +58,7 @@ class DistortionSampler:
         self.strained = min(settings.strains * (1 + self.rings**2), 1 - settings.torsions)
         self.rotors = rotatable_bonds(z, pos, self.bonded)
         length = np.linalg.norm(pos[:, None] - pos, axis=2)
-        self.closest = np.minimum(CLASH * covalent_radius_sums(z), length)
+        self.closest = np.minimum(CLASH_RATIO * covalent_radius_sums(z), length)
 
     def draw(self, rng: np.random.Generator, attempts: int = 20) -> np.ndarray | None:
         """A geometry (N, 3) Å, or None if all attempts ended with atoms on top of each other."""
@@ -69,7 +72,7 @@ class DistortionSampler:
         cold, hot = np.log([self.settings.coldest_k, self.settings.hottest_k])
         temperature = np.exp(rng.uniform(cold, hot))
         # some modes take the energy of all: soft ones are seen without the noise of stiff ones
-        share = rng.uniform(*EXCITED)
+        share = rng.uniform(*EXCITED_MODE_FRACTION)
         excited = rng.random(self.modes.shape[1]) < share
         amplitude = np.sqrt(BOLTZMANN * temperature / share) * excited
         shift = self.modes @ (amplitude * rng.normal(size=len(amplitude)))
@@ -78,7 +81,9 @@ class DistortionSampler:
         free = [n for n, rotor in enumerate(self.rotors) if rotor.is_single]
         turned = rng.choice(free) if free and kind < self.settings.torsions else None
         for number, (a, b, side, _) in enumerate(self.rotors):
-            angle = rng.normal(scale=np.radians(TWIST) * np.sqrt(temperature / 300))
+            angle = rng.normal(
+                scale=np.radians(TORSION_SIGMA_300K_DEG) * np.sqrt(temperature / 300)
+            )
             if number == turned:
                 angle = rng.uniform(-np.pi, np.pi)
             axis = pos[b] - pos[a]
@@ -87,12 +92,12 @@ class DistortionSampler:
         if len(self.bonds) and kind > 1 - self.strained:
             number = rng.choice(len(self.bonds), p=self.weights)
             a, b = self.bonds[number]
-            shortest, longest = STRAIN
-            length = rng.uniform(shortest, longest + WIDER * self.small[number])
-            pos += length * self.strain(a, b, pos)
+            shortest, longest = BOND_STRAIN_A
+            length = rng.uniform(shortest, longest + EXTRA_STRETCH_PER_RING_A * self.small[number])
+            pos += length * self.bond_strain(a, b, pos)
         return pos
 
-    def strain(self, a: int, b: int, pos: np.ndarray) -> np.ndarray:
+    def bond_strain(self, a: int, b: int, pos: np.ndarray) -> np.ndarray:
         """(N, 3) Å per Å, how all atoms move when the bond a-b at `pos` is pulled apart: what hangs
         on b follows b; of a bond in a ring, all springs give way.
         """

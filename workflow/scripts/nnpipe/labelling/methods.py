@@ -5,17 +5,17 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import InputError
-from ..structures.vibrations import Surface
+from ..structures.vibrations import ForceFunction
 from ..units import BOHR, HARTREE
 
-Method = Callable[[np.ndarray], Surface]  # atomic numbers (N,) -> surface of the molecule
+Method = Callable[[np.ndarray], ForceFunction]  # atomic numbers (N,) -> its energies and forces
 
 
 class NotConverged(Exception):
     """The self-consistent field of a geometry did not converge."""
 
 
-def gfn2(z: np.ndarray) -> Surface:
+def gfn2(z: np.ndarray) -> ForceFunction:
     """GFN2-xTB (https://doi.org/10.1021/acs.jctc.8b01176) by tblite, for a neutral molecule.
 
     The function it returns starts each field from the last one. It raises NotConverged.
@@ -24,7 +24,7 @@ def gfn2(z: np.ndarray) -> Surface:
 
     calculator, last = None, None
 
-    def surface(pos: np.ndarray) -> tuple[float, np.ndarray]:
+    def energy_and_forces(pos: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal calculator, last
         if calculator is None:
             calculator = Calculator("GFN2-xTB", z.astype(int), pos / BOHR)
@@ -41,10 +41,10 @@ def gfn2(z: np.ndarray) -> Surface:
             raise NotConverged("energy or forces are not finite")
         return energy * HARTREE, gradient * (-HARTREE / BOHR)
 
-    return surface
+    return energy_and_forces
 
 
-def dft(z: np.ndarray, fast: bool = False) -> Surface:
+def dft(z: np.ndarray, fast: bool = False) -> ForceFunction:
     """B3LYP/6-31G(2df,p), the level of QM9, by PySCF. The function it returns raises NotConverged.
 
     QM9's program took six Cartesian d functions a shell, PySCF takes five: forces differ by
@@ -56,7 +56,7 @@ def dft(z: np.ndarray, fast: bool = False) -> Surface:
 
     last = None
 
-    def surface(pos: np.ndarray) -> tuple[float, np.ndarray]:
+    def energy_and_forces(pos: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal last
         atoms = list(zip(z.tolist(), pos.tolist(), strict=True))
         molecule = gto.M(atom=atoms, basis="6-31g(2df,p)", verbose=0)
@@ -71,7 +71,7 @@ def dft(z: np.ndarray, fast: bool = False) -> Surface:
         last = field.make_rdm1()
         return energy * HARTREE, field.nuc_grad_method().kernel() * (-HARTREE / BOHR)
 
-    return surface
+    return energy_and_forces
 
 
 METHODS: dict[str, Method] = {"xtb": gfn2, "dft": dft}

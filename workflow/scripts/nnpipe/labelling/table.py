@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..data import store
 from ..data.molecules import Molecules
 from ..structures.neighbours import neighbours
-from .anchor import anchor
+from .anchor import fit_anchor
 from .correction import Correction
 
 
@@ -44,7 +44,7 @@ def write_labels(
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
         for chunk in tqdm(chunks, unit=" chunks", disable=None, mininterval=1):
             data, _ = store.read(chunk, "chunk")
-            z, energies, forces = _on_the_surface(data, molecules, correction)
+            z, energies, forces = _anchored_chunk(data, molecules, correction)
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
@@ -56,12 +56,12 @@ def write_labels(
     return count
 
 
-def _on_the_surface(
+def _anchored_chunk(
     data: dict[str, np.ndarray], molecules: Molecules, correction: Correction | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Atomic numbers, energies (eV) and forces (eV/Å) of a chunk's geometries; see write_labels."""
     numbers, energies, forces = [], data["energy"].copy(), data["forces"].copy()
-    last, z, level, terms = -1, np.zeros(0, int), 0.0, None
+    last, z, level, anchor = -1, np.zeros(0, int), 0.0, None
     for number, index in enumerate(data["index"].tolist()):
         atoms = slice(data["ptr"][number], data["ptr"][number + 1])
         pos = data["pos"][atoms]
@@ -69,11 +69,11 @@ def _on_the_surface(
             row = int(np.searchsorted(molecules.index, index))
             _, z, _ = molecules.geometry(row)
             level, last = molecules.targets["energy"][row], index
-            terms = anchor(pos, forces[atoms], correction(z, pos)) if correction else None
+            anchor = fit_anchor(pos, forces[atoms], correction(z, pos)) if correction else None
         numbers.append(z)
         energies[number] += level
-        if terms:
-            more, pull = terms(pos)
-            energies[number] += more
-            forces[atoms] += pull
+        if anchor:
+            anchor_energy, anchor_forces = anchor(pos)
+            energies[number] += anchor_energy
+            forces[atoms] += anchor_forces
     return np.concatenate(numbers).astype(np.uint8), energies, forces

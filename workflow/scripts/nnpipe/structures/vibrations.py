@@ -7,8 +7,9 @@ from ase.data import atomic_masses
 
 from ..units import FREQUENCY
 
-STEP = 0.005  # Å, of the differences of forces
-Surface = Callable[[np.ndarray], tuple[float, np.ndarray]]  # pos (N, 3) -> eV, forces (N, 3) eV/Å
+DISPLACEMENT_A = 0.005  # of each coordinate, in the finite differences of forces
+# positions (N, 3) Å -> energy eV, forces (N, 3) eV/Å
+ForceFunction = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def vibrational_space(z: np.ndarray, pos: np.ndarray, periodic: bool = False) -> np.ndarray:
@@ -40,12 +41,13 @@ def normal_modes(
     return frequencies, weight[:, None] * (space @ vectors)
 
 
-def hessian(surface: Surface, pos: np.ndarray) -> np.ndarray:
-    """(3N, 3N) eV/Å^2, by central differences of forces."""
+def hessian(function: ForceFunction, pos: np.ndarray) -> np.ndarray:
+    """Return the Hessian (3N, 3N) eV/Å^2 at `pos` (N, 3) Å, by central differences of forces."""
     columns = []
-    for place in range(pos.size):
+    for coordinate in range(pos.size):
         shift = np.zeros_like(pos)
-        shift.flat[place] = STEP
-        columns.append((surface(pos - shift)[1] - surface(pos + shift)[1]).ravel() / (2 * STEP))
-    whole = np.array(columns)
-    return 0.5 * (whole + whole.T)
+        shift.flat[coordinate] = DISPLACEMENT_A
+        change = function(pos - shift)[1] - function(pos + shift)[1]
+        columns.append(change.ravel() / (2 * DISPLACEMENT_A))
+    matrix = np.array(columns)
+    return 0.5 * (matrix + matrix.T)
