@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import asdict, replace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,12 +14,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
 from ase.constraints import FixAtoms
 from ase.io import read
-from ase.md.langevin import Langevin
+from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.verlet import VelocityVerlet
+from scipy.linalg import solve_discrete_lyapunov
 
 from conftest import ELEMENTS, potential_of
 from nnpipe.errors import InputError
 from nnpipe.simulation.calculator import NeuralCalculator
+from nnpipe.simulation.integrator import langevin_step, step_constants
 from nnpipe.simulation.md import frames, simulate, thermalize
 from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
@@ -397,7 +398,7 @@ def last_frames(systems: list[Atoms], calculator: Calculator, settings: Settings
     return [frame for _, frame, _ in frames(systems, calculator, settings)][-len(systems) :]
 
 
-def test_without_a_thermostat_it_is_the_velocity_verlet_of_ase(ethanol):
+def test_step_without_friction_equals_ase_velocity_verlet(ethanol):
     settings = replace(LOOSE, ensemble="nve", length_ps=0.02, seed=3)
     (ours,) = last_frames([ethanol], Springs(ethanol), settings)
     thermalize(ethanol, settings, settings.seed)
@@ -407,31 +408,55 @@ def test_without_a_thermostat_it_is_the_velocity_verlet_of_ase(ethanol):
     np.testing.assert_allclose(ours.get_momenta(), ethanol.get_momenta(), atol=1e-10)
 
 
-def test_a_thermostat_is_the_langevin_of_ase(ethanol):
-    """Given the same noise."""
+def test_langevin_step_equals_ase_langevin_baoab(ethanol):
+    """With the same noise, to rounding."""
     settings = replace(LOOSE, length_ps=0.02, friction_per_ps=50.0)
     (ours,) = last_frames([ethanol], Springs(ethanol), settings)
     thermalize(ethanol, settings, settings.seed)
     ethanol.calc = Springs(ethanol)
     generator = torch.Generator().manual_seed(settings.seed + 1)
 
-    class Noise:
-        """The pairs (xi, eta) of the steps, one after the other."""
+    class Noise(np.random.Generator):
+        def normal(self, size: tuple[int, int]) -> np.ndarray:
+            return torch.randn(size, generator=generator, dtype=torch.float64).numpy()
 
-        drawn: ClassVar[list[torch.Tensor]] = []
-
-        def standard_normal(self, size: tuple[int, int]) -> np.ndarray:
-            if not self.drawn:
-                pair = torch.randn((2, *size), generator=generator, dtype=torch.float64)
-                self.drawn.extend(pair.unbind())
-            return self.drawn.pop(0).numpy()
-
-    Langevin(
+    LangevinBAOAB(
         ethanol, settings.timestep_fs * units.fs, temperature_K=settings.temperature_k,
-        friction=settings.friction_per_ps / (1000 * units.fs), fixcm=False, rng=Noise(),
+        T_tau=1000 * units.fs / settings.friction_per_ps, rng=Noise(np.random.PCG64()),
     ).run(40)  # fmt: skip
     np.testing.assert_allclose(ours.positions, ethanol.positions, atol=1e-10)
     np.testing.assert_allclose(ours.get_momenta(), ethanol.get_momenta(), atol=1e-10)
+
+
+@pytest.mark.parametrize("phase", [0.1, 1.0, 1.9])
+def test_langevin_step_samples_a_harmonic_oscillator_exactly(phase):
+    """<x^2> = kT/k at any stable timestep (phase: timestep times frequency, stable below 2), and
+    <v^2> = kT/m (1 - phase^2 / 4): Leimkuhler and Matthews, https://doi.org/10.1093/amrx/abs010.
+
+    Both from the step's linear map M and its noise n: covariance = M covariance M^T + n n^T.
+    """
+    stiffness, mass = 30.0, 12.0
+    timestep_fs = phase * math.sqrt(mass / stiffness) / units.fs
+    constants = torch.tensor(step_constants(timestep_fs, 300.0, 10.0), dtype=torch.float64)
+
+    def move(pos: float, velocity: float, noise: float) -> tuple[np.ndarray, float]:
+        """Position and velocity after the step, and the velocity measured in it."""
+        double = {"dtype": torch.float64}
+        after, seen, _ = langevin_step(
+            lambda x: (0.5 * stiffness * x.square().sum()[None], -stiffness * x),
+            torch.tensor([0]), torch.tensor([[[pos] * 3], [[velocity] * 3]], **double),
+            torch.full((1, 3), noise, **double), torch.tensor([[mass]], **double), constants,
+            torch.ones(1), torch.zeros(1, 1, 2, dtype=torch.long), torch.zeros(1, 1, 4, **double),
+        )  # fmt: skip
+        return after[:, 0, 0].numpy(), seen[1, 0, 0].item()
+
+    columns, measured = zip(move(1, 0, 0), move(0, 1, 0), strict=True)
+    kick = move(0, 0, 1)[0]
+    covariance = solve_discrete_lyapunov(np.array(columns).T, np.outer(kick, kick))
+    thermal = 300.0 * units.kB
+    assert covariance[0, 0] == pytest.approx(thermal / stiffness, rel=1e-9)
+    square = np.array(measured) @ covariance @ measured
+    assert square == pytest.approx(thermal / mass * (1 - phase**2 / 4), rel=1e-9)
 
 
 @pytest.mark.parametrize("periodic", [False, True])

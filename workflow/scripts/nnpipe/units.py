@@ -12,6 +12,10 @@ BOLTZMANN = 8.617333262145179e-05  # eV/K
 COULOMB = 14.399645478425668  # eV·Å/e², of 1/(4 pi epsilon_0)
 SPEED_OF_LIGHT = 2.99792458e-5  # cm/fs
 FREQUENCY = 521.4708983725064  # cm^-1 of the root of eV/Å²/amu
+# Dynamics uses ASE's factors (CODATA 2014, 4e-7 from the above), so that it agrees with ASE's own
+# integrators to rounding: an Atoms object stores velocities in them and computes its temperature.
+ASE_FS = 0.09822694788464063  # Å·(amu/eV)^0.5, ASE's unit of time, in a femtosecond
+ASE_BOLTZMANN = 8.617330337217213e-05  # eV/K
 # what a data set's own energies (per molecule) and lengths may be in
 ENERGY = {"eV": 1.0, "Hartree": HARTREE, "kcal/mol": 1e3 * CAL_PER_MOL}
 ENERGY["kJ/mol"] = ENERGY["kcal/mol"] / 4.184

@@ -22,7 +22,7 @@ from ..models.potential import Potential, energy_forces, energy_forces_virial
 from ..runtime.device import pick_device, to_device
 from ..structures.load import check_supported_elements
 from ..structures.neighbours import neighbours
-from .integrator import step
+from .integrator import langevin_step
 
 SYSTEM_IDX = "system"  # name of the array that says which system an atom is of
 FARTHEST = 1e6  # Å from the origin that an atom may lie
@@ -140,7 +140,7 @@ class NeuralCalculator(Calculator):
         return (torch.cat([energy.detach(), forces.flatten().double()]),)
 
     def _step(self, batch: Batch, origin: Tensor, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`integrator.step` from `state` to `lengths`, where the systems of `batch` have their zero
+        """`langevin_step` from `state` to `lengths`, where the systems of `batch` have their zero
         at `origin` (N, 3) Å: its results, the last one flat, with the square (Å^2) of how far an
         atom is from where it was in `batch` at most.
         """
@@ -150,7 +150,7 @@ class NeuralCalculator(Calculator):
             energy, forces = energy_forces(self.potential, local)
             return energy.detach(), forces.double()
 
-        state, seen, table = step(force, batch.system_idx, *given)
+        state, seen, table = langevin_step(force, batch.system_idx, *given)
         moved = (state[0] - origin - batch.pos).square().sum(1).amax()
         return state, seen, torch.cat([table.flatten(), moved[None]])
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io.extxyz import write_extxyz
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..runtime.files import atomic
 from ..structures.bonds import bond_lengths, bonded_pairs
 from ..structures.load import check_timestep
+from ..units import ASE_BOLTZMANN
 from .calculator import NeuralCalculator
 from .propagate import make_propagators
 from .relax import relax
@@ -67,7 +68,7 @@ def frames(
         for part in parts:
             energies, kinetic, deviations = part.step()
             worst[part.system_ids] = np.maximum(worst[part.system_ids], deviations)
-            temperatures = 2 * kinetic / (units.kB * free[part.system_ids])
+            temperatures = 2 * kinetic / (ASE_BOLTZMANN * free[part.system_ids])
             finite = np.isfinite(energies + kinetic)  # velocities have the forces in them
             sound = finite & (temperatures <= hottest)
             sound &= deviations <= settings.max_bond_deviation_a

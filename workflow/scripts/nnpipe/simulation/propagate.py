@@ -15,7 +15,7 @@ from ..data.molecules import row_ends
 from ..errors import InputError
 from ..structures.bonds import bonded_pairs
 from .calculator import SYSTEM_IDX, NeuralCalculator
-from .integrator import step, weights_of
+from .integrator import langevin_step, step_constants
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -65,20 +65,18 @@ class Propagator:
         self.ends = row_ends(self.sizes)
         self.noisy = settings.ensemble == "nvt"
         friction = settings.friction_per_ps if self.noisy else 0.0
-        weights = weights_of(
-            self.atoms.get_masses(), settings.timestep_fs, settings.temperature_k, friction
-        )
-        place, velocity = self.atoms.positions, self.atoms.get_velocities()
-        state = np.stack([place, velocity, np.zeros_like(place)])
-        self.weights, self.bonds, self.lengths, self.molecule, self.state = (
+        constants = step_constants(settings.timestep_fs, settings.temperature_k, friction)
+        mass = self.atoms.get_masses()[:, None]
+        state = np.stack([self.atoms.positions, self.atoms.get_velocities()])
+        self.mass, self.constants, self.bonds, self.lengths, self.system_idx, self.state = (
             torch.as_tensor(array, device=generator.device)
-            for array in (weights, *self._bonds(), owner, state)
+            for array in (mass, np.array(constants), *self._bonds(), owner, state)
         )
-        self.has_previous_step, self.true = self.weights.new_zeros(1), self.weights.new_ones(1)
+        self.has_previous_step, self.true = self.mass.new_zeros(1), self.mass.new_ones(1)
         self.seen, self.energies = self.state, np.zeros(len(systems))
 
     def _bonds(self) -> tuple[np.ndarray, np.ndarray]:
-        """`bonds` and `lengths` for `step`; rows end with bonds of an atom to itself."""
+        """`bonds` and `lengths` for `langevin_step`; rows end with bonds of an atom to itself."""
         found = [self.links[number] for number in self.systems]
         shape = len(found), max(1, *(len(some) for some, _ in found))
         pairs, lengths = np.zeros((*shape, 2), int), np.zeros((*shape, 4))
@@ -91,24 +89,20 @@ class Propagator:
         """Look at what is there, and go on: potential and kinetic energies (B,) eV, and how far a
         bond is off at most (B,) Å.
         """
-        noise = self.state[:2]  # counts nothing without friction
+        noise = self.state[1]  # without friction its factor is 0
         if self.noisy:
-            noise = torch.randn(
-                noise.shape,
-                generator=self.generator,
-                dtype=noise.dtype,
-                device=noise.device,
-            )
+            noise = torch.empty_like(noise).normal_(generator=self.generator)
         table = self._step(
-            self.state, noise, self.weights, self.has_previous_step, self.bonds, self.lengths
-        )
+            self.state, noise, self.mass, self.constants, self.has_previous_step,
+            self.bonds, self.lengths,
+        )  # fmt: skip
         self.has_previous_step = self.true
         self.energies, kinetic, off = table.reshape(3, -1)
         return self.energies, kinetic, off
 
     def _step(self, *given: Tensor) -> np.ndarray:
         """Take the step, from `state` to `lengths`: (3B,) what `step` returns."""
-        self.state, self.seen, table = step(self._force, self.molecule, *given)
+        self.state, self.seen, table = langevin_step(self._force, self.system_idx, *given)
         return table.flatten().numpy()
 
     def _force(self, pos: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,7 +143,7 @@ class CompiledPropagator(Propagator):
         if not self.moved < (self.calculator.skin / 2) ** 2:
             pos = self.state[0]
             ends = torch.from_numpy(self.ends[:-1]).to(pos.device)
-            self.origin = pos[ends[self.molecule]]
+            self.origin = pos[ends[self.system_idx]]
             self.batch = self.calculator.make_batch(
                 self.atoms.numbers,
                 pos - self.origin,
