@@ -1,10 +1,18 @@
 # From QM9 to molecular dynamics. `snakemake --list-rules` says what each rule makes.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.20")
 
 
-configfile: "config.yaml"
+# that of the working directory, otherwise the one beside this file
+CONFIG = (
+    "config.yaml" if Path("config.yaml").exists() else f"{workflow.current_basedir}/config.yaml"
+)
+
+
+configfile: CONFIG
 
 
 report: "workflow/report/workflow.rst"

@@ -22,9 +22,6 @@ def run(name: str, change: dict[str, Any], targets: Sequence[str], cores: int) -
     """
     folder = OUT / name
     folder.mkdir(parents=True, exist_ok=True)
-    for part in ("workflow", "benchmarks"):  # rules name files in them
-        if not (folder / part).exists():
-            (folder / part).symlink_to(ROOT / part)
     file = folder / "change.yaml"
     file.write_text(yaml.safe_dump(change))
     command = [

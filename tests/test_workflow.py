@@ -409,18 +409,8 @@ def rules() -> list[str]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.split()[1].rstrip(":"))
 def test_every_rule_is_complete(rule):
-    for part in (
-        "input:",
-        "output:",
-        "log:",
-        "benchmark:",
-        "conda:",
-        "threads:",
-        "resources:",
-        "mem_mb=",
-        "runtime=",
-        "script:",
-    ):
+    where = ["localrule: True"] if "localrule:" in rule else ["resources:", "mem_mb=", "runtime="]
+    for part in ("input:", "output:", "log:", "benchmark:", "conda:", "script:", *where):
         assert part in rule, part
     assert re.match(r'rule \w+:\n    """[A-Z][^"]+\."""', rule)
     script = ROOT / "workflow/rules" / re.search(r'script:\s+"(.+)"', rule)[1]

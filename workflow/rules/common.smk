@@ -1,15 +1,17 @@
-# What the rules share: the checked configuration, wildcards, the digest of a rule's code.
+# Shared by the rules: the checked configuration, wildcards, paths, digests of code.
 import os
 import sys
 from pathlib import Path
 
 import yaml
 
-SCRIPTS = Path(workflow.current_basedir).parent / "scripts"
+REPOSITORY = Path(workflow.current_basedir).parents[1]
+SCRIPTS = REPOSITORY / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from nnpipe.runtime.digest import digest
 from nnpipe.config import (
+    SOURCES,
     check,
     check_keys,
     hyperparameters_of,
@@ -22,9 +24,9 @@ from nnpipe.config import (
     uses_labels,
 )
 from nnpipe.errors import InputError
-from nnpipe.runtime.job import CORES, PARENT, lock, prepend_pythonpath
+from nnpipe.runtime.job import PARENT, available_cores, lock, prepend_pythonpath
 
-schema = yaml.safe_load((SCRIPTS.parent / "schemas" / "config.schema.yaml").read_text())
+schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
 try:
     for path in workflow.configfiles:
         check_keys(path)
@@ -37,18 +39,20 @@ if config["resources"]["container"]:
     containerized: config["resources"]["container"]
 
 
-# `--cores` may promise more than the machine has: trainings then share what is there
-os.environ[CORES] = str(workflow.resource_settings.cores or "")  # none on a cluster
-# threads that wait spin for some microseconds and then sleep: longer costs a training most of its
-# speed on busy cores, and not at all (OMP_WAIT_POLICY=PASSIVE) nearly all of it on two or more threads
+# every job keeps a core busy, so that more jobs than cores only slow each other down
+if workflow.resource_settings.nodes is None and workflow.resource_settings.cores:  # not a cluster
+    cores = min(workflow.resource_settings.cores, available_cores())
+    workflow.register_resource("_cores", cores)
+# OpenMP threads that wait for work spin for microseconds, then sleep: longer spinning slows down a
+# training on busy cores, and no spinning (OMP_WAIT_POLICY=PASSIVE) slows down every training
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 prepend_pythonpath(SCRIPTS)
-# a script ends when this process does
+# a script ends when the process of this number ends
 os.environ[PARENT] = str(os.getpid())
 
 
 onstart:
-    # in place of Snakemake's own lock, which a killed run leaves behind
+    # replaces Snakemake's own lock, which remains after a killed run
     try:
         lock(".snakemake/nnpipe.lock")
     except InputError as error:
@@ -56,13 +60,15 @@ onstart:
 
 
 ENERGY_MODELS = [name for name in config["models"] if config["models"][name]["target"] == "energy"]
+TRAINED = [name for name in config["models"] if "pretrained" not in config["models"][name]]
 PRETRAINED = [name for name in config["models"] if "pretrained" in config["models"][name]]
 RUNS = [f"{m}_{name}" for name in config["molecules"] for m in models_of(config, name)]
 
 
-PROCESSES, NODES = config["resources"]["gpus"], config["resources"]["nodes"]  # of a training
+# GPUs and nodes of one training
+PROCESSES, NODES = config["resources"]["gpus"], config["resources"]["nodes"]
 GPU = 0 if config["resources"]["device"] == "cpu" else 1
-# what Slurm is asked for beside GPUs; on several nodes the training starts its tasks by srun
+# what a training requests from Slurm, besides GPUs; on several nodes it starts its tasks with srun
 SPREAD = {"nodes": NODES}
 if NODES > 1:
     SPREAD |= {"mpi": "srun", "tasks": NODES, "tasks_per_gpu": 0}
@@ -70,15 +76,35 @@ if NODES > 1:
 
 
 def grows(amount):
-    """Of memory or time: as much again at each new attempt of a job, where the profile retries."""
+    """Multiply memory or time by the number of the attempt, where the profile retries jobs."""
     return lambda wildcards, attempt: amount * attempt
 
 
 def code(script, model=None):
-    """Digest of the library files that a script uses, those of a model or several among them."""
+    """Return the digest of the files of the library that a script runs, with those of models."""
     models = [model] if isinstance(model, str) else model or []
     files = [model_file(config["models"][name]["architecture"]) for name in models]
     return digest(SCRIPTS / script, *files)
+
+
+def shipped(name):
+    """Return the path of a file of the repository.
+
+    The path is relative if the repository lies in the working directory: moving it reruns nothing.
+    `local` keeps a module's prefix away from the path.
+    """
+    path, here = os.path.realpath(REPOSITORY / name), os.getcwd()
+    return local(os.path.relpath(path) if path.startswith(here + os.sep) else path)
+
+
+def given(name):
+    """Return the path of a file that the configuration names."""
+    return local(name) if Path(name).exists() else shipped(name)
+
+
+def pretrained_file(name):
+    """Return an input function: the path of a file of a model that was trained before."""
+    return lambda wc: given(f"{config['models'][wc.model]['pretrained']}/{name}")
 
 
 wildcard_constraints:

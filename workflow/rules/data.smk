@@ -1,26 +1,19 @@
 # The data set into a table of molecules, their neighbours, and a split.
 
 
-localrules:
-    download,
-
-
 rule download:
     """Fetch the data set from the first source that has it, and check it."""
     input:
-        local=[source for source in config["data"]["sources"] if Path(source).is_file()],
+        files=[given(source) for source in config["data"]["sources"] if source not in SOURCES],
     output:
         manifest="results/data/raw.json",
     log:
         "results/logs/download/qm9.log",
     benchmark:
         "results/benchmarks/download/qm9.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(60),
     params:
         sources=config["data"]["sources"],
         code=code("download.py"),
@@ -40,7 +33,6 @@ rule convert_molecules:
         "results/benchmarks/convert_molecules/qm9.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),
@@ -63,7 +55,6 @@ rule find_neighbours:
         "results/benchmarks/find_neighbours/qm9.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),
@@ -84,12 +75,9 @@ rule split_molecules:
         "results/logs/split_molecules/qm9.log",
     benchmark:
         "results/benchmarks/split_molecules/qm9.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         sizes=config["split"],
         code=code("split_molecules.py"),

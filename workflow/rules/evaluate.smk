@@ -17,7 +17,6 @@ rule predict:
         "results/benchmarks/predict/{model}.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
     resources:
         mem_mb=grows(4000),
         runtime=grows(60),
@@ -34,7 +33,7 @@ rule accuracy_table:
     input:
         predictions=expand("results/predictions/{model}.csv", model=config["models"]),
         infos=expand("results/models/{model}/model.json", model=config["models"]),
-        published="resources/published.csv",
+        published=shipped("resources/published.csv"),
     output:
         table=report("results/tables/accuracy.csv", category="Accuracy"),
         readable="results/tables/accuracy.md",
@@ -42,12 +41,9 @@ rule accuracy_table:
         "results/logs/accuracy_table/all.log",
     benchmark:
         "results/benchmarks/accuracy_table/all.tsv"
+    localrule: True
     conda:
         "../../envs/train.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         models=list(config["models"]),
         code=code("accuracy_table.py"),
@@ -71,12 +67,9 @@ rule parity_figure:
         "results/logs/parity_figure/{model}.log",
     benchmark:
         "results/benchmarks/parity_figure/{model}.tsv"
+    localrule: True
     conda:
         "../../envs/train.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         code=code("parity_figure.py"),
     script:
@@ -113,12 +106,9 @@ rule comparison_figures:
         "results/logs/comparison_figures/all.log",
     benchmark:
         "results/benchmarks/comparison_figures/all.tsv"
+    localrule: True
     conda:
         "../../envs/train.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(10),
     params:
         models=list(config["models"]),
         code=code("comparison_figures.py"),
@@ -141,7 +131,6 @@ rule relax_and_frequencies:
         "results/benchmarks/relax_and_frequencies/{model}.tsv"
     conda:
         "../../envs/md.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(120),
@@ -168,7 +157,6 @@ rule relax_and_frequencies_gfn2:
     priority: 70  # the longest job before a training
     conda:
         "../../envs/labels.yaml"
-    threads: 1
     resources:
         mem_mb=grows(1000),
         runtime=grows(120),
@@ -195,12 +183,9 @@ rule frequency_table:
         "results/logs/frequency_table/all.log",
     benchmark:
         "results/benchmarks/frequency_table/all.tsv"
+    localrule: True
     conda:
         "../../envs/md.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         models=[*ENERGY_MODELS, "GFN2-xTB"],
         code=code("frequency_table.py"),
@@ -211,7 +196,9 @@ rule frequency_table:
 rule force_table:
     """Table of force errors on geometries of the data set's own level of theory."""
     input:
-        reference=("results/data/qm9.safetensors" if own_data(config) else "resources/forces.xyz"),
+        reference=(
+            "results/data/qm9.safetensors" if own_data(config) else shipped("resources/forces.xyz")
+        ),
         split="results/data/split.csv",
         weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
         infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
@@ -223,7 +210,6 @@ rule force_table:
         "results/benchmarks/force_table/all.tsv"
     conda:
         "../../envs/md.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),

@@ -18,7 +18,6 @@ rule label_chunk:
     priority: 50
     conda:
         "../../envs/labels.yaml"
-    threads: 1
     resources:
         mem_mb=grows(4000 if DFT else 1000),
         runtime=grows(1440 if DFT else 30),
@@ -43,7 +42,6 @@ rule fit_correction:
     priority: 60
     conda:
         "../../envs/labels.yaml"
-    threads: 1
     resources:
         mem_mb=grows(4000 if DFT else 1000),
         runtime=grows(1440 if DFT else 60),
@@ -70,7 +68,6 @@ rule merge_labels:
     priority: 50
     conda:
         "../../envs/labels.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),

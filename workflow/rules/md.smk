@@ -4,7 +4,9 @@
 rule starting_structure:
     """Make a molecule's starting geometry; what cannot be simulated is refused here, first of all."""
     input:
-        files=lambda wc: [s for s in [structure_of(config, wc.molecule)] if Path(s).is_file()],
+        files=lambda wc: [
+            local(s) for s in [structure_of(config, wc.molecule)] if Path(s).is_file()
+        ],
         molecules=["results/data/qm9.safetensors"] if own_data(config) else [],
     output:
         structure="results/md/start/{molecule}.xyz",
@@ -15,7 +17,6 @@ rule starting_structure:
     priority: 100
     conda:
         "../../envs/md.yaml"
-    threads: 1
     resources:
         mem_mb=grows(1000),
         runtime=grows(10),
@@ -45,7 +46,6 @@ rule run_md:
         model="|".join(ENERGY_MODELS),
     conda:
         "../../envs/md.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(720),
@@ -90,7 +90,6 @@ rule md_figures:
         "results/benchmarks/md_figures/{model}_{molecule}.tsv"
     conda:
         "../../envs/md.yaml"
-    threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),
@@ -113,12 +112,9 @@ rule md_table:
         "results/logs/md_table/all.log",
     benchmark:
         "results/benchmarks/md_table/all.tsv"
+    localrule: True
     conda:
         "../../envs/md.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         code=code("md_table.py"),
     script:

@@ -1,43 +1,31 @@
-# What the run itself cost.
+# What the run itself costs.
 
-# labels and frequencies are made for QM9 only
-OF_QM9 = (
-    []
-    if own_data(config)
-    else [
-        *expand(rules.label_chunk.benchmark, chunk=range(LABELS["chunks"])),
-        rules.fit_correction.benchmark,
-        rules.merge_labels.benchmark,
-        rules.relax_and_frequencies_gfn2.benchmark,
-        *expand(rules.relax_and_frequencies.benchmark, model=ENERGY_MODELS),
-    ]
+# rule/job of the jobs in the table; labels and frequencies are made for QM9 only
+COSTS = expand(
+    "{rule}/qm9", rule=["download", "convert_molecules", "find_neighbours", "split_molecules"]
 )
+if not own_data(config):
+    COSTS += expand("label_chunk/{chunk}", chunk=range(LABELS["chunks"]))
+    COSTS += ["fit_correction/qm9", "merge_labels/qm9", "relax_and_frequencies_gfn2/qm9"]
+    COSTS += expand("relax_and_frequencies/{model}", model=ENERGY_MODELS)
+COSTS += expand("train/{model}", model=TRAINED)
+COSTS += expand("predict/{model}", model=config["models"])
+COSTS += ["force_table/all", *expand("run_md/{run}", run=RUNS)]
 
 
 rule cost_table:
     """Table of seconds and memory of every job, from the benchmark files."""
     input:
-        rules.download.benchmark,
-        rules.convert_molecules.benchmark,
-        rules.find_neighbours.benchmark,
-        rules.split_molecules.benchmark,
-        OF_QM9,
-        expand(rules.train.benchmark, model=sorted(set(config["models"]) - set(PRETRAINED))),
-        expand(rules.predict.benchmark, model=config["models"]),
-        rules.force_table.benchmark,
-        expand("results/benchmarks/run_md/{run}.tsv", run=RUNS),
+        expand("results/benchmarks/{job}.tsv", job=COSTS),
     output:
         table=report("results/tables/cost.csv", category="Cost"),
     log:
         "results/logs/cost_table/all.log",
     benchmark:
         "results/benchmarks/cost_table/all.tsv"
+    localrule: True
     conda:
         "../../envs/train.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         code=code("cost_table.py"),
     script:

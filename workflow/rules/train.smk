@@ -4,9 +4,9 @@
 rule copy_pretrained:
     """Take a trained model as it is, in place of training one."""
     input:
-        weights=lambda wc: f"{config['models'][wc.model]['pretrained']}/model.safetensors",
-        info=lambda wc: f"{config['models'][wc.model]['pretrained']}/model.json",
-        metrics=lambda wc: f"{config['models'][wc.model]['pretrained']}/metrics.jsonl",
+        weights=pretrained_file("model.safetensors"),
+        info=pretrained_file("model.json"),
+        metrics=pretrained_file("metrics.jsonl"),
     output:
         weights="results/models/{model}/model.safetensors",
         info="results/models/{model}/model.json",
@@ -17,12 +17,9 @@ rule copy_pretrained:
         "results/benchmarks/copy_pretrained/{model}.tsv"
     wildcard_constraints:
         model="|".join(PRETRAINED) or "(?!)",
+    localrule: True
     conda:
         "../../envs/train.yaml"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
     params:
         architecture=lambda wc: config["models"][wc.model]["architecture"],
         target=lambda wc: config["models"][wc.model]["target"],
@@ -53,7 +50,7 @@ rule train:
     benchmark:
         "results/benchmarks/train/{model}.tsv"
     wildcard_constraints:
-        model="|".join(sorted(set(config["models"]) - set(PRETRAINED))) or "(?!)",
+        model="|".join(TRAINED) or "(?!)",
     priority: 40  # it wants all cores, what follows from it only one each
     conda:
         "../../envs/train.yaml"
@@ -71,7 +68,7 @@ rule train:
         device=config["resources"]["device"],
         processes=PROCESSES,
         nodes=NODES,
-        checkpoint="results/models/{model}/checkpoint.safetensors",
+        checkpoint=lambda wc, output: f"{Path(output.weights).parent}/checkpoint.safetensors",
         code=lambda wc: code("train.py", wc.model),
     script:
         "../scripts/train.py"

@@ -9,7 +9,7 @@ from nnpipe.models.checkpoint import read_info
 from nnpipe.runtime.files import atomic, write_csv
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     infos = [read_info(Path(path).parent) for path in snakemake.input.infos]
     predictions = [pd.read_csv(path) for path in snakemake.input.predictions]
     rows = map(accuracy, snakemake.params.models, infos, predictions)

@@ -9,7 +9,7 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.models.checkpoint import read_info
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     models = snakemake.params.models
     infos = {
         m: read_info(Path(p).parent) for m, p in zip(models, snakemake.input.infos, strict=True)

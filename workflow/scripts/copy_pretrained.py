@@ -5,7 +5,7 @@ from pathlib import Path
 from nnpipe.models.checkpoint import copy_model
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     copy_model(
         source=Path(snakemake.input.weights).parent,
         folder=Path(snakemake.output.weights).parent,

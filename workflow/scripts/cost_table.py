@@ -4,5 +4,5 @@ from nnpipe.analysis.cost import cost
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     write_csv(cost(snakemake.input), snakemake.output.table)

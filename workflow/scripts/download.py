@@ -1,7 +1,9 @@
 """Fetch QM9."""
 
-from nnpipe.data.download import download
+from nnpipe.data.download import SOURCES, download
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
-    download(snakemake.params.sources, snakemake.output.manifest)
+with job(snakemake.log[0], snakemake.threads):
+    files = iter(snakemake.input.files)
+    sources = [name if name in SOURCES else next(files) for name in snakemake.params.sources]
+    download(sources, snakemake.output.manifest)

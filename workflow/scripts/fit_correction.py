@@ -6,7 +6,7 @@ from nnpipe.labelling.correction import write_correction
 from nnpipe.labelling.methods import gfn2
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]
     number = snakemake.params.molecules if snakemake.params.method == "xtb" else 0

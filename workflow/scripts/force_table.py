@@ -5,13 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from nnpipe.analysis.forces import FORCES, force_errors, reference_frames, test_frames
-from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 
-with job(snakemake.log[0]):
-    use_threads(snakemake.threads)
+with job(snakemake.log[0], snakemake.threads):
     reference, split = snakemake.input.reference, snakemake.input.split
     if snakemake.params.own_data:
         frames, rows = test_frames(reference, split), []

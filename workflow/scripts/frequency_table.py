@@ -7,7 +7,7 @@ from nnpipe.analysis.frequencies import summary
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     models = snakemake.params.models
     tables = dict(zip(models, map(pd.read_csv, snakemake.input.modes), strict=True))
     rows = [summary(model, table) for model, table in tables.items()]

@@ -7,7 +7,7 @@ from nnpipe.labelling.distortions import Distortions
 from nnpipe.labelling.methods import method
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     settings = dict(snakemake.params.settings)
     molecules, header = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]

@@ -15,7 +15,7 @@ from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.structures.vibrations import normal_modes
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     files, out, model = snakemake.input, snakemake.output, snakemake.wildcards.model
     frames = read(files.trajectory, ":")
     summaries = json.loads(Path(files.summary).read_text())

@@ -5,7 +5,7 @@ from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.table import write_labels
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     molecules, header = read_molecules(snakemake.input.molecules)
     method = snakemake.params.method
     write_labels(

@@ -8,7 +8,7 @@ from nnpipe.analysis import plots
 from nnpipe.models.checkpoint import read_info
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     info = read_info(Path(snakemake.input.info).parent)
     predictions = pd.read_csv(snakemake.input.predictions)
     figure = plots.parity(snakemake.wildcards.model, predictions, info.target, info.unit)

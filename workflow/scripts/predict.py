@@ -3,11 +3,9 @@
 from pathlib import Path
 
 from nnpipe.analysis.accuracy import write_predictions
-from nnpipe.runtime.device import use_threads
-from nnpipe.runtime.job import cores_of_workflow, job
+from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
-    use_threads(snakemake.threads, cores_of_workflow())
+with job(snakemake.log[0], snakemake.threads):
     write_predictions(
         Path(snakemake.input.weights).parent,
         snakemake.input.molecules,

@@ -4,13 +4,11 @@ from pathlib import Path
 
 from nnpipe.analysis.frequencies import at_minima, held_out
 from nnpipe.data.molecules import read_molecules
-from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
-from nnpipe.runtime.job import cores_of_workflow, job
+from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 
-with job(snakemake.log[0]):
-    use_threads(snakemake.threads, cores_of_workflow())
+with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
     folder = Path(snakemake.input.weights).parent

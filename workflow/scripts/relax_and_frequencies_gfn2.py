@@ -9,7 +9,7 @@ from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 from nnpipe.structures.vibrations import hessian
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = held_out(molecules, snakemake.input.split, snakemake.params.molecules)
     table = at_minima(

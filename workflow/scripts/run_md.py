@@ -6,15 +6,13 @@ from pathlib import Path
 
 from ase.io import read
 
-from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import atomic
 from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.simulation.md import simulate
 from nnpipe.simulation.settings import Settings
 
-with job(snakemake.log[0]):
-    use_threads(snakemake.threads)
+with job(snakemake.log[0], snakemake.threads):
     settings = dict(snakemake.params.settings)
     dtype, replicas = settings.pop("dtype"), settings.pop("replicas")
     folder = Path(snakemake.input.weights).parent

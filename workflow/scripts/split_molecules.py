@@ -4,7 +4,7 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import check_training_elements, smallest_molecules, write_split
 from nnpipe.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     sizes = dict(snakemake.params.sizes)
     always = smallest_molecules(molecules, sizes.pop("smallest"))

@@ -6,7 +6,7 @@ from nnpipe.runtime.job import job
 from nnpipe.training.run import launch
 
 if __name__ == "__main__":  # the processes that share a training load this file, too
-    with job(snakemake.log[0]):
+    with job(snakemake.log[0], snakemake.threads):
         start = [Path(path).parent for path in snakemake.input.start]
         launch(
             snakemake.params.processes,

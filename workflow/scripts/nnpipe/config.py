@@ -12,6 +12,7 @@ from .models.registry import MODELS
 
 Config = dict[str, Any]
 SOURCES = ("figshare", "qm9pack")
+REPOSITORY = Path(__file__).parents[3]
 QM9_ELEMENTS = [1, 6, 7, 8, 9]
 
 
@@ -31,7 +32,7 @@ def check(config: Config, schema: Config) -> None:
         raise InputError(f"config: {_explain(error, schema)}")
     _check_finite(config, "config: ")
     for source in config["data"]["sources"]:
-        if source not in SOURCES and not Path(source).is_file():
+        if source not in SOURCES and not find_file(source).is_file():
             raise InputError(
                 f"config: data.sources: {source!r} is neither {' nor '.join(SOURCES)} nor a file"
             )
@@ -95,6 +96,11 @@ def check_keys(path: str | Path) -> None:
             if names.count(name) > 1:
                 raise InputError(f"{path}: key '{where}{name}' stands there twice; keep one")
         todo += [(f"{where}{key.value}.", value) for key, value in node.value]
+
+
+def find_file(path: str) -> Path:
+    """Return the path of a file in the working directory or, if it is not there, the repository."""
+    return Path(path) if Path(path).exists() else REPOSITORY / path
 
 
 def training_of(config: Config, model: str) -> Config:
@@ -255,7 +261,7 @@ def _check_model(where: str, model: Config) -> None:
         if known[key] == "int" and not (_is_integer(value) and value >= 0):
             raise InputError(f"{where}.hyperparameters.{key}: {value!r} is no whole number from 0")
     folder = model.get("pretrained")
-    if folder is not None and not (Path(folder) / "model.json").is_file():
+    if folder is not None and not find_file(f"{folder}/model.json").is_file():
         raise InputError(
             f"{where}.pretrained: {folder!r} has no model.json; give a folder as results/models has"
         )

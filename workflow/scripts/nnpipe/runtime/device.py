@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .job import available_cores
 
 
 def pick_device(name: str) -> torch.device:
@@ -32,18 +33,12 @@ def pick_device(name: str) -> torch.device:
         ) from error
 
 
-def use_threads(threads: int, promised: int | None = None) -> int:
-    """Let torch use this process's share of the cores that exist, and return how many.
+def use_threads(threads: int) -> int:
+    """Make torch use `threads` threads, at most one per core, and return their number.
 
-    `promised` is the number of cores that are shared out among jobs, `threads` this job's part of
-    it. Where more were promised than exist, everyone's part shrinks: more threads than cores are
-    slower than fewer, by far.
+    More threads than cores are much slower than as many threads as cores.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    share = threads * cores // max(promised or threads, threads, cores)
-    torch.set_num_threads(max(1, share))
+    torch.set_num_threads(min(threads, available_cores()))
     torch.set_flush_denormal(True)
     return torch.get_num_threads()
 

@@ -1,32 +1,35 @@
-"""A digest of the code that a script runs, so that a changed file reruns what depends on it."""
+"""Digest of the code that a script runs: a changed file reruns what depends on it."""
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 
 def digest(script: str | Path, *modules: str) -> str:
-    """SHA-256 of a script, of `modules` (files relative to it) and of what they import from nnpipe.
+    """Return the SHA-256 of a script, of `modules` and of the files of nnpipe that they import.
 
-    Imports are followed at module level; comments and layout do not count, nor does the package's
-    own __init__, which computes nothing. Standard library only.
+    `modules` are paths relative to the folder of the script. Imports are followed at module level.
+    Comments, layout and the package's own __init__, which computes nothing, do not change the
+    digest. This module uses the standard library only.
     """
-    folder = Path(script).parent
-    todo, seen = [Path(script), *(folder / module for module in modules)], set()
+    folder = Path(script).resolve().parent
+    todo = [Path(script), *(folder / module for module in modules)]
+    texts: dict[Path, str] = {}
     while todo:
         path = todo.pop().resolve()
-        if path not in seen:
-            seen.add(path)
-            todo += _imports(path, folder.resolve())
-    package = folder.resolve() / "nnpipe" / "__init__.py"
-    texts = [ast.unparse(ast.parse(path.read_text())) for path in sorted(seen - {package})]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+        if path not in texts:
+            texts[path], imports = _parse(path.read_text(), path, folder)
+            todo += imports
+    texts.pop(folder / "nnpipe" / "__init__.py", None)
+    return hashlib.sha256("\0".join(texts[path] for path in sorted(texts)).encode()).hexdigest()
 
 
-def _imports(path: Path, folder: Path) -> list[Path]:
-    """Files of nnpipe that a file imports at module level."""
-    found = []
-    for node in ast.parse(path.read_text()).body:
+@cache
+def _parse(text: str, path: Path, folder: Path) -> tuple[str, list[Path]]:
+    """Return the code of a file without comments, and the files of nnpipe that it imports."""
+    tree, found = ast.parse(text), []
+    for node in tree.body:
         if isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -41,4 +44,4 @@ def _imports(path: Path, folder: Path) -> list[Path]:
             if parts[0] == "nnpipe":
                 stem = folder.joinpath(*parts)
                 found += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
-    return found
+    return ast.unparse(tree), found

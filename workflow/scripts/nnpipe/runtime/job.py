@@ -1,9 +1,10 @@
-"""What surrounds every script: its log, its last words, and its end when the workflow is gone."""
+"""Logging, threads, error reporting and shutdown of the scripts."""
 
 import fcntl
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,18 +13,19 @@ from pathlib import Path
 
 from ..errors import InputError
 
-PARENT = "NNPIPE_PARENT"  # environment variable: process that started the scripts
-CORES = "NNPIPE_CORES"  # environment variable: cores that are shared out among the scripts
+PARENT = "NNPIPE_PARENT"  # environment variable: number of the process that runs the workflow
 GRACE_SECONDS = 10  # between SIGTERM and the forced end of a script
 
 
 @contextmanager
-def job(log: str | Path, alone: bool = True) -> Iterator[None]:
-    """Log into the file `log` and to the terminal; end with one line where the user can mend it.
+def job(log: str | Path, threads: int | None = None, alone: bool = True) -> Iterator[None]:
+    """Run a script: log into the file `log` and to the terminal, and report errors.
 
-    Any other exception leaves its traceback in the log. If the process that started the script is
-    killed, the script ends too, so that the next run meets no stray writer. On a cluster its jobs
-    go on: `alone`, the script first waits for one that has the same log.
+    An InputError is logged as one line, any other exception with its traceback; both end the script
+    with exit status 1. torch computes on `threads` threads, if the script has imported it. The
+    script ends when the process that runs the workflow ends, so that a new run meets no other
+    writer. Jobs on a cluster continue: if `alone`, the script first waits for the end of any other
+    script with the same log.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -35,6 +37,10 @@ def job(log: str | Path, alone: bool = True) -> Iterator[None]:
     )
     if parent := os.environ.get(PARENT):
         threading.Thread(target=_end_with, args=[int(parent)], daemon=True).start()
+    if threads and "torch" in sys.modules:  # scripts without torch do not need its 2 s
+        from .device import use_threads
+
+        use_threads(threads)
     if alone:
         _wait_for_turn(Path(log).with_suffix(".lock"))
     try:
@@ -50,18 +56,21 @@ def job(log: str | Path, alone: bool = True) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def cores_of_workflow() -> int | None:
-    """Cores that the workflow shares out among its scripts, if a workflow runs this one."""
-    return int(os.environ[CORES]) if os.environ.get(CORES) else None
-
-
 def prepend_pythonpath(folder: str | Path) -> None:
-    """Let scripts import from `folder` first, whichever copy of nnpipe is installed."""
+    """Make scripts import from `folder` before any installed copy of nnpipe."""
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _end_with(process: int) -> None:
+    """End this process soon after `process` ends."""
     while True:
         try:
             os.kill(process, 0)
@@ -70,7 +79,7 @@ def _end_with(process: int) -> None:
             time.sleep(GRACE_SECONDS)
             os._exit(1)
         except PermissionError:
-            return  # another user's process took the number: nothing to watch
+            return  # the number now belongs to a process of another user
         time.sleep(1)
 
 

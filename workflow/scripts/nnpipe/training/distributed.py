@@ -24,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..errors import InputError
 from ..runtime.device import use_threads
-from ..runtime.job import PARENT, cores_of_workflow, job
+from ..runtime.job import PARENT, job
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def on_nodes(module: str, told: dict[str, Any], nodes: int, threads: int) -> Non
 
 
 def _member(work: Callable[[], None], threads: int, log: str | Path | None = None) -> None:
-    use_threads(threads, cores_of_workflow())
+    use_threads(threads)
     with job(log, alone=False) if log and os.environ["RANK"] == "0" else nullcontext():
         work()
 
