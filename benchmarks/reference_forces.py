@@ -19,12 +19,12 @@ from ase.io import read, write
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
 from tblite.ase import TBLite
-from tqdm import tqdm
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.qm9 import SADDLE_POINTS
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.methods import NotConverged, dft, gfn2
+from nnpipe.runtime.progress import progress_bar
 
 PATH = Path(__file__).parents[1] / "resources/forces.xyz"
 MOLECULES, HEAVY, TEMPERATURE_K, LENGTH_FS, FRAMES = 100, 5, 500, 500, 12
@@ -74,7 +74,7 @@ def main(kind: str, *arguments: str) -> None:
     keys = ("reference", "qm9", "frame")
     known = read(PATH, ":") if PATH.is_file() else []
     done = {tuple(atoms.info.get(key) for key in keys) for atoms in known}
-    for atoms in tqdm({"small": small, "frames": frames}[kind](*arguments)):
+    for atoms in progress_bar({"small": small, "frames": frames}[kind](*arguments), unit="frames"):
         info = atoms.info
         if tuple(info.get(key) for key in keys) in done:
             continue

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from ase import Atoms, units
 from ase.md.langevin import Langevin
-from tqdm import trange
 
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
+from nnpipe.runtime.progress import progress_bar
 from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
 from nnpipe.simulation.md import frames, thermalize
 from nnpipe.simulation.relax import relax
@@ -75,7 +75,7 @@ def main() -> None:
     start.calc = calculator.eager()
     start, _ = relax(start, SETTINGS)
     rows = []
-    for turn in trange(ROUNDS + 1, desc="rounds"):  # in the first one programs are compiled
+    for turn in progress_bar(range(ROUNDS + 1), unit="rounds"):  # the first one compiles
         steps = options.steps if turn else WARM
         seconds = looped(start, calculator, steps)
         rows.append({"turn": turn, "way": "looped", "replicas": 1, "ms": 1000 * seconds / steps})

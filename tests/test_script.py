@@ -10,7 +10,7 @@ import pytest
 
 from helpers import ROOT
 from nnpipe.errors import InputError
-from nnpipe.runtime.job import lock
+from nnpipe.runtime.job import lock_folder
 
 CODE = """
 import sys, time
@@ -36,15 +36,15 @@ def test_of_two_jobs_at_the_same_work_one_waits_for_the_other(tmp_path):
 
 
 def test_a_folder_has_one_owner_where_locks_are_to_be_had(tmp_path, monkeypatch):
-    lock(tmp_path / "x/lock")
+    lock_folder(tmp_path / "x/lock")
     with pytest.raises(InputError, match="another snakemake is at work in this folder"):
-        lock(tmp_path / "x/lock")
+        lock_folder(tmp_path / "x/lock")
 
     def none(file, how):
         raise OSError(38, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    lock(tmp_path / "x/lock")
+    lock_folder(tmp_path / "x/lock")
 
 
 @pytest.mark.parametrize(

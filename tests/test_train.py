@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from torch.nn.functional import pad
 
 from conftest import CUTOFF, SMALL, distorted, small_model
@@ -28,6 +27,7 @@ from nnpipe.models.potential import Potential, energy_forces
 from nnpipe.models.predict import predict
 from nnpipe.models.registry import MODELS, build
 from nnpipe.runtime.device import thread_pool_map
+from nnpipe.runtime.files import lock, unlock
 from nnpipe.structures.neighbours import neighbours
 from nnpipe.training.batching import mix_batches
 from nnpipe.training.loop import Diverged, train
@@ -250,11 +250,12 @@ def test_of_those_that_want_the_same_program_one_compiles(data, monkeypatch, tmp
         results.append(CompiledFunction(lambda batch: (batch.pos.sum(1).sin(),))(batch)[0])
 
     compiled()
-    with FileLock(next(tmp_path.glob("nnpipe_*.lock"))):
-        other = threading.Thread(target=compiled)
-        other.start()
-        other.join(3)
-        assert other.is_alive()
+    held = lock(next(tmp_path.glob("nnpipe_*.lock")))
+    other = threading.Thread(target=compiled)
+    other.start()
+    other.join(3)
+    assert other.is_alive()
+    unlock(held)
     other.join()
     torch.testing.assert_close(results[1], batch.pos.sum(1).sin())
 

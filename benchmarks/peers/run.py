@@ -35,7 +35,6 @@ import yaml
 from matplotlib.figure import Figure
 from models import PEERS
 from ours import FORCES_FIRST
-from tqdm import tqdm
 from worker import TEST
 
 from nnpipe.analysis.plots import logarithmic, panels, save
@@ -49,6 +48,7 @@ from nnpipe.labelling.distortions import Distortions
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.table import write_labels
 from nnpipe.runtime.files import atomic, sha256, write_csv
+from nnpipe.runtime.progress import progress_bar
 from nnpipe.training.atomic_references import atomic_references
 
 HERE = Path(__file__).parent
@@ -207,7 +207,7 @@ def turns(
     """Medians over rounds in which all contenders take turns; the first one does not count."""
     processes = [Process(*one, options.threads) for one in contenders]
     rates: dict[tuple[int, str], list[float]] = {}
-    for turn in tqdm(range(1 + ROUNDS), unit=" rounds"):
+    for turn in progress_bar(range(1 + ROUNDS), unit="rounds"):
         for number, process in enumerate(processes):
             for kind, arguments in kinds.items():
                 found = process.ask(task, **arguments, seconds=SECONDS if turn else 1.0)
@@ -235,7 +235,9 @@ def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> 
 
     rows = []
     with ThreadPool(options.at_once) as pool:
-        for found in tqdm(pool.imap(one, contenders, 1), total=len(contenders), unit=" trainings"):
+        for found in progress_bar(
+            pool.imap(one, contenders, 1), total=len(contenders), unit="trainings"
+        ):
             rows += found
             write_csv(pd.DataFrame(rows), OUT / "accuracy.partial.csv")
     return pd.DataFrame(rows)
@@ -259,7 +261,7 @@ def figure(table: pd.DataFrame) -> Figure:
 def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
     """Megabytes that an evaluation with forces, or a training step, adds to the process."""
     rows = []
-    for one in tqdm(contenders, unit=" contenders"):
+    for one in progress_bar(contenders, unit="contenders"):
         for train in (False, True):
             for size in SIZES:
                 process = Process(*one, options.threads)

@@ -24,7 +24,7 @@ from nnpipe.config import (
     uses_labels,
 )
 from nnpipe.errors import InputError
-from nnpipe.runtime.job import PARENT, available_cores, lock, prepend_pythonpath
+from nnpipe.runtime.job import PARENT, available_cores, lock_folder, prepend_pythonpath
 
 schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
 try:
@@ -54,7 +54,7 @@ os.environ[PARENT] = str(os.getpid())
 onstart:
     # replaces Snakemake's own lock, which remains after a killed run
     try:
-        lock(".snakemake/nnpipe.lock")
+        lock_folder(".snakemake/nnpipe.lock")
     except InputError as error:
         raise WorkflowError(str(error)) from None
 

@@ -9,11 +9,11 @@ from ase import Atoms
 from ase.build import minimize_rotation_and_translation
 from ase.calculators.calculator import Calculator
 from ase.optimize import BFGS
-from tqdm import tqdm
 
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..data.splits import read_split
+from ..runtime.progress import progress_bar
 from ..structures.bonds import bond_matrix, spring_hessian
 from ..structures.vibrations import normal_modes
 
@@ -64,7 +64,7 @@ def at_minima(
     reference (QM9's) and found at the calculator's own minimum, matched in ascending order.
     """
     tables = []
-    for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
+    for row in progress_bar(rows, unit="molecules"):
         index, z, pos = molecules.geometry(row)
         start, known = Atoms(z, pos), molecules.modes(row)
         relaxed, converged = relax(start, calculator)

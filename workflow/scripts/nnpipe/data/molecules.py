@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from ..runtime.progress import progress_bar
 from . import store
 
 CHUNK_MOLECULES = 8192  # molecules held in memory while a table is made
@@ -64,7 +64,7 @@ def write_molecules(
     header = {"kind": "molecules", "units": target_units, "provenance": provenance}
     zero = np.zeros(1, np.int64)
     ends, total = (zero, zero, zero), 0
-    with store.writer(path, header) as append, tqdm(unit=" molecules", mininterval=1) as bar:
+    with store.writer(path, header) as append, progress_bar(unit="molecules") as bar:
         append(ptr=zero, frequency_ptr=zero, smiles_ptr=zero)
         for chunk in chunks:
             text = [smiles.encode() for smiles in chunk.smiles]

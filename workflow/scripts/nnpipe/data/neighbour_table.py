@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from ..runtime.progress import progress_bar
 from ..structures.neighbours import neighbours
 from . import store
 from .molecules import CHUNK_MOLECULES, Molecules
@@ -31,7 +31,7 @@ def write_neighbours(
     total = 0
     with (
         store.writer(path, header) as append,
-        tqdm(total=len(molecules), unit=" molecules", mininterval=1) as bar,
+        progress_bar(total=len(molecules), unit="molecules") as bar,
     ):
         append(first=np.zeros(1, np.int64))
         for start in range(0, len(molecules), CHUNK_MOLECULES):

@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ..runtime.cuda_graph import CudaGraphed
+from ..runtime.files import lock, unlock
 from .batch import Batch
 
 log = logging.getLogger(__name__)
@@ -90,13 +90,11 @@ class CompiledFunction:
             }
             if native:  # by default the sines are taken anew for every harmonic they multiply
                 options["realize_opcount_threshold"] = 15
-            lock = FileLock(Path(cache_dir()) / f"nnpipe_{name}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                with lock:  # the other process is done
-                    pass
+            path = Path(cache_dir()) / f"nnpipe_{name}.lock"
+            held = lock(path, wait=False)
+            if held is None:  # another process compiles this program: wait until it is in the cache
+                unlock(lock(path))
             try:
                 return compile_graph(graph, symbols, options)
             finally:
-                lock.release()
+                unlock(held)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data import store
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
+from ..runtime.progress import progress_bar
 from ..structures.vibrations import ForceFunction
 from .distortions import Distortions, DistortionSampler
 from .methods import Method, NotConverged
@@ -51,7 +51,7 @@ def write_chunk(
             index=np.zeros(0, np.int32), ptr=np.zeros(1, np.int64), pos=np.zeros((0, 3)),
             energy=np.zeros(0), forces=np.zeros((0, 3)),
         )  # fmt: skip
-        for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
+        for row in progress_bar(rows, unit="molecules"):
             index, z, pos = molecules.geometry(row)
             if index in SADDLE_POINTS:
                 continue

@@ -27,12 +27,12 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..errors import InputError
 from ..runtime.files import atomic
+from ..runtime.progress import progress_bar
 from ..structures.vibrations import hessian, normal_modes
 from ..units import FREQUENCY
 from .anchor import anchored, atom_pairs
@@ -153,7 +153,7 @@ def write_correction(
     """
     correction, about = no_correction(), {}
     references = []
-    for row in tqdm(rows, unit=" molecules", disable=None, mininterval=1):
+    for row in progress_bar(rows, unit="molecules"):
         index, z, pos = molecules.geometry(row)
         frequencies = molecules.modes(row)
         if index in SADDLE_POINTS or len(z) < 3:

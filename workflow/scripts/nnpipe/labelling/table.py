@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data import store
 from ..data.molecules import Molecules
+from ..runtime.progress import progress_bar
 from ..structures.neighbours import neighbours
 from .anchor import fit_anchor
 from .correction import Correction
@@ -42,7 +42,7 @@ def write_labels(
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for chunk in tqdm(chunks, unit=" chunks", disable=None, mininterval=1):
+        for chunk in progress_bar(chunks, unit="chunks"):
             data, _ = store.read(chunk, "chunk")
             z, energies, forces = _anchored_chunk(data, molecules, correction)
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]

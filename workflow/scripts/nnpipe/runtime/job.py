@@ -1,6 +1,5 @@
 """Logging, threads, error reporting and shutdown of the scripts."""
 
-import fcntl
 import logging
 import os
 import signal
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
+from .files import lock
 
 PARENT = "NNPIPE_PARENT"  # environment variable: number of the process that runs the workflow
 GRACE_SECONDS = 10  # between SIGTERM and the forced end of a script
@@ -83,29 +83,20 @@ def _end_with(process: int) -> None:
         time.sleep(1)
 
 
-def try_lock(path: Path) -> int | None:
-    """Hold `path` until this process ends; its descriptor if another one does."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return file
-    except OSError:
-        pass  # a file system without locks
-    return None
-
-
 def _wait_for_turn(path: Path) -> None:
-    """Hold `path` until this process ends, once no other one does."""
-    if (file := try_lock(path)) is not None:
+    """Lock `path` until this process ends; wait while another process has the lock."""
+    if lock(path, wait=False) is None:
         logging.getLogger("nnpipe").info("another job is at the same work; waiting for its end")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(path)
 
 
-def lock(path: str | Path) -> None:
-    """Hold `path` until this process ends, in whatever way; InputError if another one holds it."""
+def lock_folder(path: str | Path) -> None:
+    """Lock `path` until this process ends, in whatever way it ends.
+
+    Raises InputError if another process holds the lock.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if try_lock(Path(path)) is not None:
+    if lock(path, wait=False) is None:
         raise InputError(
             f"{path}: another snakemake is at work in this folder; wait for it or stop it"
         )

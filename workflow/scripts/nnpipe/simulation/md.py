@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io.extxyz import write_extxyz
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
-from tqdm import tqdm
 
 from ..errors import InputError
 from ..runtime.files import atomic
+from ..runtime.progress import progress_bar
 from ..structures.bonds import bond_lengths, bonded_pairs
 from ..structures.load import check_timestep
 from ..units import ASE_BOLTZMANN
@@ -139,9 +139,7 @@ def simulate(
     started = 0.0  # with the first frame, once all is compiled
     with atomic(path) as temporary, open(temporary, "w") as file:
         label = f"{model} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-        with tqdm(
-            total=settings.length_ps, unit=" ps", disable=None, mininterval=1, desc=label
-        ) as bar:
+        with progress_bar(total=settings.length_ps, unit="ps", label=label) as bar:
             for number, frame, reason in frames(started_from, calculator, settings):
                 started = started or time.monotonic()
                 record = records[number]

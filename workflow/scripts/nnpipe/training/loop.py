@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from .. import units
 from ..errors import InputError
@@ -18,6 +17,7 @@ from ..graphs.dataset import Dataset
 from ..models.checkpoint import load_tensors, save_tensors
 from ..models.potential import Potential
 from ..models.predict import predict
+from ..runtime.progress import progress_bar
 from .batching import mix_batches, shuffled_batches
 from .distributed import SINGLE, ProcessGroup
 from .settings import Settings, at_epoch, learning_rate
@@ -109,8 +109,7 @@ def train(
     ]
     total, done = sum(sizes), 0
     saved = compiled = time.monotonic()
-    hidden = True if group.rank else None
-    with tqdm(total=total, unit=" molecules", disable=hidden, mininterval=1) as bar:
+    with progress_bar(total=total, unit="molecules", hidden=group.rank > 0) as bar:
         while progress.epoch < settings.epochs:
             now = at_epoch(settings, progress.epoch)
             batches = mix_batches(data, minima, now, progress.epoch)
@@ -170,7 +169,7 @@ def train(
                 f"epoch {progress.epoch}/{settings.epochs}, loss {last['train_loss']:.4f},"
                 f" validation MAE {last['validation_mae'] * factor:.1f} {unit}"
             )
-            bar.set_postfix_str(status)
+            bar.set_postfix_str(status, refresh=False)
             total_loss.zero_()
     save()
     model.load_state_dict(average.state_dict())
