@@ -22,10 +22,10 @@ def job(log: str | Path, threads: int | None = None, alone: bool = True) -> Iter
     """Run a script: log into the file `log` and to the terminal, and report errors.
 
     An InputError is logged as one line, any other exception with its traceback; both end the script
-    with exit status 1. torch computes on `threads` threads, if the script has imported it. The
-    script ends when the process that runs the workflow ends, so that a new run meets no other
-    writer. Jobs on a cluster continue: if `alone`, the script first waits for the end of any other
-    script with the same log.
+    with exit status 1. If the script computes with torch, it uses `threads` threads. The script
+    ends when the process that runs the workflow ends, so that a new run meets no other writer. Jobs
+    on a cluster continue: if `alone`, the script first waits for the end of any other script with
+    the same log.
     """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -37,10 +37,8 @@ def job(log: str | Path, threads: int | None = None, alone: bool = True) -> Iter
     )
     if parent := os.environ.get(PARENT):
         threading.Thread(target=_end_with, args=[int(parent)], daemon=True).start()
-    if threads and "torch" in sys.modules:  # scripts without torch do not need its 2 s
-        from .device import use_threads
-
-        use_threads(threads)
+    if threads and (device := sys.modules.get(f"{__package__}.device")):  # not without torch
+        device.use_threads(threads)
     if alone:
         _wait_for_turn(Path(log).with_suffix(".lock"))
     try:
