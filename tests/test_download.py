@@ -11,9 +11,10 @@ import pytest
 
 from conftest import DATA
 from nnpipe.data import download as module
-from nnpipe.data.download import Remote, download
+from nnpipe.data.download import download
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.qm9 import convert_qm9, read_manifest
+from nnpipe.data.sources import Remote
 from nnpipe.errors import InputError
 
 CONTENT = (DATA / "qm9.tar.bz2").read_bytes()
@@ -90,10 +91,10 @@ def test_the_next_source_takes_over(server, tmp_path):
 
 def test_when_all_sources_fail_each_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(InputError, match=r"none of test, no\.tar could be had") as caught:
+    with pytest.raises(InputError, match=r"none of test, no\.tar is available") as caught:
         download(["test", "no.tar"], tmp_path / "raw.json", one("http://127.0.0.1:9/nobody"))
     assert "Connection" in str(caught.value)
-    assert "neither a known source nor a file" in str(caught.value)
+    assert "neither a known source nor an existing file" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

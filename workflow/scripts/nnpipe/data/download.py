@@ -1,4 +1,4 @@
-"""QM9's files, from the first of several sources that has them, with checksums."""
+"""Download of QM9 from the first of several sources that is available, with checksums."""
 
 import json
 import logging
@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
@@ -14,43 +13,10 @@ import requests
 
 from ..errors import InputError
 from ..runtime.files import atomic, sha256
+from .sources import SOURCES, Remote
 
 log = logging.getLogger(__name__)
 DOWNLOAD_ATTEMPTS = 4
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A file at `url`; for `pip` the requirement of a wheel, fetched by name, not installed."""
-
-    name: str
-    url: str
-    sha256: str
-
-
-# of https://doi.org/10.6084/m9.figshare.978904
-FIGSHARE = "https://ndownloader.figshare.com/files/"
-SOURCES = {
-    "figshare": (
-        Remote(
-            "dsgdb9nsd.xyz.tar.bz2",
-            FIGSHARE + "3195389",
-            "3a63848ac80691bdb8d41834b575afad345b9300d7a2db0c38adb7f6eaa8360c",
-        ),
-        Remote(
-            "uncharacterized.txt",
-            FIGSHARE + "3195404",
-            "3aa5115d540b356de94791d4a74c3bf1ed91c469ecf52a4f5d7cc0506fe02e24",
-        ),
-    ),
-    "qm9pack": (
-        Remote(
-            "qm9pack-1.0.3-py3-none-any.whl",
-            "pip:qm9pack==1.0.3",
-            "1d88c2988007c6778e717ee3224cf511bd60e10732ebe3b7ed500ea5af05c9f0",
-        ),
-    ),
-}
 
 
 def download(
@@ -58,12 +24,13 @@ def download(
     manifest: str | Path,
     known: dict[str, tuple[Remote, ...]] = SOURCES,
 ) -> None:
-    """Fetch the first of `sources` that can be had and write what it is to `manifest`.
+    """Fetch the first of `sources` that is available and write its files' digests to `manifest`.
 
-    Files go to a folder beside the manifest, of its name (raw/ for raw.json).
+    A source is a key of `known` or the path of a file in one of the formats of QM9. Downloads go to
+    a folder beside the manifest with its name (raw/ for raw.json). A local file stays in place;
+    uncharacterized.txt beside it is used if it exists.
 
-    A source is a key of `known` or the path of a file in one of QM9's formats, which stays where
-    it is (beside it, uncharacterized.txt is used if there). Raises InputError if none can be had.
+    Raises InputError if no source is available; the message has the reason for each.
     """
     problems = []
     for source in sources:
@@ -85,22 +52,23 @@ def download(
             temporary.write_text(json.dumps(content, indent=1) + "\n")
         return
     raise InputError(
-        f"data.sources: none of {', '.join(sources)} could be had; name a local file there. "
+        f"data.sources: none of {', '.join(sources)} is available; name a local file. "
         + "; ".join(problems)
     )
 
 
 def _local(path: Path) -> list[Path]:
+    """Return the paths of the data file and, if it exists beside it, of uncharacterized.txt."""
     if not path.is_file():
-        raise InputError("neither a known source nor a file that exists")
+        raise InputError("neither a known source nor an existing file")
     beside = path.with_name("uncharacterized.txt")
     return [path, beside] if beside.is_file() else [path]
 
 
 def _fetch(remote: Remote, folder: Path) -> Path:
-    """The file in `folder`, fetched unless it is there and whole."""
+    """Return the path of the file in `folder`; download it unless its checksum is already right."""
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("tmp*"):  # of a transfer that was killed
+    for leftover in folder.glob("tmp*"):  # of a download that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     if remote.url.startswith("pip:"):
         return _fetch_wheel(remote, folder)
@@ -116,6 +84,7 @@ def _fetch(remote: Remote, folder: Path) -> Path:
 
 
 def _fetch_wheel(remote: Remote, folder: Path) -> Path:
+    """Return the path of the wheel in `folder`, downloaded by pip from its package index."""
     target = folder / remote.name
     if target.is_file() and sha256(target) == remote.sha256:
         return target

@@ -20,8 +20,8 @@ from .. import units
 from ..errors import InputError
 from ..runtime.files import sha256
 from .molecules import CHUNK_MOLECULES, Molecules, row_ends, write_molecules
+from .sources import ATOMIC_NUMBERS
 
-ATOMIC_NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 # name: (column of qm9pack, factor to our unit, our unit), in the order of the original files
 PROPERTIES = {
     "rotational_a": ("RotA_GHz", 1.0, "GHz"),

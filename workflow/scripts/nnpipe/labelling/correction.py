@@ -30,6 +30,7 @@ import numpy as np
 
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
+from ..data.sources import QM9_ELEMENTS
 from ..errors import InputError
 from ..runtime.files import atomic
 from ..runtime.progress import progress_bar
@@ -39,8 +40,7 @@ from .anchor import anchored, atom_pairs
 from .methods import Method, NotConverged
 
 log = logging.getLogger(__name__)
-ELEMENTS = (1, 6, 7, 8, 9)
-PAIR_TYPES = {pair: n for n, pair in enumerate(combinations_with_replacement(ELEMENTS, 2))}
+PAIR_TYPES = {pair: n for n, pair in enumerate(combinations_with_replacement(QM9_ELEMENTS, 2))}
 GAUSSIAN_CENTRES_A = np.arange(0.9, 3.6, 0.2)
 GAUSSIAN_WIDTH_A = 0.2
 # (cm^-1 per eV/Å^2)^2: keeps constants small that hardly change any frequency

@@ -1,4 +1,4 @@
-"""Bonds, rings and rotors of a molecule, and springs between its atoms."""
+"""Bonds, small rings and rotatable bonds of a system; a Hessian of springs between its atoms."""
 
 from typing import NamedTuple
 
@@ -6,60 +6,66 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import find_mic
-from ase.neighborlist import natural_cutoffs, neighbor_list
+from ase.neighborlist import neighbor_list
 from scipy.sparse.csgraph import connected_components, shortest_path
+
+# Å, by atomic number: two atoms are bonded if they are closer than the sum of their bond radii
+BOND_RADII_A = 1.2 * covalent_radii
+# bonds longer than this fraction of the sum of covalent radii count as single and can turn fully
+SINGLE_BOND_RATIO = 0.92
+# eV/Å^2, force constants between atoms that are 0, 1, 2 and 3 bonds apart, and further apart
+SPRING_CONSTANTS = np.array([0.0, 30.0, 3.0, 1.0])
+FAR_SPRING_CONSTANT = 0.02
 
 
 def bonded_pairs(atoms: Atoms) -> np.ndarray:
-    """(P, 2) pairs of atoms within 1.2 times the sum of their covalent radii, each once."""
-    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.2))
+    """Return the bonds (P, 2) as pairs of atom indices i < j; the system may be periodic."""
+    first, second = neighbor_list("ij", atoms, BOND_RADII_A[atoms.numbers])
     return np.stack([first, second], 1)[first < second]
 
 
 def bond_lengths(atoms: Atoms, pairs: np.ndarray) -> np.ndarray:
-    """(P,) Å, by the minimum image where the system is periodic."""
+    """Return the lengths (P,) Å of `pairs` (P, 2), by the minimum image in a periodic system."""
     vectors = atoms.positions[pairs[:, 1]] - atoms.positions[pairs[:, 0]]
     if len(pairs) and atoms.pbc.any():
         vectors, _ = find_mic(vectors, atoms.cell, atoms.pbc)
     return np.linalg.norm(vectors, axis=1)
 
 
-# force constants (eV/Å^2) of springs between atoms one, two and three bonds apart, and beyond
-SPRING_CONSTANTS = np.array([0.0, 30.0, 3.0, 1.0])
-FAR_SPRING_CONSTANT = 0.02
-SINGLE_BOND_RATIO = (
-    0.92  # of the sum of covalent radii: longer bonds count as single and may turn all the way
-)
-
-
 def bond_matrix(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
-    """(N, N) bool, True within 1.2 times the sum of covalent radii."""
+    """Return (N, N) bool, True for bonded atoms of a molecule: z (N,), pos (N, 3) Å."""
     distance = np.linalg.norm(pos[:, None] - pos, axis=2)
-    bonded = distance < 1.2 * covalent_radius_sums(z)
+    bonded = distance < BOND_RADII_A[z][:, None] + BOND_RADII_A[z]
     np.fill_diagonal(bonded, False)
     return bonded
 
 
 def covalent_radius_sums(z: np.ndarray) -> np.ndarray:
-    """(N, N) Å, sums of covalent radii."""
+    """Return the sums of covalent radii (N, N) Å of all pairs of atoms z (N,)."""
     return covalent_radii[z][:, None] + covalent_radii[z]
 
 
 def small_ring_counts(bonded: np.ndarray) -> np.ndarray:
-    """(N, N) int, how many rings of three and four atoms a bond is in; elsewhere nothing."""
-    steps = bonded.astype(int)
-    two, degree = steps @ steps, steps.sum(1)
-    there_and_back = degree[:, None] + degree - 1  # ways of three steps that are no ring
-    return two + two @ steps - there_and_back
+    """Return (N, N) int: the number of rings of three and four atoms that contain each bond.
+
+    Only the entries of bonds are meaningful.
+    """
+    walks = bonded.astype(int)
+    two_steps, degree = walks @ walks, walks.sum(1)
+    retraced = degree[:, None] + degree - 1  # walks of three steps that are not part of a ring
+    return two_steps + two_steps @ walks - retraced
 
 
 def spring_hessian(pos: np.ndarray, bonded: np.ndarray) -> np.ndarray:
-    """(3N, 3N) eV/Å^2: springs between all pairs, by the number of bonds between them."""
+    """Return the Hessian (3N, 3N) eV/Å^2 of springs at rest between all pairs of atoms.
+
+    The force constant of a pair depends on the number of bonds between its atoms.
+    """
     count = len(pos)
-    steps = shortest_path(bonded, unweighted=True)
-    known = steps < len(SPRING_CONSTANTS)
+    separation = shortest_path(bonded, unweighted=True)
+    near = separation < len(SPRING_CONSTANTS)
     springs = np.full((count, count), FAR_SPRING_CONSTANT)
-    springs[known] = SPRING_CONSTANTS[steps[known].astype(int)]
+    springs[near] = SPRING_CONSTANTS[separation[near].astype(int)]
     vectors = pos[:, None] - pos
     unit = vectors / (np.linalg.norm(vectors, axis=2) + np.eye(count))[..., None]
     blocks = -springs[..., None, None] * unit[..., :, None] * unit[..., None, :]
@@ -68,7 +74,7 @@ def spring_hessian(pos: np.ndarray, bonded: np.ndarray) -> np.ndarray:
 
 
 def atoms_beyond_bond(bonded: np.ndarray, a: int, b: int) -> np.ndarray | None:
-    """(N,) bool, the atoms that hang on `b` when the bond a-b is cut; None if it is in a ring."""
+    """Return (N,) bool: the atoms still connected to `b` without the bond a-b; None in a ring."""
     cut = bonded.copy()
     cut[a, b] = cut[b, a] = False
     _, part = connected_components(cut)
@@ -76,20 +82,24 @@ def atoms_beyond_bond(bonded: np.ndarray, a: int, b: int) -> np.ndarray | None:
 
 
 class Rotor(NamedTuple):
-    """A rotatable bond: atoms `a` and `b`, and the side of the molecule that turns with `b`."""
+    """A rotatable bond between the atoms `a` and `b`."""
 
     a: int
     b: int
-    side: np.ndarray  # (N,) bool, True for b and every atom that is connected through b only
+    side: np.ndarray  # (N,) bool, `b` and all atoms that turn with it
     is_single: bool  # whether the bond is long enough for a full turn
 
 
 def rotatable_bonds(z: np.ndarray, pos: np.ndarray, bonded: np.ndarray) -> list[Rotor]:
-    """Return the rotors: bonds outside rings whose two atoms both have further neighbours."""
+    """Return the rotors of a molecule: bonds outside rings whose two atoms have more neighbours.
+
+    z (N,), pos (N, 3) Å, bonded (N, N) bool.
+    """
     degree = bonded.sum(1)
     length = np.linalg.norm(pos[:, None] - pos, axis=2)
+    longest_double = SINGLE_BOND_RATIO * covalent_radius_sums(z)
     return [
-        Rotor(a, b, side, length[a, b] > SINGLE_BOND_RATIO * covalent_radius_sums(z)[a, b])
+        Rotor(a, b, side, length[a, b] > longest_double[a, b])
         for a, b in np.argwhere(np.triu(bonded))
         if degree[a] > 1 and degree[b] > 1 and (side := atoms_beyond_bond(bonded, a, b)) is not None
     ]
