@@ -1,0 +1,180 @@
+"""Measured values: one CSV per topic under benchmarks/results.
+
+    python benchmarks/records.py          # write the table of README.md from the records
+    python benchmarks/records.py --check  # fail if the table of README.md differs from the records
+
+The documentation renders its result tables from the same files. This module needs nothing but the
+standard library, so that the documentation builds without the library and its dependencies.
+"""
+
+import csv
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+KEY = ("table", "model", "case", "quantity")
+COLUMNS = (
+    *KEY, "value", "unit", "n", "data", "split", "seed", "machine", "date", "commit", "command",
+    "note",
+)  # fmt: skip
+START, END = "<!-- records: start -->\n", "<!-- records: end -->\n"
+# columns of README's table: heading, topic, table, quantity
+README = (
+    ("energy, MAE", "default_run", "energies", "MAE"),
+    ("forces, MAE", "default_run", "surface", "forces at 500 K, MAE"),
+    ("frequencies, MAE", "default_run", "surface", "frequencies, MAE"),
+    ("MD step of aspirin", "dynamics", "speed", "time per step of aspirin"),
+)
+
+Record = dict[str, str]
+
+
+def read(topic: str, table: str | None = None) -> list[Record]:
+    """Return the records of a topic, or of one of its tables, in the order of the file."""
+    with open(RESULTS / f"{topic}.csv", newline="") as file:
+        return [row for row in csv.DictReader(file) if table in (None, row["table"])]
+
+
+def find(path: str) -> Record:
+    """Return the record "topic | table | model | case | quantity"; the case may be left out.
+
+    Raises KeyError if no record or more than one matches.
+    """
+    topic, table, model, *case, quantity = (part.strip() for part in path.split("|"))
+    wanted = {"model": model, "quantity": quantity} | ({"case": case[0]} if case else {})
+    found = [row for row in read(topic, table) if wanted.items() <= row.items()]
+    if len(found) != 1:
+        raise KeyError(f"{path}: {len(found)} records match; one must")
+    return found[0]
+
+
+def shown(record: Mapping[str, str], unit: bool = True) -> str:
+    """Return the value with thousands separators and, if wanted, with its unit."""
+    value = record["value"]
+    if value.isdigit():
+        value = f"{int(value):,}"
+    return f"{value} {record['unit']}".rstrip() if unit else value
+
+
+def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:
+    """Return a Markdown table: a row per model and case, a column per quantity with its unit.
+
+    `case` and `model` are the headings of their columns; a column without entries is left out.
+    """
+    names = [name for name in ("model", "case") if any(row[name] for row in records)]
+    units = {row["quantity"]: row["unit"] for row in records}
+    cells: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in records:
+        one = cells.setdefault(tuple(row[name] for name in names), {})
+        one[row["quantity"]] = shown(row, unit=row["unit"] != units[row["quantity"]])
+    heads = [f"{name} ({unit})" if unit else name for name, unit in units.items()]
+    titles = {"model": model, "case": case}
+    lines = [
+        [titles[name] for name in names] + heads,
+        ["---"] * len(names) + ["---:"] * len(heads),
+        *([*labels, *(one.get(name, "") for name in units)] for labels, one in cells.items()),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def readme_table() -> str:
+    """Return the table of README.md; a dash where no value is recorded."""
+    lines = [["model", *(name for name, *_ in README)], ["---", *["---:"] * len(README)]]
+    for model in ("gnn", "mlp", "GFN2-xTB"):
+        line = [f"`{model}`" if model.islower() else model]
+        for _, topic, table, quantity in README:
+            found = [
+                row
+                for row in read(topic, table)
+                if row["model"] == model and row["quantity"] == quantity
+            ]
+            values = list(dict.fromkeys(shown(row, unit=False) for row in found))
+            line.append(f"{' to '.join(values)} {found[0]['unit']}" if found else "–")
+        lines.append(line)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def readme() -> str:
+    """Return README.md with its table rendered from the records."""
+    before, rest = (ROOT / "README.md").read_text().split(START)
+    return before + START + readme_table() + END + rest.split(END)[1]
+
+
+def machine(device: str = "") -> str:
+    """Return what a value was measured on: `device`, or the processor with its number of cores."""
+    if device and device != "cpu":
+        return device
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}"
+
+
+def commit() -> str:
+    """Return the abbreviated commit of the working tree, with "+" if tracked files differ."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    return git("rev-parse", "--short=7", "HEAD") + ("+" if git("diff", "--name-only", "HEAD") else "")
+
+
+def command() -> str:
+    """Return the command line of this process, relative to the repository."""
+    script, *arguments = sys.argv
+    path = Path(script).resolve()
+    script = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else script
+    return shlex.join(["python", script, *arguments])
+
+
+def record(topic: str, table: str, rows: Iterable[Mapping[str, object]], **common: object) -> None:
+    """Put `rows` into a table of a topic, in place of records of the same model, case and quantity.
+
+    A row has at least `quantity` and `value`; `common` holds columns that are equal in all rows.
+    Date, commit, command and, if not given, the machine are filled in. Numbers are written with
+    four significant digits. Raises ValueError for a column that does not exist.
+    """
+    today = datetime.now(UTC).date().isoformat()
+    about = {"table": table, "date": today, "commit": commit(), "command": command()}
+    old = read(topic) if (RESULTS / f"{topic}.csv").is_file() else []
+    known = {tuple(row[name] for name in KEY): row for row in old}
+    for row in rows:
+        full = {"machine": machine()} | dict(common) | dict(row) | about
+        if unknown := full.keys() - set(COLUMNS):
+            raise ValueError(f"{topic}: {sorted(unknown)} are not columns of the records")
+        text = {name: _text(full.get(name, "")) for name in COLUMNS}
+        known[tuple(text[name] for name in KEY)] = text
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{topic}.csv"
+    temporary = path.with_suffix(".tmp")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(known.values())
+    temporary.replace(path)
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write README.md, or compare it with the records."""
+    path, text = ROOT / "README.md", readme()
+    if "--check" in arguments and text != path.read_text():
+        raise SystemExit("README.md: table differs from the records; run benchmarks/records.py")
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,43 @@
+"""Configuration of the documentation: `sphinx-build -W docs docs/_build/html`."""
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "workflow/scripts/nnpipe"
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "nnpipe"
+author = "the nnpipe developers"
+copyright = author
+release = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text())[1]
+
+extensions = ["myst_parser", "autoapi.extension", "sphinxcontrib.mermaid", "records", "rules"]
+exclude_patterns = ["_build", "_ext"]
+nitpicky = True
+# types of the annotations belong to packages whose inventories need the network
+nitpick_ignore_regex = [("py:.*", ".*")]
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# sources are read, not imported: the build needs neither torch nor any other dependency
+autoapi_dirs = [str(PACKAGE)]
+autoapi_root = "reference/api"
+autoapi_add_toctree_entry = False
+autoapi_options = ["members", "undoc-members", "show-module-summary"]
+autoapi_python_class_content = "class"
+autoapi_member_order = "bysource"
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"nnpipe {release}"
+html_static_path = ["_static"]
+html_css_files = ["records.css"]
+html_show_sphinx = False
+
+linkcheck_timeout = 20
+linkcheck_retries = 2
+# publishers answer scripts with 403
+linkcheck_ignore = [r"https://doi\.org/.*"]
