@@ -13,7 +13,9 @@ author = "the nnpipe developers"
 copyright = author
 release = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text())[1]
 
-extensions = ["myst_parser", "autoapi.extension", "sphinxcontrib.mermaid", "records", "rules"]
+extensions = [
+    "myst_parser", "docstrings", "autoapi.extension", "sphinxcontrib.mermaid", "records", "rules",
+]  # fmt: skip
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
 # types of the annotations belong to packages whose inventories need the network
@@ -29,7 +31,7 @@ autoapi_add_toctree_entry = False
 autoapi_options = ["members", "undoc-members", "show-module-summary"]
 autoapi_python_class_content = "class"
 autoapi_member_order = "bysource"
-default_role = "code"
+suppress_warnings = ["autoapi.python_import_resolution"]  # constants assigned in a tuple
 
 html_theme = "furo"
 html_title = f"nnpipe {release}"
