@@ -126,7 +126,8 @@ def commit() -> str:
         )
         return done.stdout.strip()
 
-    return git("rev-parse", "--short=7", "HEAD") + ("+" if git("diff", "--name-only", "HEAD") else "")
+    changed = git("diff", "--name-only", "HEAD")
+    return git("rev-parse", "--short=7", "HEAD") + ("+" if changed else "")
 
 
 def command() -> str:

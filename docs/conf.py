@@ -10,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "nnpipe"
 author = "the nnpipe developers"
-copyright = author
 release = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text())[1]
 
 extensions = [
