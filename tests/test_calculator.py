@@ -189,7 +189,7 @@ def test_without_a_compiler_it_goes_on_without_compilation(saved):
         env=os.environ | environment, capture_output=True, text=True,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
-    assert "going on without compilation: " in process.stderr
+    assert "continuing without compilation: " in process.stderr
     assert "/no/such/compiler" in process.stderr
 
 

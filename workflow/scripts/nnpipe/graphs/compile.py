@@ -1,10 +1,11 @@
-"""Functions of a batch as compiled programs."""
+"""Compile functions of a batch."""
 
 import hashlib
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,19 +16,23 @@ from ..runtime.files import lock, unlock
 from .batch import Batch
 
 log = logging.getLogger(__name__)
-COMPILE_LOCK = threading.Lock()  # two threads cannot
+COMPILE_LOCK = threading.Lock()  # PyTorch compiles in one thread at a time
 BATCH_TENSORS = [field.name for field in fields(Batch) if field.name != "n_systems"]
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}  # relative and absolute, by dtype of `pos`
 
 
 class CompiledFunction:
-    """`function` of a batch and further tensors, to tensors, as a program that torch.compile fuses.
+    """A compiled version of `function(batch, *tensors) -> tensors`.
 
-    Gradients that the function takes are part of the program; the result has none. One program
-    serves tensors of every size (sizes of none and of one get programs of their own). On a GPU it
-    is CudaGraphed. Compilation, at the first call, takes up to a minute and, on the CPU, a C++
-    compiler; where that is missing, or what the function does depends on values, it is called as it
-    is from then on. Of processes that want the same program at the same time one compiles it, and
-    the others take it from PyTorch's cache.
+    The function must not change its arguments and must not draw random numbers. It may compute
+    gradients; the results themselves have none. One program serves all shapes, except that
+    dimensions of length 0 and 1 need programs of their own. On a GPU, CudaGraphed replays the
+    program.
+
+    The first call compiles: up to a minute and, on the CPU, a C++ compiler are needed. It then
+    calls the eager function once and compares. Where compilation fails, or the results differ, a
+    warning is logged and all calls use the eager function. Errors of a call are raised. If several
+    processes need the same program, one compiles it and the others read PyTorch's cache.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -35,36 +40,60 @@ class CompiledFunction:
         self.programs: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, batch: Batch, *more: Tensor) -> tuple[Tensor, ...]:
-        """What the function gives."""
+        """Return the results of the function."""
         if not self.compiled_ok:
             return self.function(batch, *more)
         parts = {name: part for name in BATCH_TENSORS if (part := getattr(batch, name)) is not None}
         tensors = [*parts.values(), batch.pos.new_empty(batch.n_systems), *more]
         key = (len(parts), *(min(n, 2) for tensor in tensors for n in tensor.shape))
-        with COMPILE_LOCK:  # of threads that want the same program one makes it, or finds it cannot
+        with COMPILE_LOCK:  # one thread compiles, the others wait for its program or its failure
             if self.compiled_ok and key not in self.programs:
-                try:
-                    with torch.no_grad():
-                        self.programs[key] = CudaGraphed(self._compile(list(parts), tensors))
-                except RuntimeError as error:  # InductorError is one
-                    self._fall_back(error)
+                eager = partial(self.function, batch, *more)
+                return self._first_call(key, list(parts), tensors, eager, batch.pos.dtype)
         if not self.compiled_ok:
             return self.function(batch, *more)
+        with torch.no_grad():
+            return self.programs[key](*tensors)
+
+    def _first_call(
+        self,
+        key: tuple[int, ...],
+        names: list[str],
+        tensors: list[Tensor],
+        eager: Callable[[], tuple[Tensor, ...]],
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, ...]:
+        """Compile a program, return its results, and keep it if they are the eager results."""
         try:
             with torch.no_grad():
-                return self.programs[key](*tensors)
-        except RuntimeError as error:
-            self._fall_back(error)
-            return self.function(batch, *more)
+                program = CudaGraphed(self._compile(names, tensors))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # InductorError is one
+            self._fall_back(" ".join(str(error).splitlines()[:2]))
+            return eager()
+        with torch.no_grad():
+            results = program(*tensors)
+        try:
+            expected, limit = eager(), TOLERANCE[dtype]
+            torch.testing.assert_close(results, expected, rtol=limit, atol=limit, equal_nan=True)
+        except torch.OutOfMemoryError:  # the eager function needs more memory than the program
+            log.warning("compiled results are not compared with eager results: out of memory")
+        except AssertionError as error:
+            reason = " ".join(str(error).split())
+            self._fall_back(f"compiled and eager results differ: {reason}")
+            return expected
+        self.programs[key] = program
+        return results
 
-    def _fall_back(self, error: RuntimeError) -> None:
-        log.warning("going on without compilation: %s", " ".join(str(error).splitlines()[:2]))
+    def _fall_back(self, reason: str) -> None:
+        log.warning("continuing without compilation: %s", reason)
         self.compiled_ok = False
 
     def _compile(
         self, names: list[str], tensors: list[Tensor]
     ) -> Callable[..., tuple[Tensor, ...]]:
-        # not at the top: they take longer than all else that a model needs
+        # imported here, as they take longer to import than everything else that a model needs
         import torch.fx.experimental._config as symbolic
         from torch._inductor import compile as compile_graph
         from torch._inductor.runtime.cache_dir_utils import cache_dir
@@ -76,19 +105,19 @@ class CompiledFunction:
             with torch.enable_grad():
                 return self.function(batch, *tensors[len(names) + 1 :])
 
-        with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # equal sizes differ
+        with symbolic.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # one symbol per size
             trace = make_fx(of_tensors, tracing_mode="symbolic", _allow_non_fake_inputs=True)
             graph = trace(*tensors)
             inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
             symbols = [n.meta.get("val", t) for n, t in zip(inputs, tensors, strict=True)]
             name = hashlib.sha256(graph.code.encode()).hexdigest()[:16]
-            # kernels called from C++: from Python the calls take a quarter of a step of dynamics
+            # call kernels from C++: calls from Python take a quarter of the time of an MD step
             native = tensors[0].device.type == "cpu"
             options: dict[str, bool | int] = {
                 "cpp_wrapper": native,
                 "cpp_wrapper_build_separate": native,
             }
-            if native:  # by default the sines are taken anew for every harmonic they multiply
+            if native:  # by default, the sines are computed again for each harmonic
                 options["realize_opcount_threshold"] = 15
             path = Path(cache_dir()) / f"nnpipe_{name}.lock"
             held = lock(path, wait=False)
