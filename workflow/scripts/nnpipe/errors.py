@@ -1,5 +1,8 @@
-"""The one exception that carries a message for the user instead of a traceback."""
+"""The exception for errors in the user's input."""
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message is one line: where, field, value, remedy."""
+    """An error that the user can mend.
+
+    The message is one line: file, field, value, remedy. Scripts print it without a traceback.
+    """

@@ -1,6 +1,6 @@
-"""Conversion factors into the units used everywhere inside: eV, Å, amu, fs, K, e.
+"""Conversion factors into the units of the library: eV, Å, amu, fs, K, e.
 
-CODATA 2018, https://doi.org/10.1103/RevModPhys.93.025010. No other file holds a factor.
+Source: CODATA 2018, https://doi.org/10.1103/RevModPhys.93.025010. No other file holds a factor.
 """
 
 HARTREE = 27.211386245988  # eV
@@ -9,19 +9,22 @@ DEBYE = 0.20819433270935594  # e·Å
 CAL_PER_MOL = 4.336410424180094e-05  # eV
 INVERSE_CM = 1.2398419843320026e-04  # eV
 BOLTZMANN = 8.617333262145179e-05  # eV/K
-COULOMB = 14.399645478425668  # eV·Å/e², of 1/(4 pi epsilon_0)
+COULOMB = 14.399645478425668  # eV·Å/e²: 1 / (4 pi epsilon_0)
 SPEED_OF_LIGHT = 2.99792458e-5  # cm/fs
-FREQUENCY = 521.4708983725064  # cm^-1 of the root of eV/Å²/amu
+FREQUENCY = 521.4708983725064  # cm^-1: (eV/Å²/amu)^0.5 / (2 pi c)
 # Dynamics uses ASE's factors (CODATA 2014, 4e-7 from the above), so that it agrees with ASE's own
 # integrators to rounding: an Atoms object stores velocities in them and computes its temperature.
 ASE_FS = 0.09822694788464063  # Å·(amu/eV)^0.5, ASE's unit of time, in a femtosecond
 ASE_BOLTZMANN = 8.617330337217213e-05  # eV/K
-# what a data set's own energies (per molecule) and lengths may be in
+# units that a data set in extended xyz may have: energies per molecule, lengths
 ENERGY = {"eV": 1.0, "Hartree": HARTREE, "kcal/mol": 1e3 * CAL_PER_MOL}
 ENERGY["kJ/mol"] = ENERGY["kcal/mol"] / 4.184
 LENGTH = {"Ang": 1.0, "Bohr": BOHR}
 
 
 def readable(unit: str) -> tuple[float, str]:
-    """Factor and unit in which errors of a quantity in `unit` are printed: meV for eV."""
+    """Return the factor and the unit in which errors of a quantity in `unit` are printed.
+
+    Errors in eV are printed in meV, all others in `unit`.
+    """
     return (1e3, unit.replace("eV", "meV")) if unit.startswith("eV") else (1.0, unit)
