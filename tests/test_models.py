@@ -319,7 +319,7 @@ def test_gnn_of_two_bodies_sees_no_angle(bodies):
     before = water.get_potential_energy()
     water.set_angle(1, 0, 2, 120.0)
     assert (abs(water.get_potential_energy() - before) < 1e-9) == (bodies == 2)
-    with pytest.raises(InputError, match="bodies: 5 is none of"):
+    with pytest.raises(InputError, match="bodies: 5 is not one of 2, 3, 4"):
         build("gnn", {"bodies": 5})
 
 

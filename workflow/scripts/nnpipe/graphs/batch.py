@@ -1,4 +1,4 @@
-"""Immutable batches of molecules, as the models read them."""
+"""Immutable batches of molecules or crystals: the input of every model."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,22 +16,23 @@ SYSTEMS_MULTIPLE, ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE = 64, 256, 4
 
 @dataclass(frozen=True)
 class Batch:
-    """B molecules with N atoms and up to K neighbours each, nearest first.
+    """B systems with N atoms in total and up to K neighbours of each atom, nearest first.
 
-    `neighbour_vectors()` point from the centre i to the neighbour j: pos[j] + shift - pos[i].
+    Vectors point from the centre i to the neighbour j: pos[j] + shift_vectors[i] - pos[i]. Row i of
+    `neighbours` has K slots; the slots after the last neighbour are empty.
     """
 
     z: Tensor  # (N,) int64, atomic numbers
     pos: Tensor  # (N, 3) Å
-    system_idx: Tensor  # (N,) int64, from 0, ascending
+    system_idx: Tensor  # (N,) int64, system of each atom, from 0, ascending
     n_systems: int  # B
-    neighbours: Tensor  # (N, K) int64, atoms of the batch; where there is none, the atom itself
-    neighbour_mask: Tensor  # (N, K) bool, True where there is a neighbour
-    reverse_idx: Tensor  # (K, N) int64, slot (of N * K) of the same pair seen from j, or -1
+    neighbours: Tensor  # (N, K) int64, atoms of the batch; in an empty slot, the atom itself
+    neighbour_mask: Tensor  # (N, K) bool, False for an empty slot
+    reverse_idx: Tensor  # (K, N) int64, slot (of N * K) of the pair (j, i), or -1
     shift_vectors: Tensor | None = None  # (N, K, 3) Å, lattice translation of the neighbour
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Batch":
-        """The same batch on `device`, lengths in `dtype`."""
+        """Return the batch on `device`, with floating-point tensors in `dtype`."""
         moved: dict[str, Any] = {
             name: value.to(device, dtype if value.is_floating_point() else None)
             for name, value in vars(self).items()
@@ -40,11 +41,11 @@ class Batch:
         return replace(self, **moved)
 
     def with_positions(self, pos: Tensor) -> "Batch":
-        """The same batch with its atoms at `pos` (N, 3) Å."""
+        """Return the batch with positions `pos` (N, 3) Å."""
         return replace(self, pos=pos)
 
     def gather_neighbours(self, values: Tensor) -> Tensor:
-        """(N, K, ...) the neighbours' `values` (N, ...), 0 where there is no neighbour."""
+        """Return `values` (N, ...) of the neighbours: (N, K, ...), 0 in empty slots."""
         return gather_neighbours(values, self.neighbours, self.reverse_idx, self.neighbour_mask)
 
     def neighbour_vectors(self) -> Tensor:
@@ -62,11 +63,11 @@ class Batch:
         return torch.stack(planes).permute(1, 2, 0)
 
     def sum_over_atoms(self, values: Tensor) -> Tensor:
-        """(B,) sums of per-atom `values` (N,)."""
+        """Return the sums (B,) of `values` (N,) over the atoms of each system."""
         return segment_sum(values, self.system_idx, self.n_systems)
 
     def with_strain(self, strain: Tensor) -> "Batch":
-        """The batch with every molecule's space deformed by 1 + the symmetric part of (B, 3, 3)."""
+        """Return the batch with each system deformed by 1 + the symmetric part of (B, 3, 3)."""
         strain = (0.5 * (strain + strain.transpose(1, 2)))[self.system_idx]
         pos = self.pos + (self.pos[:, None] @ strain)[:, 0]
         shifts = self.shift_vectors
@@ -83,9 +84,11 @@ def batch_from_pairs(
     offset: np.ndarray,
     system_idx: np.ndarray | None = None,
 ) -> Batch:
-    """The batch of systems from their pairs, grouped by centre: z (N,), pos (N, 3) Å, number of
-    neighbours (N,), their indices (P,) and lattice translations (P, 3) Å. `system_idx` (N,), from 0
-    and ascending, says which system an atom is of; without it all are of one.
+    """Return a batch from a list of pairs, which is sorted by centre.
+
+    Takes z (N,), pos (N, 3) Å, the number of neighbours of each atom (N,), their indices (P,) and
+    lattice translations (P, 3) Å. `system_idx` (N,) is the system of each atom, from 0 and
+    ascending; without it, all atoms are one system.
     """
     atoms, width = len(z), max(int(counts.max(initial=0)), 1)
     mask = np.arange(width) < counts[:, None]
@@ -96,7 +99,7 @@ def batch_from_pairs(
     centre = np.repeat(np.arange(atoms), counts)
     shifts = offset.T if offset.any() else offset.T[:0]
     keys = [(centre, index, *shifts), (index, centre, *(-shifts))]
-    here, there = map(np.lexsort, keys)  # a pair, and the same seen from its other end
+    here, there = map(np.lexsort, keys)  # the pairs (i, j) and (j, i) in the same order
     places = np.flatnonzero(mask)
     reverse = np.full_like(neighbours, -1)
     reverse.flat[places[here]] = places[there]
@@ -114,10 +117,11 @@ def batch_from_pairs(
 
 
 def batch_from_positions(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -> Batch:
-    """The batch of open systems from all their pairs, on the device of `pos`: z (N,), pos (N, 3) Å,
-    one system after the other, each with `sizes` (B,) atoms, and the neighbours within `cutoff` Å.
+    """Return a batch of systems without a cell, with all neighbours within `cutoff` Å.
 
-    Memory goes with B times the square of the largest size.
+    Takes z (N,) and pos (N, 3) Å of one system after the other, and the number of atoms of each
+    system `sizes` (B,). Computes on the device of `pos`. Memory grows with B times the square of
+    the largest size.
     """
     start = sizes.cumsum(0) - sizes
     slots = torch.arange(int(sizes.max()), device=pos.device)
@@ -126,10 +130,10 @@ def batch_from_positions(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -
     far = (place[:, :, None] - place[:, None]).norm(dim=3)
     far = torch.where(real[:, :, None] & real[:, None] & (slots[:, None] != slots), far, torch.inf)
     order = far.argsort(dim=2, stable=True)  # (B, n, n) atoms of a system, nearest first,
-    rank = order.argsort(dim=2)  # and the place that each of them has there
+    rank = order.argsort(dim=2)  # and the place of each atom in that order
     counts = (far < cutoff).sum(2)[real]
     width = max(int(counts.max()), 1)
-    if pos.device.type == "cuda":  # few shapes
+    if pos.device.type == "cuda":  # few shapes: each needs its own CUDA graph
         width = min(round_up(width, NEIGHBOURS_MULTIPLE), len(slots))
     system_idx = torch.repeat_interleave(sizes)
     here, atoms = torch.arange(len(pos), device=pos.device), start[system_idx]
@@ -141,5 +145,5 @@ def batch_from_positions(z: Tensor, pos: Tensor, sizes: Tensor, cutoff: float) -
 
 
 def round_up(number: int, multiple: int) -> int:
-    """`number`, or the next multiple."""
+    """Return the smallest multiple of `multiple` that is not below `number`."""
     return -(-number // multiple) * multiple

@@ -1,4 +1,4 @@
-"""A data set on disk, and the batches that are cut from it."""
+"""A data set on disk, and the batches that are made from it."""
 
 import warnings
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ from .batch import ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE, SYSTEMS_MULTIPLE, Batch,
 
 @dataclass(frozen=True)
 class Dataset:
-    """M molecules of a store, everything that a batch is cut from.
+    """M molecules of a store with A atoms and P pairs.
 
-    What there is of an atom (A in the store, those of other molecules among them) and of a
-    neighbour stays on disk, memory-mapped, until a batch wants it, or lies in the memory of a GPU.
-    What there is of a molecule stays with the CPU, which says what goes into a batch.
+    The store may hold other molecules, too. Arrays of atoms and pairs are memory-mapped and read on
+    demand, or lie in the memory of a GPU. Arrays of molecules stay on the CPU, where batches are
+    composed.
     """
 
-    z: Tensor  # (A,) uint8
+    z: Tensor  # (A,) uint8, atomic numbers
     pos: Tensor  # (A, 3) Å
-    neighbour_ptr: Tensor  # (A+1,) int64, into neighbour
-    neighbour: Tensor  # (P,) position inside the molecule, nearest first
-    reverse_slot: Tensor  # (P,) int16, place of the atom among the neighbours of that neighbour
-    counts: Tensor  # (A,) int16, how many of its neighbours lie within the cutoff
-    atom_start: Tensor  # (M,) int64, first atom
+    neighbour_ptr: Tensor  # (A+1,) int64, first pair of each atom
+    neighbour: Tensor  # (P,) index of the neighbour in the molecule, nearest first
+    reverse_slot: Tensor  # (P,) int16, place of the atom among the neighbours of the neighbour
+    counts: Tensor  # (A,) int16, number of neighbours within the cutoff
+    atom_start: Tensor  # (M,) int64, first atom of each molecule
     sizes: Tensor  # (M,) int64, number of atoms
-    max_neighbours: Tensor  # (M,) int64, largest number of neighbours of an atom
+    max_neighbours: Tensor  # (M,) int64, largest `counts` of its atoms
     target: Tensor  # (M,) float64, in the target's unit
     forces: Tensor | None = None  # (A, 3) eV/Å
 
@@ -41,7 +41,7 @@ class Dataset:
         return len(self.sizes)
 
     def to(self, device: str | torch.device) -> "Dataset":
-        """The same data set, its atoms and neighbours on `device`."""
+        """Return the data set with its arrays of atoms and pairs on `device`."""
         names = ("z", "pos", "neighbour_ptr", "neighbour", "reverse_slot", "counts", "forces")
         moved = {
             name: part.to(device) for name in names if (part := getattr(self, name)) is not None
@@ -49,8 +49,10 @@ class Dataset:
         return replace(self, **moved)
 
     def atoms(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices (N,) of the atoms of molecules `rows` (B,), for each its place in `rows`, and the
-        place of its molecule's first atom among the N.
+        """Return three arrays (N,) for the atoms of the molecules `rows` (B,).
+
+        They are the index of the atom in the data set, the place of its molecule in `rows`, and the
+        place of that molecule's first atom among the N.
         """
         sizes = self.sizes[rows]
         first = sizes.cumsum(0) - sizes
@@ -62,23 +64,23 @@ class Dataset:
         )
 
     def atomic_numbers(self) -> Tensor:
-        """(N,) uint8, atomic numbers of the molecules, one after the other."""
+        """Return the atomic numbers (N,), uint8, of all molecules, one after the other."""
         return self.z[self.atoms(torch.arange(len(self)))[0].to(self.z.device)]
 
     def batch(self, rows: Tensor) -> Batch:
-        """The batch of molecules `rows` (B,)."""
+        """Return the batch of the molecules `rows` (B,)."""
         return self.collate(rows)[0]
 
     def force_labels(self, rows: Tensor) -> Tensor | None:
-        """(N, 3) float32 eV/Å, labels of the atoms of `batch(rows)`, if there are any."""
+        """Return the forces (N, 3) eV/Å, float32, of `batch(rows)`, or None without labels."""
         atoms = self.atoms(rows)[0].to(self.pos.device)
         return None if self.forces is None else self.forces[atoms].float()
 
     def collate(self, rows: Tensor, padded: bool = False) -> tuple[Batch, Tensor | None]:
-        """The batch of molecules `rows` (B,) and its labels (N, 3) eV/Å, float32, if there are any.
+        """Return the batch of the molecules `rows` (B,) and its `force_labels`.
 
-        `padded` rounds its three sizes up, so that a few shapes come again and again: atoms without
-        neighbours follow, all in the last of some more molecules. Of the others none is changed.
+        With `padded`, B, N and K are rounded up, so that few shapes occur: molecules and atoms
+        without neighbours follow the molecules of `rows`. All added atoms are in the last molecule.
         """
         places, size = torch.stack(self.atoms(rows)), len(rows)
         width = max(int(self.max_neighbours[rows].max()), 1)
@@ -108,11 +110,11 @@ def load_dataset(
     target: str,
     cutoff: float,
 ) -> Dataset:
-    """The molecules `rows` (M,) of the memory-mapped tables with one target.
+    """Return the molecules `rows` (M,) of the memory-mapped tables with one target.
 
-    Neighbours are those within `cutoff` Å. Energies come with their forces if the table has them.
-    Raises InputError if the tables do not belong together, have no such target or no neighbours
-    that far.
+    Neighbours lie within `cutoff` Å. The target `energy` comes with forces if the table has them.
+    Raises InputError if the neighbours are of another table, if the target does not exist, or if
+    the cutoff of the table is smaller.
     """
     table, header = store.read(molecules, "molecules")
     pairs, about = store.read(neighbours, "neighbours")
@@ -128,10 +130,10 @@ def load_dataset(
 def load_labels(
     path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str
 ) -> Dataset:
-    """The labelled geometries of the molecules with QM9's numbers `index`, memory-mapped.
+    """Return the labelled geometries of the molecules `index` (numbers in QM9), memory-mapped.
 
-    Neighbours are those within `cutoff` Å. Raises InputError if there are none that far, or if the
-    labels are not of the table with that digest.
+    Neighbours lie within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if
+    the labels are of another table than the one with that digest.
     """
     table, header = store.read(path, "labels")
     if header["provenance"].get("molecules") != molecules_digest:
@@ -156,7 +158,7 @@ def dataset(
     forces: np.ndarray | None,
     cutoff: float,
 ) -> Dataset:
-    """The molecules `rows` (M,) of a table of `z`, `pos`, `ptr`, `first` and `neighbour`."""
+    """Return the molecules `rows` (M,) of a table of `z`, `pos`, `ptr`, `first` and `neighbour`."""
     counts, slots = np.zeros(len(table["z"]), np.int16), np.zeros(len(rows), np.int64)
     back = np.zeros(len(table["neighbour"]), np.int16)
     for begin in range(0, len(rows), CHUNK_MOLECULES):
@@ -177,16 +179,16 @@ def dataset(
     arrays = [table[name] for name in ("z", "pos", "first", "neighbour")]
     arrays += [back, counts, start, sizes, slots, target]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that nobody may write to what is on disk
+        warnings.simplefilter("ignore")  # the memory-mapped arrays are read-only
         data = Dataset(*map(torch.from_numpy, arrays))
         return data if forces is None else replace(data, forces=torch.from_numpy(forces))
 
 
 def split_by_budget(data: Dataset, order: Tensor, atoms: int, pairs: int) -> list[Tensor]:
-    """`order` (M,) cut into batches of at most `atoms` atoms and `pairs` atom-neighbour slots.
+    """Split `order` (M,) into batches of at most `atoms` atoms and `pairs` slots.
 
-    Slots, atoms times the largest number of neighbours in the batch, are what memory is spent on.
-    A molecule beyond the budget is a batch by itself.
+    The slots of a batch, its atoms times its largest number of neighbours, determine its memory. A
+    molecule that exceeds the budget is a batch by itself.
     """
     sizes, slots = data.sizes[order].tolist(), data.max_neighbours[order].tolist()
     ends, used, widest = [], 0, 0

@@ -1,8 +1,8 @@
-"""Reading of neighbours and summing over atoms, with gradients that are such readings and sums.
+"""Gather values of neighbours and sum over atoms, with gradients that gather and sum, too.
 
-PyTorch's own gradient of indexing adds rows up one after the other, in an order that differs from
-run to run on several threads. But a pair of atoms stands in the lists of both, so what belongs to
-an atom can be fetched: fast on many threads, and the same bits every time.
+PyTorch's gradient of indexing scatters: it adds rows one after the other, on several threads in an
+order that differs between runs. But each pair of atoms is in the lists of both, so the gradient can
+gather what belongs to an atom: fast on many threads, and with the same bits in every run.
 """
 
 from collections.abc import Callable
@@ -14,29 +14,31 @@ from torch.autograd import Function
 
 
 class _Linear(Function):
-    """`there(values, *more)`, linear in values (...), with `back` as its transpose."""
+    """`function(values, *more)`, linear in `values`, whose gradient is its `transpose`."""
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
-        there, _, values, *more = args
+        function, _, values, *more = args
         ctx.functions = args[:2]
         ctx.save_for_backward(*more)
-        return there(values, *more)
+        return function(values, *more)
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
-        there, back = ctx.functions
+        function, transpose = ctx.functions
         more = ctx.saved_tensors
-        return None, None, _Linear.apply(back, there, *gradient, *more), *(None for _ in more)
+        result = _Linear.apply(transpose, function, *gradient, *more)
+        return None, None, result, *(None for _ in more)
 
 
 def gather_neighbours(
     values: Tensor, neighbours: Tensor, reverse_idx: Tensor, mask: Tensor
 ) -> Tensor:
-    """(N, K, ...) what the neighbours (N, K) of each atom have of `values` (N, ...), 0 where `mask`
-    (N, K) is False. `reverse_idx` (K, N) is the slot, of N * K, of the same pair of atoms seen from
-    the neighbour, or -1; neighbours come first so that a program which sums
-    over them goes along the last dimension of what it sums.
+    """Return `values` (N, ...) of the `neighbours` (N, K) of each atom: (N, K, ...).
+
+    The result is 0 where `mask` (N, K) is False. `reverse_idx` (K, N) is the slot, of N * K, of the
+    same pair seen from the neighbour, or -1. K is its first dimension, so that a compiled sum over
+    neighbours runs along contiguous memory.
     """
     return _linear(_gather, _scatter, values, neighbours, reverse_idx, mask)
 
@@ -52,14 +54,14 @@ def segment_sum(values: Tensor, system_idx: Tensor, n_systems: int) -> Tensor:
 
 
 def embed_elements(table: Tensor, z: Tensor) -> Tensor:
-    """(N, F) rows `z` (N,) of `table` (elements, F), as a product of matrices."""
+    """Return the rows `z` (N,) of `table` (elements, F): (N, F), as a matrix product."""
     return (z[:, None] == torch.arange(table.shape[0], device=z.device)).to(table.dtype) @ table
 
 
 def _linear(
-    there: Callable[..., Tensor], back: Callable[..., Tensor], values: Tensor, *more: Tensor
+    function: Callable[..., Tensor], transpose: Callable[..., Tensor], values: Tensor, *more: Tensor
 ) -> Tensor:
-    result: Tensor = _Linear.apply(there, back, values, *more)
+    result: Tensor = _Linear.apply(function, transpose, values, *more)
     return result
 
 
@@ -73,14 +75,15 @@ def _scatter(values: Tensor, neighbours: Tensor, reverse_idx: Tensor, mask: Tens
 
 
 def _like(mask: Tensor, values: Tensor) -> Tensor:
-    """`mask` (N, K) with as many dimensions more as `values` (N, ...) has."""
+    """Return `mask` (N, K) with the further dimensions of `values` (N, ...), of length 1."""
     return mask.view(*mask.shape, *(1 for _ in values.shape[1:]))
 
 
 def _segment_sum(values: Tensor, system_idx: Tensor, ends: Tensor) -> Tensor:
     finite = values.isfinite()
     total = _differences(torch.where(finite, values, 0).double().cumsum(0), ends)
-    broken = _differences((~finite).cumsum(0), ends)  # or one would break all that follow it
+    # counted separately, as a cumulative sum would carry NaN into all later systems
+    broken = _differences((~finite).cumsum(0), ends)
     return torch.where(broken > 0, torch.nan, total).to(values.dtype)
 
 

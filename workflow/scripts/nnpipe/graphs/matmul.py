@@ -1,7 +1,7 @@
-"""Sums over neighbours as batched products of matrices, with gradients that are such products.
+"""Sum over neighbours by batched matrix products, with gradients that are such products, too.
 
-PyTorch's own gradients are those products too, but taken transposed every other time, and then laid
-out anew for what reads them.
+PyTorch's gradient of `bmm` returns transposed layouts that must be copied; these functions return
+contiguous ones.
 """
 
 from typing import Any
@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-MIN_COLUMNS = 16  # columns; of a product with fewer, MKL makes a third of its usual speed
+MIN_COLUMNS = 16  # with fewer columns, MKL reaches a third of its usual speed
 
 
 def neighbour_matmul(left: Tensor, right: Tensor) -> Tensor:
-    """(N, m, c) products of (N, m, K) and (N, K, c)."""
+    """Return the products (N, m, c) of (N, m, K) and (N, K, c)."""
     result: Tensor = _Product.apply("neighbours", left, right)
     return result
 
 
 def cat_last(first: Tensor, second: Tensor) -> Tensor:
-    """Both, one after the other along the last dimension."""
+    """Return both tensors, concatenated along the last dimension."""
     result: Tensor = _CatLast.apply(first, second)
     return result
 
 
 class _CatLast(Function):
-    """torch.cat, whose gradient has torch.cat for its own; PyTorch's adds up padded parts."""
+    """torch.cat with torch.cat as second derivative; PyTorch's own adds padded parts."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
@@ -39,9 +39,10 @@ class _CatLast(Function):
 
 
 class _Product(Function):
-    """A batched product over an axis, whose gradients are products over the other two: of
-    (N, m, K) and (N, K, c) over neighbours, of (N, m, c) and (N, K, c) over columns, or of
-    (N, m, K) and (N, m, c) over rows.
+    """A batched matrix product over one axis; its gradients are products over the other two.
+
+    Over neighbours: (N, m, K) and (N, K, c). Over columns: (N, m, c) and (N, K, c). Over rows:
+    (N, m, K) and (N, m, c).
     """
 
     @staticmethod

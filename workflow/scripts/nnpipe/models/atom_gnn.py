@@ -1,13 +1,18 @@
 """AtomGNN: message passing on sparse neighbours, with the geometry computed once.
 
-The tensors of pair geometry, radial functions times spherical harmonics, are the same in every
-layer. A layer projects the atoms' scalars to a few channels, sums them over neighbours with that
-geometry as one batched matrix product, mixes radial functions and channels on the atom, and
-contracts to invariants of up to four bodies, in the manner of the atomic cluster expansion
-(https://doi.org/10.1103/PhysRevB.99.014104). A few vectors of an atom are sent on, too, so that the
-next layer knows how its neighbours' surroundings lie (equivariant messages, as in
-https://arxiv.org/abs/2102.03150). Work per pair is small and memory is linear in atoms; most work
-sits on atoms, as large matrix products.
+The geometry of the pairs, radial functions times spherical harmonics, is the same in all layers. A
+layer
+
+1. projects the scalar features of the atoms to a few channels,
+2. sums them over neighbours, times the geometry, as one batched matrix product,
+3. mixes radial functions and channels on each atom,
+4. contracts the result to invariants of body order 2 to 4, as in the atomic cluster expansion
+   (https://doi.org/10.1103/PhysRevB.99.014104), and updates the features with them.
+
+Layers also send a few vectors to the next layer (equivariant messages,
+https://arxiv.org/abs/2102.03150), which contain the orientation of the neighbours' environments.
+The work per pair is small and memory is linear in atoms. Most work is done per atom, in large
+matrix products.
 """
 
 import math
@@ -26,7 +31,10 @@ INVARIANTS_BY_BODIES = {2: 1, 3: 3, 4: 4}  # maximum body order: number of kinds
 
 
 def spherical_harmonics(unit: Tensor) -> Tensor:
-    """Real spherical harmonics (N, 9, K), l <= 2, of unit vectors (N, K, 3); m-sum of squares 1."""
+    """Return real spherical harmonics (N, 9, K), l <= 2, of unit vectors (N, K, 3).
+
+    For each l, the sum of their squares is 1.
+    """
     x, y, z = unit.unbind(-1)
     root = math.sqrt(3)
     return torch.stack(
@@ -39,8 +47,9 @@ def spherical_harmonics(unit: Tensor) -> Tensor:
 
 
 def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor, kinds: int) -> Tensor:
-    """(N, kinds * F) of the rotational invariants l=0, 1·1, 2·2, 1·2·1 of (N, F), (N, 3, F) and
-    (N, 5, F), the first `kinds`.
+    """Return the first `kinds` of the rotational invariants l=0, 1·1, 2·2, 1·2·1: (N, kinds * F).
+
+    Takes the parts of degree 0 (N, F), 1 (N, 3, F) and 2 (N, 5, F).
     """
     x, y, z = vector.unbind(1)
     xy, yz, zz, xz, xxyy = tensor.unbind(1)
@@ -55,11 +64,11 @@ def invariants(scalar: Tensor, vector: Tensor, tensor: Tensor, kinds: int) -> Te
 
 
 def coupled(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Parts of degree 0, 1, 2, (N, 2l+1, R, F) each, of harmonics, l <= 1, times radial functions
-    times vectors (N, 4, R, 3, F).
+    """Return the parts of degree 0, 1, 2, each (N, 2l+1, R, F), of a product with vectors.
 
-    The scalar is the dot product with l = 1, the vector the product with l = 0, the tensor the
-    symmetric product with l = 1. What changes sign in a mirror is left out.
+    `sums` (N, 4, R, 3, F) are harmonics, l <= 1, times radial functions times vectors. The scalar
+    is the dot product with l = 1, the vector the product with l = 0, the tensor the symmetric
+    product with l = 1. The products that change sign under reflection are not used.
     """
     x, y, z = (axis.unbind(1) for axis in sums.unbind(3))
     trace, root = x[1] + y[2] + z[3], math.sqrt(3) / 2
@@ -71,7 +80,7 @@ def coupled(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Layer(nn.Module):
-    """One round of messages; see AtomGNN. `taken` vectors come in, `given` go out."""
+    """One round of messages: see AtomGNN. It receives `taken` vectors and sends `given` vectors."""
 
     def __init__(
         self,
@@ -99,8 +108,9 @@ class Layer(nn.Module):
     def forward(
         self, h: Tensor, arrows: Tensor | None, geometry: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor | None]:
-        """Features (N, F) and vectors (N, 3 * given) after the round, from those before;
-        `geometry` (N, 9 * radial, K).
+        """Return the features (N, F) and vectors (N, 3 * given) after the round.
+
+        `arrows` (N, 3 * taken) are the vectors before it, `geometry` is (N, 9 * radial, K).
         """
         atoms = h.shape[0]
         around = batch.gather_neighbours(self.project(h))
@@ -116,7 +126,7 @@ class Layer(nn.Module):
         mixed = [
             (part.flatten(0, 1) @ weight).view(atoms, -1, weight.shape[1])
             for part, weight in zip(parts, self.mix, strict=True)
-        ]  # as products of matrices: compiled, one with the atoms as a batch is far slower
+        ]  # as matrix products: compiled, a product with the atoms as a batch is far slower
         found = invariants(mixed[0].squeeze(1), mixed[1], mixed[2], self.kinds)
         h = h + self.update(torch.cat([h, found], 1))
         if self.vectors is None or self.gate is None:
@@ -126,16 +136,16 @@ class Layer(nn.Module):
 
 
 class AtomGNN(nn.Module):
-    """Sum over atoms of a network on features that went through rounds of messages.
+    """Sum over atoms of a network on the features after `layers` rounds of messages.
 
-    cutoff: Å; features: F, scalars of an atom; channels: scalars sent to neighbours, half as many
-    in the first round, in which they say elements only; vectors: sent from a round to the next;
-    radial: number of radial functions; mixed: features after mixing, of each degree; bodies: 2, 3
-    or 4, an atom and its neighbours, that the invariants of a round may be of; layers: rounds of
-    messages. Raises InputError for other bodies.
+    cutoff: Å; features: F, scalar features of an atom; channels: scalars sent to neighbours, half
+    as many in the first round, whose features depend on the element only; vectors: vectors sent
+    from one round to the next; radial: number of radial functions; mixed: features of each degree
+    after mixing; bodies: maximum body order of the invariants of a round, 2, 3 or 4; layers: rounds
+    of messages. Raises InputError for another body order.
     """
 
-    unordered = True  # neighbours may come in any order, and from beyond the cutoff
+    unordered = True  # accepts neighbours in any order, and beyond the cutoff
 
     def __init__(
         self,
@@ -150,7 +160,7 @@ class AtomGNN(nn.Module):
     ) -> None:
         super().__init__()
         if bodies not in INVARIANTS_BY_BODIES:
-            raise InputError(f"gnn: bodies: {bodies!r} is none of 2, 3, 4")
+            raise InputError(f"gnn: bodies: {bodies!r} is not one of 2, 3, 4")
         self.cutoff, self.radial = cutoff, radial
         self.element = nn.Embedding(100, features)
         scalars, kinds = [channels // 2, *[channels] * (layers - 1)], INVARIANTS_BY_BODIES[bodies]
@@ -164,7 +174,7 @@ class AtomGNN(nn.Module):
         self.out = nn.Sequential(nn.Linear(features, features), nn.SiLU(), nn.Linear(features, 1))
 
     def geometry(self, vectors: Tensor) -> Tensor:
-        """(N, 9 * radial, K): spherical harmonics times radial functions of `vectors`."""
+        """Return harmonics times radial functions (N, 9 * radial, K) of vectors (N, K, 3) Å."""
         distance = vectors.norm(dim=-1)
         radial = bessel(distance, self.radial, self.cutoff, -2)
         radial = radial * envelope(distance / self.cutoff)[:, None]
@@ -172,7 +182,7 @@ class AtomGNN(nn.Module):
         return (angular[:, :, None] * radial[:, None]).flatten(1, 2)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) energies."""
+        """Return energies (B,)."""
         geometry = self.geometry(batch.neighbour_vectors())
         h, arrows = embed_elements(self.element.weight, batch.z), None
         for layer in self.layers:

@@ -1,4 +1,4 @@
-"""AtomMLP: a network on each atom's element and the distances and elements around it."""
+"""AtomMLP: one network per atom, on the distances and elements of its nearest neighbours."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,17 @@ from ..graphs.batch import NO_NEIGHBOUR_DISTANCE, Batch
 from ..graphs.gather import embed_elements
 from .radial import bessel, envelope
 
-N_NEAREST = 15
+N_NEAREST = 15  # neighbours that enter the network
 
 
 class AtomMLP(nn.Module):
-    """Sum over atoms of a network on the element and its 15 nearest neighbours within the cutoff.
+    """Sum over atoms of a network on the element and the 15 nearest neighbours within the cutoff.
 
-    The sorted list of (distance, element) enters as sum over the 15 of radial functions times a
-    learned vector of the element: no jump where two neighbours change places in the list, as a
-    plain concatenation has. A neighbour's weight goes to zero at the cutoff and, over `fade` Å,
-    at the distance of the 16th, so that none leaves the list with a jump either.
+    The input is a sum over these neighbours of radial functions times a learned vector of the
+    neighbour's element. Unlike a concatenation of the sorted neighbours, the sum is smooth where
+    two neighbours change places. The weight of a neighbour goes to zero at the cutoff and, within
+    the last `fade` Å, at the distance of the 16th neighbour, so that the energy is smooth where a
+    neighbour enters or leaves.
 
     cutoff: Å; radial: number of radial functions; channels: length of the element vector;
     features, layers: width and depth of the network; fade: Å.
@@ -42,10 +43,10 @@ class AtomMLP(nn.Module):
         self.activation = nn.SiLU()
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) energies."""
+        """Return energies (B,)."""
         distance = batch.neighbour_vectors().norm(dim=-1)
         distance = pad(distance, (0, N_NEAREST + 1), value=NO_NEIGHBOUR_DISTANCE)
-        limit = distance[:, N_NEAREST : N_NEAREST + 1].clamp(max=self.cutoff)  # of the 16th
+        limit = distance[:, N_NEAREST : N_NEAREST + 1].clamp(max=self.cutoff)  # 16th
         distance = distance[:, :N_NEAREST]
         weight = envelope(distance / self.cutoff) * (1 - envelope((limit - distance) / self.fade))
         waves = bessel(distance, self.radial, self.cutoff) * weight[..., None]

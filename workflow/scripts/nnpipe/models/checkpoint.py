@@ -1,4 +1,4 @@
-"""Trained models and training states: safetensors and JSON, written whole or not at all."""
+"""Trained models and training states as safetensors and JSON files, written atomically."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What model.json holds beside the weights."""
+    """The content of model.json."""
 
     architecture: str
     hyperparameters: dict[str, float]
@@ -31,12 +31,12 @@ class ModelInfo:
     scale: float  # unit of the target
     seed: int
     n_train: int  # molecules
-    n_geometries: int  # of them, the minima and others
+    n_geometries: int  # minima and other geometries of these molecules
     parameters: int
     train_seconds: float
     peak_memory_mb: float
     device: str
-    settings: dict[str, Any]  # of the training
+    settings: dict[str, Any]  # training.settings.Settings
     data: dict[str, Any]  # provenance: digests of molecules, neighbours and split
     nnpipe_version: str
     weights_sha256: str = ""
@@ -44,25 +44,25 @@ class ModelInfo:
 
     @property
     def elements(self) -> list[int]:
-        """Atomic numbers that the model was trained on."""
+        """Atomic numbers of the training data."""
         return sorted(self.references)
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write tensors and a JSON-able dict to one safetensors file."""
-    # copies, as shared tensors (of SchNet) are refused
+    """Write tensors and a dict, which JSON can hold, to one safetensors file."""
+    # copies, as safetensors refuses tensors that share memory, as some of SchNet do
     whole = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     with atomic(path) as temporary:
         temporary.write_bytes(save(whole, {"nnpipe": json.dumps(meta)}))
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and the dict; InputError if the file is not whole."""
+    """Return the tensors, on the CPU, and the dict. Raises InputError for a damaged file."""
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads(file.metadata()["nnpipe"])
             names = file.keys()
-            # copies, as the file's own tensors lie unaligned, which changes the rounding
+            # copies, as the tensors in the file are not aligned, which changes the rounding
             return {name: file.get_tensor(name).clone() for name in names}, meta
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise InputError(
@@ -83,7 +83,10 @@ def save_model(folder: str | Path, potential: Potential, info: ModelInfo) -> Non
 
 
 def read_info(folder: str | Path) -> ModelInfo:
-    """What model.json says; InputError if it is missing, damaged or of another format."""
+    """Return the content of model.json.
+
+    Raises InputError if the file is missing, damaged or of another format.
+    """
     path = Path(folder) / "model.json"
     try:
         content = json.loads(path.read_text())
@@ -107,9 +110,9 @@ def copy_model(
     target: str,
     hyperparameters: dict[str, float],
 ) -> None:
-    """Copy a trained model from the folder `source`.
+    """Copy a trained model from the folder `source` to `folder`.
 
-    Raises InputError if it is not whole, or not of that architecture, target and hyperparameters.
+    Raises InputError if it is damaged, or has another architecture, target or hyperparameters.
     """
     _, info = load_model(source)
     asked = {
@@ -127,9 +130,9 @@ def copy_model(
 
 
 def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
-    """The potential, on the CPU in float32, and what is known of it.
+    """Return the potential, on the CPU in float32, and the content of model.json.
 
-    Raises InputError if a file is missing, damaged, of another format or not of this model.
+    Raises InputError if a file is missing, damaged, of another format or of another model.
     """
     info, weights = read_info(folder), Path(folder) / "model.safetensors"
     if not weights.is_file() or sha256(weights) != info.weights_sha256:

@@ -1,4 +1,4 @@
-"""A model with its atomic references: energies, forces and stress for every model alike."""
+"""A model with atomic references and repulsion; energies, forces and stress of any model."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from ..graphs.dataset import Dataset
 from .repulsion import Repulsion
 
 MAX_Z = 118
-SURFACE = "energy"  # the target that atoms move on
+SURFACE = "energy"  # the target whose gradient gives forces
 INTENSIVE = {"rotational_a", "rotational_b", "rotational_c", "mu", "homo", "lumo", "gap"}
 
 
 class Potential(nn.Module):
-    """Sum of atomic references plus `scale` times a model, in float64.
+    """The sum of atomic references plus `scale` times a model, in float64.
 
-    `references` are {atomic number: value}, `scale` has their unit, `unit`. An intensive target is
-    the mean over atoms instead of the sum. With `repulsion`, atoms that come too close repel each
-    other (repulsion.py): what a potential energy surface needs, whatever the model has seen.
+    `references` ({atomic number: value}) and `scale` have the unit `unit`. For an intensive target,
+    the sum is divided by the number of atoms. With `repulsion`, the repulsion of close nuclei is
+    added, so that the energy rises steeply when two atoms collide, whatever the training data are.
     """
 
     references: Tensor
@@ -42,7 +42,7 @@ class Potential(nn.Module):
         self.register_buffer("references", table)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) predictions, float64."""
+        """Return predictions (B,), float64, in the unit of the target."""
         reference = batch.sum_over_atoms(self.references[batch.z])
         total = reference + self.scale * self.scaled_model(batch)
         if self.intensive:
@@ -50,7 +50,7 @@ class Potential(nn.Module):
         return total
 
     def scaled_model(self, batch: Batch) -> Tensor:
-        """(B,) what is learned: the model, and the repulsion in its unit."""
+        """Return model plus repulsion (B,) in units of `scale`: the part that is trained."""
         energy = self.model(batch)
         return energy if self.repulsion is None else energy + self.repulsion(batch) / self.scale
 
@@ -60,7 +60,7 @@ class Potential(nn.Module):
         return ((rest * data.sizes if self.intensive else rest) / self.scale).float()
 
     def reference_energy(self, data: Dataset) -> Tensor:
-        """(M,) float64, on the CPU: what the references predict for the molecules of `data`."""
+        """Return the contribution of the references (M,), float64, on the CPU."""
         molecule = torch.repeat_interleave(data.sizes)
         total = data.target.new_zeros(len(data))
         total.index_add_(0, molecule, self.references[data.atomic_numbers().long()].cpu())
@@ -70,7 +70,7 @@ class Potential(nn.Module):
 def energy_forces(
     potential: Callable[[Batch], Tensor], batch: Batch, create_graph: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Energies (B,) eV and forces (N, 3) eV/Å."""
+    """Return energies (B,) eV and forces (N, 3) eV/Å."""
     pos = batch.pos.detach().requires_grad_()
     energy = potential(batch.with_positions(pos))
     (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph)
@@ -78,7 +78,10 @@ def energy_forces(
 
 
 def energy_forces_virial(potential: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Energies (B,) eV, forces (N, 3) eV/Å and dE/dstrain (B, 3, 3) eV, volume times stress."""
+    """Return energies (B,) eV, forces (N, 3) eV/Å and dE/dstrain (B, 3, 3) eV.
+
+    dE/dstrain is the volume times the stress.
+    """
     pos = batch.pos.detach().requires_grad_()
     strain = pos.new_zeros(batch.n_systems, 3, 3).requires_grad_()
     energy = potential(batch.with_positions(pos).with_strain(strain))

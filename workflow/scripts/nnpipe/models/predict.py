@@ -1,4 +1,4 @@
-"""Predictions of a potential for a data set."""
+"""Predict the targets of a data set."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ EVALUATION_ATOMS, EVALUATION_PAIRS = 2_000, 60_000
 
 
 def predict(potential: nn.Module, data: Dataset, atoms: int = EVALUATION_ATOMS) -> Tensor:
-    """(M,) predictions for a data set, float64, on the CPU."""
+    """Return the predictions (M,) of the potential, float64, on the CPU."""
     order = data.sizes.argsort(stable=True)
     predictions = torch.empty(len(data), dtype=torch.float64)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Radial functions that go to zero at the cutoff, shared by the models."""
+"""Radial functions that are zero at the cutoff, shared by the models."""
 
 import math
 
@@ -7,19 +7,20 @@ from torch import Tensor
 
 
 def envelope(x: Tensor) -> Tensor:
-    """Polynomial from 1 at x = 0 to 0 at x >= 1, with two continuous derivatives at both ends.
+    """Return 1 - 10 x^3 + 15 x^4 - 6 x^5, with x clamped to [0, 1].
 
-    https://arxiv.org/abs/2003.03123, equation 8 with p = 3: 1 - 10 x^3 + 15 x^4 - 6 x^5.
+    It falls from 1 to 0, with two continuous derivatives at both ends.
+    https://arxiv.org/abs/2003.03123, equation 8 with p = 3.
     """
     x = x.clamp(0, 1)
     return 1 - x**3 * (10 - x * (15 - 6 * x))
 
 
 def bessel(distance: Tensor, number: int, cutoff: float, dim: int = -1) -> Tensor:
-    """`number` spherical Bessel functions of order 0 for `distance` (...) Å > 0.
+    """Return `number` spherical Bessel functions of order 0 of `distance` (...) Å > 0.
 
-    They lie along a new dimension, `dim` < 0. https://arxiv.org/abs/2003.03123, equation 7; not
-    zero beyond the cutoff: use an envelope.
+    They lie along a new dimension, `dim` < 0. They are not zero beyond the cutoff: multiply by an
+    envelope. https://arxiv.org/abs/2003.03123, equation 7.
     """
     n = torch.arange(1, number + 1, device=distance.device, dtype=distance.dtype)
     distance = distance.unsqueeze(dim)

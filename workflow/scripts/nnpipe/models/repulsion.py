@@ -1,4 +1,4 @@
-"""The floor under every model: atoms repel each other when they come too close."""
+"""The repulsion of close nuclei, which is added to every model of the energy."""
 
 import torch
 from ase.data import covalent_radii
@@ -8,14 +8,17 @@ from ..graphs.batch import Batch
 from ..units import BOHR, COULOMB
 from .radial import envelope
 
-CUTOFF_PER_RADII = 0.75  # of the sum of covalent radii; bonds at a minimum are longer
+CUTOFF_PER_RADII = 0.75  # cutoff / sum of covalent radii; bonds at a minimum are longer
 # Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Matter (1985)
 ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 
 
 class Repulsion(nn.Module):
-    """Screened repulsion of the nuclei, smoothly zero from CUTOFF_PER_RADII covalent radii on."""
+    """ZBL repulsion of screened nuclei times an envelope, zero from the cutoff on.
+
+    The cutoff of a pair of atoms is CUTOFF_PER_RADII times the sum of their covalent radii.
+    """
 
     radii: Tensor
 
@@ -25,7 +28,7 @@ class Repulsion(nn.Module):
         self.register_buffer("radii", radii, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) eV, in the precision of the positions."""
+        """Return energies (B,) eV in the precision of the positions."""
         distance = batch.neighbour_vectors().norm(dim=-1)
         z, radii = batch.z.to(distance.dtype), self.radii[batch.z].to(distance.dtype)
         other = z[batch.neighbours]

@@ -1,4 +1,4 @@
-"""Models of PyTorch Geometric as baselines, through a thin adapter."""
+"""SchNet of PyTorch Geometric, as a baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,13 @@ from ..graphs.batch import Batch
 
 
 class SchNet(nn.Module):
-    """SchNet (https://arxiv.org/abs/1706.08566) of PyTorch Geometric on our neighbours.
+    """SchNet (https://arxiv.org/abs/1706.08566) of PyTorch Geometric on the neighbours of a batch.
 
-    cutoff: Å; features: channels of atoms and filters; layers: interactions; radial: Gaussians.
+    cutoff: Å; features: length of the atom features and filters; layers: number of interaction
+    blocks; radial: number of Gaussians.
     """
 
-    unordered = True  # neighbours may come in any order, and from beyond the cutoff
+    unordered = True  # accepts neighbours in any order, and beyond the cutoff
 
     def __init__(
         self, cutoff: float = 5.0, features: int = 128, layers: int = 6, radial: int = 50
@@ -23,7 +24,7 @@ class SchNet(nn.Module):
         self.net = PyGSchNet(features, features, layers, radial, cutoff, lambda pos, batch: None)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(B,) energies."""
+        """Return energies (B,)."""
         distance = batch.neighbour_vectors().norm(dim=-1)
         centre, slot = (distance < self.cutoff).nonzero(as_tuple=True)
         edges = torch.stack([batch.neighbours[centre, slot], centre])
