@@ -115,16 +115,16 @@ def broken(kind: str) -> list[Atoms]:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no energy", "frame 2: no 'energy', it has nothing; name it in data.extxyz.energy"),
+        ("no energy", "frame 2: no 'energy', it has nothing; set data.extxyz.energy"),
         ("no forces", "frame 2: some frames have 'forces' and some have none"),
         (
             "forces of another name",
-            "frame 1: no 'forces'; is it REF_forces? Name it in data.extxyz.forces",
+            "frame 1: no 'forces'; if it is REF_forces, set data.extxyz.forces",
         ),
-        ("nan", "frame 2: energy not finite; leave the frame out"),
-        ("crystal", "frame 2: periodic; training reads molecules only"),
-        ("overlap", "frame 2: atoms 4 and 5 are 0.10 Å apart; leave the frame out"),
-        ("Bohr", "say in data.extxyz.length_unit what positions are in"),
+        ("nan", "frame 2: energy not finite; remove the frame"),
+        ("crystal", "frame 2: periodic; training supports molecules only"),
+        ("overlap", "frame 2: atoms 4 and 5 are 0.10 Å apart; remove the frame"),
+        ("Bohr", "set data.extxyz.length_unit to the unit of the positions"),
         ("empty", "mine.extxyz: no frames"),
     ],
 )

@@ -100,7 +100,7 @@ def members() -> dict[str, bytes]:
     ("old", "new", "message"),
     [
         (b"gdb 3\t", b"gdb\t", "not in QM9's xyz format"),
-        (b"O\t", b"Si\t", "element 'Si' is none of H C N O F"),
+        (b"O\t", b"Si\t", "element 'Si' is not one of H C N O F"),
         (b"1671.4222\t", b"", "frequencies for 3 atoms"),
         (b"-76.404702", b"nan", "a number is missing"),
         (b"gdb 3\t", b"gdb 1\t", "tar --sort=name"),
@@ -160,6 +160,6 @@ def test_a_wheel_of_something_else_and_one_that_names_what_is_wrong(tmp_path):
     with zipfile.ZipFile(DATA / "qm9pack.zip") as whole, zipfile.ZipFile(changed, "w") as archive:
         for name in whole.namelist():
             archive.writestr(name, whole.read(name).replace(b"'C'", b"'Xx'"))
-    with pytest.raises(InputError, match="element 'Xx' is none of") as caught:
+    with pytest.raises(InputError, match="element 'Xx' is not one of") as caught:
         list(read_qm9pack(changed))
     assert "damaged" not in str(caught.value)

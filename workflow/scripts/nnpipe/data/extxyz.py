@@ -1,7 +1,7 @@
-"""Data sets in extended xyz: molecules with energies and, if there are any, forces.
+"""Data sets in extended xyz: molecules with energies and, optionally, forces.
 
-The format is that of ASE (https://ase-lib.org/ase/io/formatoptions.html#extxyz); frames are read
-one after the other, so that memory is bounded by the chunk.
+Format: https://ase-lib.org/ase/io/formatoptions.html#extxyz. Frames are read one by one, so that
+memory does not grow with the file.
 """
 
 import logging
@@ -18,8 +18,9 @@ from .molecules import CHUNK_MOLECULES, Molecules, row_ends, write_molecules
 from .qm9 import read_manifest
 
 log = logging.getLogger(__name__)
-MIN_DISTANCE_A = 0.4  # Å between two atoms
-TYPICAL_NEAREST_A = 0.7, 1.7  # Å from an atom to its nearest, in the median
+MIN_DISTANCE_A = 0.4  # of two atoms; less is an error
+# usual range of the median distance of an atom to its nearest: outside, the unit may be wrong
+TYPICAL_NEAREST_A = 0.7, 1.7
 
 
 def convert_extxyz(
@@ -30,10 +31,12 @@ def convert_extxyz(
     energy_unit: str = "eV",
     length_unit: str = "Ang",
 ) -> None:
-    """Write the molecules store from the file that a manifest (see nnpipe.data.download) names.
+    """Write the table of molecules `path` from the file in a manifest of `download`.
 
-    `energy` and `forces` are the keys that they have in the file. Raises InputError if the file is
-    not what the manifest says, or for the first frame that cannot be.
+    `energy` and `forces` are their keys in the file.
+
+    Raises InputError if the file differs from the manifest, and for the first invalid frame, see
+    `read_extxyz`.
     """
     content = read_manifest(manifest)
     chunks = read_extxyz(content["files"][0]["path"], energy, forces, energy_unit, length_unit)
@@ -47,11 +50,11 @@ def read_extxyz(
     energy_unit: str = "eV",
     length_unit: str = "Ang",
 ) -> Iterator[Molecules]:
-    """Chunks of the frames of a file; those of its forces are None if it has none.
+    """Yield chunks of the frames of a file, in eV and Å. `forces` is None if the file has none.
 
-    Raises InputError for no frames, a frame without energy, with forces where the first has none or
-    without where it has some, numbers that are not finite, atoms that lie on one another, cells,
-    and for what comes after a blank line.
+    Raises InputError, with the number of the frame, for: a file without frames; a frame without
+    energy; forces in some frames only; numbers that are not finite; atoms closer than 0.4 Å;
+    periodic frames; a blank line before further frames, where ASE stops reading.
     """
     per_energy, per_length = units.ENERGY[energy_unit], units.LENGTH[length_unit]
     rows: list[tuple[Atoms, float, np.ndarray | None]] = []
@@ -70,18 +73,19 @@ def read_extxyz(
                         and not TYPICAL_NEAREST_A[0] < typical < TYPICAL_NEAREST_A[1]
                     ):
                         log.warning(
-                            "%s: atoms are %.2f Å from their nearest: if that cannot be, say in"
-                            " data.extxyz.length_unit what positions are in", where, typical,
+                            "%s: atoms are %.2f Å from their nearest neighbours; if this is wrong,"
+                            " set data.extxyz.length_unit to the unit of the positions",
+                            where, typical,
                         )  # fmt: skip
                     if not has_forces:
-                        log.warning("%s: no %r: models train on energies alone", where, forces)
+                        log.warning("%s: no %r: models train on energies only", where, forces)
                 elif (row[2] is not None) != has_forces:
                     raise InputError(f"{where}: some frames have {forces!r} and some have none")
                 rows.append(row)
                 if len(rows) == CHUNK_MOLECULES:
                     yield _chunk(number, rows, per_energy, per_length)
                     rows = []
-            if any(line.strip() for line in file):  # where ASE ends
+            if any(line.strip() for line in file):  # ASE stops at a blank line
                 raise InputError(f"{path}: after frame {number}: a blank line; remove it")
     except InputError:
         raise
@@ -97,39 +101,37 @@ def read_extxyz(
 def _row(
     where: str, atoms: Atoms, energy: str, forces: str
 ) -> tuple[Atoms, float, np.ndarray | None]:
-    """The frame, its energy and its forces in the file's units."""
+    """Return the frame, its energy and its forces (N, 3) in the units of the file."""
     found = {**atoms.info, **atoms.arrays, **(atoms.calc.results if atoms.calc else {})}
     if energy not in found:
         keys = ", ".join(sorted(set(found) - {"numbers", "positions"})) or "nothing"
-        raise InputError(f"{where}: no {energy!r}, it has {keys}; name it in data.extxyz.energy")
+        raise InputError(f"{where}: no {energy!r}, it has {keys}; set data.extxyz.energy")
     if forces not in found and (others := [key for key in found if "force" in key.lower()]):
-        raise InputError(
-            f"{where}: no {forces!r}; is it {others[0]}? Name it in data.extxyz.forces"
-        )
+        raise InputError(f"{where}: no {forces!r}; if it is {others[0]}, set data.extxyz.forces")
     if atoms.pbc.any():
         raise InputError(
-            f"{where}: periodic; training reads molecules only: leave the frame out, or its Lattice"
+            f"{where}: periodic; training supports molecules only; remove the frame or its Lattice"
         )
     value, force = found[energy], found.get(forces)
     if not len(atoms) or (atoms.numbers < 1).any():
-        raise InputError(f"{where}: no atoms, or an atom that is no element")
+        raise InputError(f"{where}: no atoms, or an unknown element; remove the frame")
     for name, numbers in (("positions", atoms.positions), (energy, value), (forces, force)):
         if numbers is not None and not np.isfinite(np.asarray(numbers, float)).all():
-            raise InputError(f"{where}: {name} not finite; leave the frame out")
+            raise InputError(f"{where}: {name} not finite; remove the frame")
     if np.ndim(value) or (force is not None and np.shape(force) != (len(atoms), 3)):
-        raise InputError(f"{where}: {energy!r} is not one number, or {forces!r} not 3 an atom")
+        raise InputError(f"{where}: {energy!r} is not one number, or {forces!r} not 3 per atom")
     distances = _distances(atoms)
     if distances.min() < MIN_DISTANCE_A:
         a, b = sorted(np.unravel_index(distances.argmin(), distances.shape))
         raise InputError(
-            f"{where}: atoms {a} and {b} are {distances.min():.2f} Å apart; leave the frame out, or"
-            " say in data.extxyz.length_unit what positions are in"
+            f"{where}: atoms {a} and {b} are {distances.min():.2f} Å apart; remove the frame, or"
+            " set data.extxyz.length_unit to the unit of the positions"
         )
     return atoms, float(value), force
 
 
 def _distances(atoms: Atoms) -> np.ndarray:
-    """(N, N) Å, an atom's to itself infinite."""
+    """Return the distances (N, N) Å of all pairs; the diagonal is infinite."""
     found = np.linalg.norm(atoms.positions[:, None] - atoms.positions, axis=-1)
     found[np.diag_indices(len(atoms))] = np.inf
     return found
@@ -141,6 +143,7 @@ def _chunk(
     per_energy: float,
     per_length: float,
 ) -> Molecules:
+    """Return a chunk whose last frame has the number `last`; convert its units."""
     frames, energies, forces = zip(*rows, strict=True)
     counts = np.array([len(atoms) for atoms in frames])
     return Molecules(

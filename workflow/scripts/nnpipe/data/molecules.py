@@ -1,4 +1,4 @@
-"""The molecules table: geometries, for QM9 at minima, and what is known of each."""
+"""The table of molecules: geometries (of QM9: minima) with their energies and other properties."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,44 +11,47 @@ import numpy as np
 from ..runtime.progress import progress_bar
 from . import store
 
-CHUNK_MOLECULES = 8192  # molecules held in memory while a table is made
+CHUNK_MOLECULES = 8192  # in memory at once while a table is written
 
 
 @dataclass(frozen=True)
 class Molecules:
-    """M molecules with N atoms and V vibrational modes in all; rows ptr[m]:ptr[m+1] belong to m."""
+    """M molecules with N atoms and V vibrational modes in total.
 
-    index: np.ndarray  # (M,) int32, QM9's own number or that of the frame, from 1
-    ptr: np.ndarray  # (M+1,) int64, into the atoms
+    Molecule m has the atoms ptr[m]:ptr[m+1] and the modes frequency_ptr[m]:frequency_ptr[m+1].
+    """
+
+    index: np.ndarray  # (M,) int32, number in QM9 or of the frame in the file, from 1
+    ptr: np.ndarray  # (M+1,) int64
     z: np.ndarray  # (N,) uint8
     pos: np.ndarray  # (N, 3) float64, Å
-    charges: np.ndarray  # (N,) float64, Mulliken, e; nan where unknown
-    frequency_ptr: np.ndarray  # (M+1,) int64, into the frequencies
+    charges: np.ndarray  # (N,) float64, Mulliken charges, e; nan if unknown
+    frequency_ptr: np.ndarray  # (M+1,) int64
     frequencies: np.ndarray  # (V,) float64, harmonic, cm^-1, imaginary ones negative
-    smiles: list[str]  # of GDB-17; empty where unknown
-    targets: dict[str, np.ndarray]  # (M,) float64 each, units in the header
+    smiles: list[str]  # from GDB-17; empty if unknown
+    targets: dict[str, np.ndarray]  # (M,) float64 each, units in the header of the file
     forces: np.ndarray | None = None  # (N, 3) float64, eV/Å
 
     def __len__(self) -> int:
         return len(self.index)
 
     def geometry(self, row: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """Index, atomic numbers (N,) and positions (N, 3) Å of one molecule."""
+        """Return the index, atomic numbers (N,) and positions (N, 3) Å of the molecule in `row`."""
         atoms = slice(self.ptr[row], self.ptr[row + 1])
         return int(self.index[row]), self.z[atoms].astype(int), np.array(self.pos[atoms])
 
     def modes(self, row: int) -> np.ndarray:
-        """(V,) cm^-1, harmonic frequencies of one molecule in ascending order."""
+        """Return the harmonic frequencies (V,) cm^-1, ascending, of the molecule in `row`."""
         return np.sort(self.frequencies[self.frequency_ptr[row] : self.frequency_ptr[row + 1]])
 
 
 def row_ends(counts: np.ndarray) -> np.ndarray:
-    """(M+1,) int64 ends of rows of the given lengths (M,), from 0."""
+    """Return 0 and the cumulative sum of `counts` (M,): the ends (M+1,) int64 of ragged rows."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def ragged_indices(ptr: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat indices of `rows` of a ragged array with ends `ptr`, and the ends of the selection."""
+    """Return the flat indices of `rows` in a ragged array with ends `ptr`, and their own ends."""
     sizes = ptr[rows + 1] - ptr[rows]
     ends = row_ends(sizes)
     return np.repeat(ptr[rows] - ends[:-1], sizes) + np.arange(ends[-1]), ends
@@ -60,7 +63,10 @@ def write_molecules(
     target_units: dict[str, str],
     provenance: dict[str, Any],
 ) -> int:
-    """Write the molecules store, chunk by chunk, and return how many molecules it holds."""
+    """Write the table of molecules chunk by chunk; return the number of molecules.
+
+    `target_units`: unit of each target.
+    """
     header = {"kind": "molecules", "units": target_units, "provenance": provenance}
     zero = np.zeros(1, np.int64)
     ends, total = (zero, zero, zero), 0
@@ -93,7 +99,10 @@ def write_molecules(
 
 
 def read_molecules(path: str | Path) -> tuple[Molecules, dict[str, Any]]:
-    """The memory-mapped table and its header."""
+    """Return the memory-mapped table and its header.
+
+    Raises InputError if the file is not a complete table of molecules.
+    """
     arrays, header = store.read(path, "molecules")
     text, ends = arrays["smiles"].tobytes(), arrays["smiles_ptr"]
     smiles = [text[a:b].decode() for a, b in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""The table of every atom's neighbours within a cutoff, nearest first."""
+"""The table of all neighbours within a cutoff radius, nearest first."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +15,10 @@ from .molecules import CHUNK_MOLECULES, Molecules
 def write_neighbours(
     molecules: Molecules, cutoff: float, path: str | Path, provenance: dict[str, Any]
 ) -> int:
-    """Write every atom's neighbours within `cutoff` Å and return the number of pairs.
+    """Write the neighbours within `cutoff` Å of every atom; return the number of pairs P.
 
-    `first` (N+1,) int64 points into `neighbour` (P,), which holds positions inside the molecule in
-    the smallest unsigned type that fits. Rows are sorted, so the 15 nearest are a row's first 15.
+    Atom n has the neighbours neighbour[first[n]:first[n+1]], nearest first: `first` (N+1,) int64,
+    `neighbour` (P,) indices within the molecule, in the smallest unsigned type that holds them.
     """
     sizes = np.diff(molecules.ptr)
     smallest = np.min_scalar_type(int(sizes.max()) - 1)

@@ -1,8 +1,8 @@
-"""QM9 (https://doi.org/10.1038/sdata.2014.22): one table from any of its formats.
+"""QM9 (https://doi.org/10.1038/sdata.2014.22): one table of molecules from either of its formats.
 
-Readers yield chunks, so that memory is bounded by the chunk. They agree bit for bit:
-`read_archive` reads the original dsgdb9nsd.xyz.tar.bz2 (http://doi.org/10.6084/m9.figshare.978904),
-`read_qm9pack` the CSVs inside the wheel of the Python package qm9pack. Archives are read in place.
+`read_archive` reads the original dsgdb9nsd.xyz.tar.bz2 (https://doi.org/10.6084/m9.figshare.978904),
+`read_qm9pack` the CSV files in the wheel of the Python package qm9pack. Both give the same bits.
+They do not unpack the archive, and they yield chunks, so that memory does not grow with the data.
 """
 
 import json
@@ -22,7 +22,7 @@ from ..runtime.files import sha256
 from .molecules import CHUNK_MOLECULES, Molecules, row_ends, write_molecules
 from .sources import ATOMIC_NUMBERS
 
-# name: (column of qm9pack, factor to our unit, our unit), in the order of the original files
+# name: (column of qm9pack, factor to the unit, unit), in the order of the original files
 PROPERTIES = {
     "rotational_a": ("RotA_GHz", 1.0, "GHz"),
     "rotational_b": ("RotB_GHz", 1.0, "GHz"),
@@ -40,28 +40,30 @@ PROPERTIES = {
     "g": ("GibbsFreeEnergy_298K_au", units.HARTREE, "eV"),
     "cv": ("Heatcapacity_Cv_cal_mol_K", units.CAL_PER_MOL, "eV/K"),
 }
-# and "energy", the electronic energy U0 - ZPVE: the surface that the nuclei move on
+# "energy" is U0 - ZPVE: the electronic energy, on whose potential energy surface the nuclei move
 UNITS = {name: unit for name, (_, _, unit) in PROPERTIES.items()} | {"energy": "eV"}
-# QM9's own isolated-atom U0, B3LYP/6-31G(2df,p), Hartree (atomref.txt of the figshare article)
+# U0 of isolated atoms, B3LYP/6-31G(2df,p) (atomref.txt of the figshare article)
 ATOM_U0_HARTREE = {1: -0.500273, 6: -37.846772, 7: -54.583861, 8: -75.064579, 9: -99.718730}
-N_MOLECULES = 130_831  # of 133,885; 3,054 are uncharacterised
-SADDLE_POINTS = (6620, 59818)  # indices that are no minima
+N_MOLECULES = 130_831  # 133,885 less 3,054 uncharacterised ones
+SADDLE_POINTS = (6620, 59818)  # indices of geometries that are not minima
 
 
 def convert_qm9(manifest: str | Path, path: str | Path) -> None:
-    """Write the molecules store from the files that a manifest (see nnpipe.data.download) names.
+    """Write the table of molecules `path` from the files in a manifest of `download`.
 
-    Raises InputError if a file is not what the manifest says, or QM9 is not whole.
+    Raises InputError if a file differs from the manifest, is damaged, or QM9 is incomplete.
     """
     content = read_manifest(manifest)
     number = write_molecules(read_qm9(content), path, UNITS, content)
     if not number or (content["canonical"] and number != N_MOLECULES):
         Path(path).unlink()
-        raise InputError(f"{manifest}: {number} molecules, QM9 has {N_MOLECULES}; fetch it again")
+        raise InputError(
+            f"{manifest}: {number} molecules, QM9 has {N_MOLECULES}; download it again"
+        )
 
 
 def read_manifest(path: str | Path) -> dict:
-    """The manifest, after its files were found whole; InputError if one is missing or changed."""
+    """Return the manifest. Raises InputError if one of its files is missing or has changed."""
     manifest = json.loads(Path(path).read_text())
     for file in manifest["files"]:
         where = Path(file["path"])
@@ -69,31 +71,37 @@ def read_manifest(path: str | Path) -> dict:
         if got != file["sha256"]:
             raise InputError(
                 f"{where}: expected SHA-256 {file['sha256']}, got {got};"
-                f" delete {path} and run again to fetch it anew"
+                f" delete {path} and run again to download it"
             )
     return manifest
 
 
 def read_qm9(manifest: dict) -> Iterator[Molecules]:
-    """Chunks of the files of a manifest's content, whatever their format."""
+    """Yield chunks of the files in a manifest, in either format.
+
+    Raises InputError if the file has neither format.
+    """
     path, *others = [Path(file["path"]) for file in manifest["files"]]
     if zipfile.is_zipfile(path):
         yield from read_qm9pack(path)
     elif tarfile.is_tarfile(path):
         yield from read_archive(path, read_uncharacterized(others[0]) if others else set())
     else:
-        raise InputError(f"{path}: neither QM9's tar archive nor the qm9pack wheel")
+        raise InputError(
+            f"{path}: neither QM9's tar archive nor the qm9pack wheel; correct data.sources"
+        )
 
 
 def _numbers(texts: Iterable[str]) -> np.ndarray:
-    """All numbers of comma- or blank-separated texts, brackets and Fortran's `*^` understood; none
-    if one of them is no number.
+    """Return all numbers in comma- or blank-separated texts, or none if one of them is invalid.
+
+    Brackets are ignored; the exponent `*^` is the one of Mathematica.
     """
     text = ",".join(texts).replace("*^", "e").translate({91: None, 93: None})
     try:
         return np.fromstring(text, sep=",")
     except ValueError:
-        return np.zeros(0)  # of a size that nothing has
+        return np.zeros(0)  # the check of the size in _table fails
 
 
 def _table(
@@ -106,14 +114,17 @@ def _table(
     smiles: list[str],
     properties: np.ndarray,
 ) -> Molecules:
-    """The chunk from its texts, one a molecule, lists comma-separated; (M, 15) raw properties."""
+    """Return a chunk from texts, one per molecule, with comma-separated lists.
+
+    `properties` (M, 15) are in the units of the file.
+    """
     counts = np.array([text.count(",") + 1 for text in elements])
     symbols = ",".join(elements).split(",")
     try:
         z = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols], np.uint8)
     except KeyError as error:
         raise InputError(
-            f"{where}: element {error} is none of {' '.join(ATOMIC_NUMBERS)}"
+            f"{where}: element {error} is not one of {' '.join(ATOMIC_NUMBERS)}"
         ) from None
     coordinates, charge = _numbers(pos), _numbers(charges)
     frequency, modes = _numbers(frequencies), np.array([t.count(",") + 1 for t in frequencies])
@@ -127,11 +138,15 @@ def _table(
     if len(bad):
         m = bad[0]
         raise InputError(
-            f"{where}: molecule {index[m]}: {modes[m]} frequencies for {counts[m]} atoms"
+            f"{where}: molecule {index[m]}: {modes[m]} frequencies for {counts[m]} atoms;"
+            " download it again"
         )
     whole = coordinates.size == 3 * len(z) and charge.size == len(z)
     if not whole or not np.isfinite(properties).all() or not np.isfinite(coordinates).all():
-        raise InputError(f"{where}: molecules {index[0]} to {index[-1]}: a number is missing")
+        raise InputError(
+            f"{where}: molecules {index[0]} to {index[-1]}: a number is missing or invalid;"
+            " download it again"
+        )
     targets = {
         name: properties[:, column] * factor
         for column, (name, (_, factor, _)) in enumerate(PROPERTIES.items())
@@ -144,7 +159,10 @@ def _table(
 
 
 def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
-    """Chunks of the mirror: three CSVs inside the wheel, which is not installed."""
+    """Yield chunks of the three CSV files in the wheel, which is not installed.
+
+    Raises InputError if the wheel is damaged or another one.
+    """
     try:
         with zipfile.ZipFile(wheel) as archive:
             for part in (1, 2, 3):
@@ -173,9 +191,9 @@ def read_qm9pack(wheel: str | Path) -> Iterator[Molecules]:
 
 
 def read_uncharacterized(path: str | Path) -> set[int]:
-    """QM9 indices of geometries that failed the consistency check.
+    """Return the QM9 indices of molecules that failed the consistency check.
 
-    They are the first words of the list's lines that are numbers, each larger than the last.
+    They are the lines' first words, if these are numbers that exceed all numbers before.
     """
     last, numbers = 0, set()
     for line in Path(path).read_text().splitlines():
@@ -187,7 +205,10 @@ def read_uncharacterized(path: str | Path) -> set[int]:
 
 
 def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterator[Molecules]:
-    """Chunks of an archive in the original format, without the `exclude`d indices."""
+    """Yield chunks of an archive in the original format, without the indices in `exclude`.
+
+    Raises InputError if the archive is damaged, incomplete or not in the order of the indices.
+    """
     rows: list[tuple] = []
     last = 0
     try:
@@ -211,13 +232,15 @@ def read_archive(archive: str | Path, exclude: Set[int] = frozenset()) -> Iterat
                     yield _chunk(archive, rows)
                     rows = []
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{archive}: damaged or not complete ({error}); fetch it again") from error
+        raise InputError(
+            f"{archive}: damaged or not complete ({error}); download it again"
+        ) from error
     if rows:
         yield _chunk(archive, rows)
 
 
 def _row(where: str, text: str) -> tuple:
-    """One molecule of the original format: index, SMILES and comma-separated texts for `_table`."""
+    """Return the index and the comma-separated texts for `_table` of one molecule."""
     try:
         lines = text.splitlines()
         count, head = int(lines[0]), lines[1].split()

@@ -1,8 +1,8 @@
 """Ragged arrays in one safetensors file: written chunk by chunk, read memory-mapped.
 
-The format is safetensors (https://github.com/huggingface/safetensors): eight bytes with the
-length of a JSON header, the header, the raw little-endian arrays. Its own writer wants every
-array in memory at once; this one wants one chunk.
+The format is safetensors (https://github.com/huggingface/safetensors): eight bytes with the length
+of a JSON header, the header, the raw little-endian arrays. The writer of the safetensors library
+needs all arrays in memory at once; the writer of this module needs one chunk.
 """
 
 import hashlib
@@ -26,18 +26,20 @@ CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 
 
 class Append(Protocol):
-    """Adds rows to named arrays of the store."""
+    """Function that appends rows to the arrays of a store."""
 
     def __call__(self, **arrays: np.ndarray) -> None:
-        """Add rows to the arrays named."""
+        """Append the rows of each array to the array of that name."""
 
 
 @contextmanager
 def writer(path: str | Path, header: dict[str, Any]) -> Iterator[Append]:
-    """A function that appends chunks to named arrays; the file appears when the block ends.
+    """Yield a function that appends chunks to named arrays; write the file when the block ends.
 
-    Arrays grow along their first axis. `header` may be filled until the block ends; a `digest`
-    (SHA-256 of all arrays) is added to it.
+    Arrays grow along their first axis. `header` may change until the block ends; its `digest`
+    (SHA-256 of all arrays) is added then. After an error in the block, `path` is as it was before.
+
+    Raises ValueError if chunks of an array differ in type or in the shape of their rows.
     """
     path = Path(path)
     spool = path.with_name(f".{path.name}.spool")
@@ -61,7 +63,8 @@ def writer(path: str | Path, header: dict[str, Any]) -> Iterator[Append]:
 
     try:
         yield append
-        names = sorted(dtypes, key=lambda name: (-dtypes[name].itemsize, name))  # keeps alignment
+        # arrays with the largest items come first, so that every array is aligned
+        names = sorted(dtypes, key=lambda name: (-dtypes[name].itemsize, name))
         header["digest"] = hashlib.sha256(
             "".join(name + hashes[name].hexdigest() for name in names).encode()
         ).hexdigest()
@@ -87,9 +90,9 @@ def writer(path: str | Path, header: dict[str, Any]) -> Iterator[Append]:
 
 
 def read(path: str | Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """All arrays of a store of that kind, memory-mapped and read-only, and its header.
+    """Return the arrays of the store `path`, memory-mapped and read-only, and its header.
 
-    Raises InputError if the file is missing, cut short or of another kind.
+    Raises InputError if the file is missing, incomplete or not of `kind`.
     """
     path = Path(path)
     if not path.is_file():

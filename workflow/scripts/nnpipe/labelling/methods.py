@@ -1,4 +1,4 @@
-"""Quantum chemistry that labels geometries: GFN2-xTB and the density functional of QM9."""
+"""Quantum chemistry for labels: GFN2-xTB and B3LYP/6-31G(2df,p), the method of QM9."""
 
 from collections.abc import Callable
 
@@ -8,17 +8,18 @@ from ..errors import InputError
 from ..structures.vibrations import ForceFunction
 from ..units import BOHR, HARTREE
 
-Method = Callable[[np.ndarray], ForceFunction]  # atomic numbers (N,) -> its energies and forces
+Method = Callable[[np.ndarray], ForceFunction]  # atomic numbers (N,) -> function of one molecule
 
 
 class NotConverged(Exception):
-    """The self-consistent field of a geometry did not converge."""
+    """The self-consistent field did not converge, or its result is not finite."""
 
 
 def gfn2(z: np.ndarray) -> ForceFunction:
-    """GFN2-xTB (https://doi.org/10.1021/acs.jctc.8b01176) by tblite, for a neutral molecule.
+    """Return energies and forces of GFN2-xTB, computed by tblite, for a neutral molecule z (N,).
 
-    The function it returns starts each field from the last one. It raises NotConverged.
+    Each call starts from the self-consistent field of the last one. It raises NotConverged.
+    https://doi.org/10.1021/acs.jctc.8b01176
     """
     from tblite.interface import Calculator
 
@@ -45,11 +46,11 @@ def gfn2(z: np.ndarray) -> ForceFunction:
 
 
 def dft(z: np.ndarray, fast: bool = False) -> ForceFunction:
-    """B3LYP/6-31G(2df,p), the level of QM9, by PySCF. The function it returns raises NotConverged.
+    """Return energies and forces of B3LYP/6-31G(2df,p), computed by PySCF, for a molecule z (N,).
 
-    QM9's program took six Cartesian d functions a shell, PySCF takes five: forces differ by
-    0.02-0.08 eV/Å. `fast` fits densities and takes a coarser grid, which is several times faster
-    and changes forces by some 0.002 eV/Å.
+    Each call starts from the density of the last one. It raises NotConverged. QM9 used six
+    Cartesian d functions per shell, PySCF uses five: forces differ by 0.02 to 0.08 eV/Å. `fast`
+    selects density fitting and a coarser grid: several times faster, forces within 0.002 eV/Å.
     """
     from pyscf import dft as functionals
     from pyscf import gto
@@ -78,7 +79,7 @@ METHODS: dict[str, Method] = {"xtb": gfn2, "dft": dft}
 
 
 def method(name: str) -> Method:
-    """The method of a name; InputError if its package is not installed."""
+    """Return the method `xtb` or `dft`. Raises InputError if its package is not installed."""
     package = {"xtb": "tblite", "dft": "pyscf"}[name]
     try:
         __import__(package)

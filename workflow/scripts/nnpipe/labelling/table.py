@@ -1,7 +1,7 @@
-"""Labels put on the surface of QM9.
+"""The table of labels: energies and forces of all chunks on the potential energy surface of QM9.
 
-It is bent so that it is stationary at QM9's minimum (anchor.py) and has QM9's frequencies
-(correction.py), with QM9's energy there.
+With the anchor (anchor.py) and the correction (correction.py) added, the minimum of every molecule,
+its energy and its harmonic frequencies there are the ones of QM9.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,11 @@ def write_labels(
     path: str | Path,
     provenance: dict[str, Any],
 ) -> int:
-    """Write the labels of all chunks on QM9's surface, with their neighbours within `cutoff` Å.
+    """Write the labels of all chunks and the neighbours within `cutoff` Å; return their number.
 
-    Without a correction the forces are taken as they are, as those of QM9's own method. Returns the
-    number of geometries.
+    The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
+    minimum; forces are in eV/Å. Without a correction no anchor is added either: the labels then
+    come from the method of QM9.
     """
     header = {
         "kind": "labels",
@@ -59,19 +60,19 @@ def write_labels(
 def _anchored_chunk(
     data: dict[str, np.ndarray], molecules: Molecules, correction: Correction | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Atomic numbers, energies (eV) and forces (eV/Å) of a chunk's geometries; see write_labels."""
+    """Return the atomic numbers, energies (eV) and forces (eV/Å) of a chunk for `write_labels`."""
     numbers, energies, forces = [], data["energy"].copy(), data["forces"].copy()
-    last, z, level, anchor = -1, np.zeros(0, int), 0.0, None
+    last, z, minimum_energy, anchor = -1, np.zeros(0, int), 0.0, None
     for number, index in enumerate(data["index"].tolist()):
         atoms = slice(data["ptr"][number], data["ptr"][number + 1])
         pos = data["pos"][atoms]
-        if index != last:  # the minimum comes first
+        if index != last:  # the first geometry of a molecule is its minimum
             row = int(np.searchsorted(molecules.index, index))
             _, z, _ = molecules.geometry(row)
-            level, last = molecules.targets["energy"][row], index
+            minimum_energy, last = molecules.targets["energy"][row], index
             anchor = fit_anchor(pos, forces[atoms], correction(z, pos)) if correction else None
         numbers.append(z)
-        energies[number] += level
+        energies[number] += minimum_energy
         if anchor:
             anchor_energy, anchor_forces = anchor(pos)
             energies[number] += anchor_energy

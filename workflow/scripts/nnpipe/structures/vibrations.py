@@ -1,4 +1,4 @@
-"""Normal modes: from forces to a Hessian to harmonic frequencies."""
+"""Harmonic vibrations: Hessian from forces, normal modes and frequencies from a Hessian."""
 
 from collections.abc import Callable
 
@@ -13,8 +13,10 @@ ForceFunction = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def vibrational_space(z: np.ndarray, pos: np.ndarray, periodic: bool = False) -> np.ndarray:
-    """(3N, V) orthonormal basis of the mass-weighted displacements that neither translate nor
-    rotate the molecule; V is 3N - 6, or 3N - 5 if it is linear, or 3N - 3 where it is periodic.
+    """Return an orthonormal basis (3N, V) of the mass-weighted vibrational displacements.
+
+    Translations and rotations are projected out: V is 3N - 6, 3N - 5 for a linear molecule. In a
+    periodic system only translations are: V is 3N - 3. z (N,), pos (N, 3) Å.
     """
     root = np.sqrt(atomic_masses[z])[:, None]
     centred = pos - np.average(pos, axis=0, weights=root[:, 0] ** 2)
@@ -28,15 +30,15 @@ def vibrational_space(z: np.ndarray, pos: np.ndarray, periodic: bool = False) ->
 def normal_modes(
     z: np.ndarray, pos: np.ndarray, hessian: np.ndarray, periodic: bool = False
 ) -> tuple[np.ndarray, ...]:
-    """Harmonic frequencies (V,) cm^-1, ascending, imaginary ones negative, and the Cartesian
-    displacements (3N, V) Å of their modes, of unit length when weighted by the root of mass (amu).
+    """Return the harmonic frequencies (V,) cm^-1 and the Cartesian displacements (3N, V) of modes.
 
-    `hessian` (3N, 3N) eV/Å^2.
+    Frequencies ascend; imaginary ones are negative. Displacements are in Å for mass-weighted
+    displacements of unit length, 1 Å amu^0.5. z (N,), pos (N, 3) Å, hessian (3N, 3N) eV/Å^2.
     """
     weight = np.repeat(1 / np.sqrt(atomic_masses[z]), 3)
     space = vibrational_space(z, pos, periodic)
-    inside = space.T @ (hessian * np.outer(weight, weight)) @ space
-    squared, vectors = np.linalg.eigh(inside)
+    projected = space.T @ (hessian * np.outer(weight, weight)) @ space
+    squared, vectors = np.linalg.eigh(projected)
     frequencies = np.sign(squared) * np.sqrt(np.abs(squared)) * FREQUENCY
     return frequencies, weight[:, None] * (space @ vectors)
 
