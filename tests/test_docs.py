@@ -1,0 +1,204 @@
+"""README and documentation: values, graph, columns, links and commands agree with the code."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import ROOT, SMOKE, copy_to, snakemake
+from nnpipe.analysis.accuracy import ACCURACY
+from nnpipe.analysis.cost import cost
+from nnpipe.analysis.forces import FORCES
+from nnpipe.analysis.frequencies import summary
+from nnpipe.simulation.stability import Summary
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TEXTS = [ROOT / "README.md", *(page for page in PAGES if page.parent.name == "results")]
+UNITS = (
+    "meV", "eV", "cm⁻¹", "ms", "s", "min", "h", "kB", "MB", "MiB", "GB", "TB", "Å", "°", "%",
+    "minutes", "seconds", "molecules/s",
+)  # fmt: skip
+MEASURED = re.compile(rf"\d[\d,.]*\s*({'|'.join(UNITS)})(?![\w⁻])")
+
+
+def module(path):
+    specification = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
+    loaded = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+records = module(ROOT / "benchmarks/records.py")
+
+
+def written_by_hand(text):
+    """What remains of a page without code, roles, comments and the rendered table."""
+    text = re.sub(r"<!-- records: start -->.*<!-- records: end -->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^```\{figure\}.*?^(?::\w+:.*\n)+", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```(?!$).*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"(\{\w+\})?`[^`]+`", "", text)
+
+
+def test_readme_table_equals_the_records():
+    assert records.readme() == (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_docs_measured_values_come_from_the_records(page):
+    found = MEASURED.search(written_by_hand(page.read_text()))
+    assert not found, found
+
+
+def test_docs_a_value_written_by_hand_is_found():
+    hand = "MAE of 4.6 meV, {value}`a | b | c | d`, at 300 K with 0.5 fs"
+    assert MEASURED.findall(written_by_hand(hand)) == ["meV"]
+    rendered = f"{records.START}| 21.5 meV |\n{records.END}in 8 runs of `5 ms`\n```bash\n1 s\n```\n"
+    assert not MEASURED.findall(written_by_hand(rendered))
+
+
+def test_docs_values_and_tables_exist():
+    paths, tables = [], []
+    for page in PAGES:
+        text = page.read_text()
+        for role, path in re.findall(r"\{(value|ratio|change)\}`([^`]+)`", text):
+            paths += [path] if role == "value" else path.split(" / ")
+        tables += re.findall(r"```\{records\} (\w+) (\w+)", text)
+    assert len(paths) > 20
+    assert len(tables) > 20
+    for path in paths:
+        assert records.find(path)["value"]
+    shown = {(topic, table) for topic, table in tables}
+    shown |= {tuple(part.strip() for part in path.split("|"))[:2] for path in paths}
+    topics = [path.stem for path in records.RESULTS.glob("*.csv")]
+    kept = {(topic, row["table"]) for topic in topics for row in records.read(topic)}
+    assert shown == kept
+
+
+@pytest.mark.parametrize("path", sorted(records.RESULTS.glob("*.csv")), ids=lambda path: path.stem)
+def test_records_are_complete(path):
+    rows = records.read(path.stem)
+    assert tuple(rows[0]) == records.COLUMNS
+    assert len({tuple(row[name] for name in records.KEY) for row in rows}) == len(rows)
+    for row in rows:
+        assert row["value"], row
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"]), row
+        assert re.fullmatch(r"[0-9a-f]{7}\+?", row["commit"]), row
+
+
+def test_records_replace_the_same_and_keep_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    common = {"model": "gnn", "unit": "ms", "machine": "a machine"}
+    records.record("a", "speed", [{"quantity": "step", "value": 1.23456}], **common)
+    records.record("a", "speed", [{"quantity": "wall", "value": 7}], **common)
+    records.record("a", "speed", [{"quantity": "step", "value": 12345}], **common)
+    first, second = records.read("a")
+    assert (first["value"], second["value"]) == ("12345", "7")
+    assert records.shown(first) == "12,345 ms"
+    assert first["command"].startswith("python ")
+    assert re.fullmatch(r"[0-9a-f]{7}\+?", first["commit"])
+    with pytest.raises(ValueError, match="colour"):
+        records.record("a", "speed", [{"quantity": "step", "value": 1, "colour": "red"}])
+    with pytest.raises(KeyError, match="0 records"):
+        records.find("a | speed | mlp | step")
+
+
+def test_docs_rule_graph_is_the_workflow(tmp_path):
+    printed = snakemake(copy_to(tmp_path), "--rulegraph", "mermaid-js")
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", printed))
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", printed)}
+    drawn = re.findall(
+        r"^    (\w+) --> (\w+)$", (DOCS / "reference/rules.md").read_text(), re.MULTILINE
+    )
+    assert set(drawn) == {edge for edge in edges if edge[1] != "all"}
+
+
+def test_docs_list_every_rule():
+    pytest.importorskip("sphinx")
+    page = module(DOCS / "_ext/rules.py").page()
+    rules = [
+        name
+        for path in (ROOT / "workflow/rules").glob("*.smk")
+        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+    ]
+    assert sorted(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == sorted(rules)
+    assert page.count("- writes `results/") == len(rules)
+
+
+def columns(name):
+    """Columns of a table in the reference of outputs."""
+    text = (DOCS / "reference/outputs.md").read_text()
+    section = re.search(rf"^## `{re.escape(name)}`\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.M)[1]
+    return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+def test_docs_columns_are_those_of_the_tables(tmp_path):
+    assert columns("tables/accuracy.csv") == ACCURACY
+    assert columns("tables/forces.csv") == FORCES
+    assert columns("tables/md.csv") == [field.name for field in fields(Summary)]
+    modes = pd.DataFrame({name: [1.0] for name in columns("minima/{model}.csv")})
+    assert columns("tables/frequencies.csv") == list(summary("gnn", modes))
+    measured = tmp_path / "train" / "gnn.tsv"
+    measured.parent.mkdir()
+    names = ("s", "cpu_time", "max_rss", "io_in", "io_out")
+    pd.DataFrame([dict.fromkeys(names, 1.0)]).to_csv(measured, sep="\t", index=False)
+    assert columns("tables/cost.csv") == list(cost([measured]))
+    line = (ROOT / "resources/models/gnn/metrics.jsonl").read_text().splitlines()[0]
+    assert columns("models/{model}/metrics.jsonl") == list(json.loads(line))
+
+
+def test_docs_links_lead_to_files():
+    for page in [ROOT / "README.md", *PAGES]:
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_docs_name_files_that_exist():
+    for page in [ROOT / "README.md", *PAGES]:
+        pattern = r"\b((?:workflow|profiles|resources|benchmarks|envs)/[\w./-]*\w)"
+        for name in re.findall(pattern, page.read_text()):
+            made = ("benchmarks/{", "my_model.py")  # by a run, and by the reader
+            assert (ROOT / name).exists() or name.endswith(made), f"{page}: {name}"
+
+
+def test_readme_python_runs():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT / "workflow/scripts"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    energy = float(done.stdout.split()[0])
+    assert np.isclose(energy, -4218.6, atol=1.0)  # eV, ethanol in QM9
+
+
+def test_readme_is_one_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+def test_docs_requirements_are_the_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = (DOCS / "requirements.txt").read_text().split()
+    assert sorted(wanted) == sorted(project["optional-dependencies"]["docs"])
+
+
+def test_docs_presets_are_listed():
+    text = (DOCS / "reference/presets.md").read_text()
+    for path in (ROOT / SMOKE).parent.glob("*.yaml"):
+        assert f"`{path.stem}`" in text
+    for path in Path(ROOT / "profiles").iterdir():
+        assert f"`{path.name}`" in text
