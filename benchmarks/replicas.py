@@ -72,8 +72,7 @@ def main() -> None:
     use_threads(options.threads)
     calculator = load_calculator(options.model, compiled=True)
     start = from_smiles("CC(=O)Oc1ccccc1C(=O)O")
-    start.calc = calculator.eager()
-    start, _ = relax(start, SETTINGS)
+    start, _ = relax(start, calculator.eager(), SETTINGS.relax_fmax, 500)
     rows = []
     for turn in progress_bar(range(ROUNDS + 1), unit="rounds"):  # the first one compiles
         steps = options.steps if turn else WARM

@@ -468,7 +468,7 @@ def test_a_model_moves_atoms_as_its_calculator_does(calculator, ethanol, periodi
     settings = replace(LOOSE, length_ps=0.03, max_bond_deviation_a=1e9)
     (one,) = last_frames([ethanol], calculator, settings)
     (other,) = last_frames([ethanol], SumCalculator([calculator]), settings)
-    assert np.abs(one.positions - ethanol.positions).max() > calculator.skin / 2
+    assert np.abs(one.positions - ethanol.positions).max() > calculator.lists.skin / 2
     np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
     np.testing.assert_allclose(one.get_forces(), other.get_forces(), atol=1e-6)
     assert one.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-7)
@@ -492,11 +492,9 @@ def test_systems_move_as_each_does_by_itself_and_go_on_without_those_that_left(c
     np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
 
 
-def test_groups_keep_their_state_where_results_take_the_same_memory_again(
-    calculator, ethanol, monkeypatch
-):
-    """As those of recorded CUDA graphs do."""
-    monkeypatch.setattr("nnpipe.simulation.calculator.ATOMS_PER_GROUP_CPU", 18)
+def test_groups_keep_their_state_where_results_take_the_same_memory_again(calculator, ethanol):
+    """As the results of recorded CUDA graphs do."""
+    calculator.lists.atoms_per_group = 18
     settings, plain, held = replace(LOOSE, length_ps=0.005), calculator.step, {}
     before = last_frames([ethanol] * 4, calculator, settings)
 

@@ -11,11 +11,12 @@ from tblite.ase import TBLite
 
 from nnpipe.analysis import plots
 from nnpipe.analysis.forces import force_errors
-from nnpipe.analysis.frequencies import at_minima, held_out, relax, rmsd, summary
+from nnpipe.analysis.frequencies import at_minima, held_out, rmsd, summary
 from nnpipe.analysis.scan import scan
 from nnpipe.analysis.spectrum import vibrational_density
 from nnpipe.data.splits import read_split, write_split
 from nnpipe.labelling.methods import gfn2
+from nnpipe.simulation.relax import relax
 from nnpipe.structures.vibrations import hessian
 
 XTB = TBLite(method="GFN2-xTB", verbosity=0)
@@ -38,9 +39,9 @@ def test_gfn2_at_its_own_minima_is_as_far_from_qm9_as_is_known(molecules):
 
 def test_relaxation_finds_the_minimum_from_nearby():
     water = molecule("H2O")
-    first, found = relax(water, XTB)
+    first, found = relax(water, XTB, 0.005, 200)
     water.rattle(0.05, seed=1)
-    again, _ = relax(water, XTB)
+    again, _ = relax(water, XTB, 0.005, 200)
     assert found
     np.testing.assert_allclose(first.get_all_distances(), again.get_all_distances(), atol=2e-3)
 
@@ -83,7 +84,7 @@ def test_a_scan_goes_on_without_a_surface_that_is_not_found(tmp_path):
 
 def test_a_scan_of_ethane_shows_its_bond_and_its_barrier():
     """C-C at 1.53 Å, some eV to break it, three barriers of some 0.12 eV around it."""
-    ethane, _ = relax(molecule("C2H6"), XTB)
+    ethane, _ = relax(molecule("C2H6"), XTB, 0.005, 200)
     table = scan(ethane, {"xtb": XTB})
     stretch = table[table["scan"] == "stretch"].set_index("at")["xtb"]
     torsion = table[table["scan"] == "torsion"].set_index("at")["xtb"]

@@ -175,7 +175,7 @@ class Ours:
         pos = pos.astype(float)
         calculator = load_calculator(self.trained)
         open_space = (np.zeros((3, 3)), np.zeros(3, bool))
-        ((_, _, batch),) = calculator.make_batches(z, pos, 0 * z, *open_space)
+        ((_, _, batch),) = calculator.lists.make_batches(z, pos, 0 * z, *open_space)
         potential = calculator.potential.requires_grad_(train)
         energy, forces = energy_forces(potential, batch, create_graph=train)
         if train:

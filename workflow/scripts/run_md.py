@@ -8,19 +8,20 @@ from ase.io import read
 
 from nnpipe.runtime.files import atomic
 from nnpipe.runtime.job import job
-from nnpipe.simulation.calculator import load_calculator
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.calculator import load_calculator, worth_compiling
+from nnpipe.simulation.md import number_of_steps, simulate
 from nnpipe.simulation.settings import Settings
 
 with job(snakemake.log[0], snakemake.threads):
-    settings = dict(snakemake.params.settings)
-    dtype, replicas = settings.pop("dtype"), settings.pop("replicas")
+    values = dict(snakemake.params.settings)
+    dtype, replicas = values.pop("dtype"), values.pop("replicas")
+    settings = Settings(**values)
+    compiled = worth_compiling(number_of_steps(settings))
     folder = Path(snakemake.input.weights).parent
-    long = settings["length_ps"] / settings["timestep_fs"] > 5  # 5,000 steps
     summaries = simulate(
         [read(snakemake.input.structure)] * replicas,
-        load_calculator(folder, dtype, snakemake.params.device, compiled=long),
-        Settings(**settings),
+        load_calculator(folder, dtype, snakemake.params.device, compiled),
+        settings,
         snakemake.output.trajectory,
         snakemake.wildcards.model,
         [snakemake.wildcards.molecule] * replicas,

@@ -8,18 +8,17 @@ import pandas as pd
 from ase import Atoms
 from ase.build import minimize_rotation_and_translation
 from ase.calculators.calculator import Calculator
-from ase.optimize import BFGS
 
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..data.splits import read_split
 from ..runtime.progress import progress_bar
-from ..structures.bonds import bond_matrix, spring_hessian
+from ..simulation.relax import relax
 from ..structures.vibrations import normal_modes
 
 FMAX = 0.005  # eV/Å, largest force of a relaxed geometry
-STEPS = 200
-SOFTEST = 1.0  # eV/Å^2, added to the springs that a relaxation starts from
+MAX_STEPS = 200
+EVALUATIONS_PER_MOLECULE = 25  # about 20 steps of relaxation, and batches for the Hessian
 CLOSE = 0.3  # Å, heavy-atom RMSD within which a minimum counts as found
 
 
@@ -27,20 +26,6 @@ def held_out(molecules: Molecules, split: str | Path, number: int) -> np.ndarray
     """Rows of the first `number` test molecules of a split that lie at minima."""
     rows = read_split(split, molecules.index)["test"]
     return rows[~np.isin(molecules.index[rows], SADDLE_POINTS)][:number]
-
-
-def relax(atoms: Atoms, calculator: Calculator) -> tuple[Atoms, bool]:
-    """The calculator's minimum next to `atoms`, and whether it was found.
-
-    The optimizer starts from a Hessian of springs, with which it takes a third of the steps.
-    """
-    moved = atoms.copy()
-    moved.calc = calculator
-    springs = spring_hessian(atoms.positions, bond_matrix(atoms.numbers, atoms.positions))
-    with BFGS(moved, logfile=None) as optimizer:
-        optimizer.H0 = springs + SOFTEST * np.eye(len(springs))
-        converged = optimizer.run(FMAX, STEPS)
-    return moved, bool(converged)
 
 
 def rmsd(atoms: Atoms, other: Atoms) -> float:
@@ -67,7 +52,7 @@ def at_minima(
     for row in progress_bar(rows, unit="molecules"):
         index, z, pos = molecules.geometry(row)
         start, known = Atoms(z, pos), molecules.modes(row)
-        relaxed, converged = relax(start, calculator)
+        relaxed, converged = relax(start, calculator, FMAX, MAX_STEPS)
         found, _ = normal_modes(relaxed.numbers, relaxed.positions, hessian(relaxed))
         modes = min(len(known), len(found))  # a linear molecule that bends loses one
         tables.append(

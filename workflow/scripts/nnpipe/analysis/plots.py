@@ -1,6 +1,8 @@
 """Figures, one function each: tables in, a matplotlib figure out."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,7 +160,10 @@ def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
 
 
 def spectrum(
-    summary: dict, wavenumber: np.ndarray, density: np.ndarray, frequencies: np.ndarray
+    summary: Mapping[str, Any],
+    wavenumber: np.ndarray,
+    density: np.ndarray,
+    frequencies: np.ndarray,
 ) -> Figure:
     """Vibrational density of states of a trajectory above its harmonic frequencies."""
     figure, ((axis,),) = panels(width=6)
@@ -203,7 +208,9 @@ def logarithmic(axis: Axes) -> None:
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
 
 
-def trajectory(frames: list[Atoms], summaries: list[dict], limit_a: float) -> Figure:
+def trajectory(
+    frames: Sequence[Atoms], summaries: Sequence[Mapping[str, Any]], limit_a: float
+) -> Figure:
     """Temperature, energy and largest bond deviation over time, of one or several replicas; a last
     frame that broke a run may lie outside.
     """

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..graphs.batch import Batch
+from ..models.potential import Potential, energy_forces
 from ..units import ASE_BOLTZMANN, ASE_FS
 
 
@@ -64,3 +66,24 @@ def step_constants(
     """
     decay = math.exp(-friction_per_ps * timestep_fs / 1000)
     return timestep_fs * ASE_FS, decay, (1 - decay**2) * ASE_BOLTZMANN * temperature_k
+
+
+def make_step(potential: Potential) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    """Return `langevin_step` with the forces of a potential, as a function that can be compiled.
+
+    It takes a batch, the origin (N, 3) Å of each atom's system in the batch, and the arguments of
+    `langevin_step` from `state` on. It returns the same, the last tensor flat and followed by the
+    largest squared displacement (Å^2) of an atom from its position in the batch.
+    """
+
+    def step(batch: Batch, origin: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def forces_of(pos: Tensor) -> tuple[Tensor, Tensor]:
+            local = batch.with_positions((pos - origin).to(batch.pos.dtype))
+            energy, forces = energy_forces(potential, local)
+            return energy.detach(), forces.double()
+
+        state, seen, table = langevin_step(forces_of, batch.system_idx, *arguments)
+        moved = (state[0] - origin - batch.pos).square().sum(1).amax()
+        return state, seen, torch.cat([table.flatten(), moved[None]])
+
+    return step

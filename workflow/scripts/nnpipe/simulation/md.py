@@ -31,7 +31,13 @@ from .stability import (
 )
 
 log = logging.getLogger(__name__)
+MAX_STEPS = 500  # of a relaxation
 EXPLOSION_K = 10_000.0  # above the target, https://arxiv.org/abs/2511.20487 calls it an explosion
+
+
+def number_of_steps(settings: Settings) -> int:
+    """Return the number of steps of a whole run."""
+    return round(1000 * settings.length_ps / settings.timestep_fs)
 
 
 def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
@@ -63,7 +69,7 @@ def frames(
     every = max(1, round(settings.frame_fs / settings.timestep_fs))
     hottest = settings.temperature_k + EXPLOSION_K
     parts, worst = make_propagators(systems, calculator, settings), np.zeros(len(systems))
-    for step in range(round(1000 * settings.length_ps / settings.timestep_fs) + 1):
+    for step in range(number_of_steps(settings) + 1):
         going, found = [], {}
         for part in parts:
             energies, kinetic, deviations = part.step()
@@ -128,9 +134,9 @@ def simulate(
         if system.constraints:
             raise InputError("atoms have constraints; dynamics here move all, so take them off")
         if id(system) not in done:
-            copy = system.copy()
-            copy.calc = gentle
-            done[id(system)] = relax(copy, settings)
+            done[id(system)] = relax(
+                system, gentle, settings.relax_fmax, MAX_STEPS, settings.max_bond_deviation_a
+            )
         started_from.append(done[id(system)][0])
         relaxed.append(done[id(system)][1])
     heavy = [_heavy_of_hydrogens(atoms) for atoms in started_from]

@@ -140,18 +140,14 @@ class CompiledPropagator(Propagator):
     moved = np.inf  # Å^2, of the atom that moved most since neighbours were listed
 
     def _step(self, *given: Tensor) -> np.ndarray:
-        if not self.moved < (self.calculator.skin / 2) ** 2:
+        if not self.moved < (self.calculator.lists.skin / 2) ** 2:
             pos = self.state[0]
             ends = torch.from_numpy(self.ends[:-1]).to(pos.device)
             self.origin = pos[ends[self.system_idx]]
-            self.batch = self.calculator.make_batch(
-                self.atoms.numbers,
-                pos - self.origin,
-                self.sizes,
-                self.atoms.cell.array,
-                self.atoms.pbc,
-                self.calculator.skin,
-            )
+            self.batch = self.calculator.lists.make_batch(
+                self.atoms.numbers, pos - self.origin, self.sizes, self.atoms.cell.array,
+                self.atoms.pbc, self.calculator.lists.skin,
+            )  # fmt: skip
         state, self.seen, table = self.calculator.step(self.batch, self.origin, *given)
         self.state = state.clone()  # as the program's next results may take the place of these
         both = table.cpu().numpy()
@@ -179,5 +175,5 @@ def make_propagators(
         CompiledPropagator(
             {n: systems[n] for n in numbers.tolist()}, calculator, settings, generator
         )
-        for numbers in calculator.group_systems(np.array([len(system) for system in systems]))
+        for numbers in calculator.lists.group_systems(np.array([len(system) for system in systems]))
     ]

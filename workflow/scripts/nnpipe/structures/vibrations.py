@@ -44,12 +44,19 @@ def normal_modes(
 
 
 def hessian(function: ForceFunction, pos: np.ndarray) -> np.ndarray:
-    """Return the Hessian (3N, 3N) eV/Å^2 at `pos` (N, 3) Å, by central differences of forces."""
-    columns = []
-    for coordinate in range(pos.size):
-        shift = np.zeros_like(pos)
-        shift.flat[coordinate] = DISPLACEMENT_A
-        change = function(pos - shift)[1] - function(pos + shift)[1]
-        columns.append(change.ravel() / (2 * DISPLACEMENT_A))
-    matrix = np.array(columns)
+    """Return the Hessian (3N, 3N) eV/Å^2 at `pos` (N, 3) Å of one energy surface."""
+    return hessian_of_forces(
+        lambda pairs: np.array([[function(one)[1] for one in pair] for pair in pairs]), pos
+    )
+
+
+def hessian_of_forces(forces_of: Callable[[np.ndarray], np.ndarray], pos: np.ndarray) -> np.ndarray:
+    """Return the Hessian (3N, 3N) eV/Å^2 at `pos` (N, 3) Å, by central differences of forces.
+
+    `forces_of` returns forces (3N, 2, N, 3) eV/Å for geometries (3N, 2, N, 3) Å, in which each
+    coordinate is displaced backward and forward.
+    """
+    shift = DISPLACEMENT_A * np.eye(pos.size).reshape(pos.size, *pos.shape)
+    forces = forces_of(np.stack([pos - shift, pos + shift], 1))
+    matrix = (forces[:, 0] - forces[:, 1]).reshape(pos.size, pos.size) / (2 * DISPLACEMENT_A)
     return 0.5 * (matrix + matrix.T)
