@@ -1,4 +1,4 @@
-"""Downloads: checksums, broken transfers, the next source."""
+"""Downloads: checksums, broken transfers, further sources."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def server(monkeypatch):
-    """Serves CONTENT; the first `server.broken` answers end in the middle."""
+    """Serve CONTENT over HTTP; the first `server.broken` responses are incomplete."""
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,7 +53,7 @@ def one(url: str, sha: str = SHA, name: str = "qm9.tar.bz2") -> dict[str, tuple[
     return {"test": (Remote(name, url, sha),)}
 
 
-def test_fetched_verified_and_not_fetched_twice(server, tmp_path):
+def test_download_is_verified_and_not_repeated(server, tmp_path):
     for _ in range(2):
         download(["test"], tmp_path / "raw.json", one(server.url))
     assert server.requests == 1
@@ -62,7 +62,7 @@ def test_fetched_verified_and_not_fetched_twice(server, tmp_path):
     assert Path(manifest["files"][0]["path"]).read_bytes() == CONTENT
 
 
-def test_a_broken_transfer_is_tried_again(server, tmp_path):
+def test_download_retries_a_broken_transfer(server, tmp_path):
     server.broken = 2
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "tmpkilled").write_bytes(CONTENT[:10])  # of a download that was killed
@@ -71,7 +71,7 @@ def test_a_broken_transfer_is_tried_again(server, tmp_path):
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["qm9.tar.bz2"]
 
 
-def test_a_wrong_checksum_says_what_was_got_and_keeps_nothing(server, tmp_path):
+def test_download_with_a_wrong_checksum_is_reported_and_deleted(server, tmp_path):
     with pytest.raises(InputError) as caught:
         download(["test"], tmp_path / "raw.json", one(server.url, "0" * 64))
     message = str(caught.value)
@@ -83,13 +83,13 @@ def test_a_wrong_checksum_says_what_was_got_and_keeps_nothing(server, tmp_path):
     assert not (tmp_path / "raw.json").exists()
 
 
-def test_the_next_source_takes_over(server, tmp_path):
+def test_download_takes_the_next_source(server, tmp_path):
     known = one("http://127.0.0.1:9/nobody") | {"second": (Remote("b", server.url, SHA),)}
     download(["test", "second"], tmp_path / "raw.json", known)
     assert read_manifest(tmp_path / "raw.json")["source"] == "second"
 
 
-def test_when_all_sources_fail_each_says_why(tmp_path, monkeypatch):
+def test_download_reports_the_reason_of_every_source(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(InputError, match=r"none of test, no\.tar is available") as caught:
         download(["test", "no.tar"], tmp_path / "raw.json", one("http://127.0.0.1:9/nobody"))
@@ -99,7 +99,7 @@ def test_when_all_sources_fail_each_says_why(tmp_path, monkeypatch):
 
 
 def wheel(folder: Path) -> Path:
-    """A wheel that pip accepts."""
+    """Write an empty wheel that pip accepts, and return its path."""
     path = folder / "nothing_here-1.0-py3-none-any.whl"
     info = "nothing_here-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
@@ -114,7 +114,7 @@ def wheel(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_wheel_is_fetched_by_name_and_checked(tmp_path, monkeypatch, good):
+def test_download_of_a_wheel_is_verified(tmp_path, monkeypatch, good):
     (tmp_path / "index").mkdir()
     path = wheel(tmp_path / "index")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -130,14 +130,14 @@ def test_a_wheel_is_fetched_by_name_and_checked(tmp_path, monkeypatch, good):
         assert not list((tmp_path / "raw").iterdir())
 
 
-def test_a_wheel_that_is_not_there(tmp_path, monkeypatch):
+def test_download_of_a_missing_wheel_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(InputError, match=r"pip download failed: .*No matching distribution"):
         download(["test"], tmp_path / "raw.json", one("pip:nothing-here==1.0"))
 
 
 @pytest.mark.parametrize("name", ["qm9.tar.bz2", "qm9pack.zip"])
-def test_local_files_of_either_format_become_the_same_table(tmp_path, name, tables):
+def test_download_of_local_files_gives_the_same_table(tmp_path, name, tables):
     download(["nowhere.tar", str(DATA / name)], tmp_path / "raw.json")
     convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
     ours, theirs = read_molecules(tmp_path / "qm9")[1], read_molecules(tables[0])[1]
@@ -145,7 +145,7 @@ def test_local_files_of_either_format_become_the_same_table(tmp_path, name, tabl
     assert ours["provenance"]["files"][0]["sha256"] == module.sha256(DATA / name)
 
 
-def test_a_file_that_changed_since_is_refused(tmp_path):
+def test_manifest_refuses_a_changed_or_missing_file(tmp_path):
     path = tmp_path / "qm9.tar.bz2"
     path.write_bytes(CONTENT)
     download([str(path)], tmp_path / "raw.json")
@@ -157,7 +157,7 @@ def test_a_file_that_changed_since_is_refused(tmp_path):
         convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path):
+def test_qm9_refuses_a_file_of_another_kind(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("no data")
     download([str(path)], tmp_path / "raw.json")
@@ -165,7 +165,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         convert_qm9(tmp_path / "raw.json", tmp_path / "qm9")
 
 
-def test_an_incomplete_canonical_download_is_refused(tmp_path):
+def test_qm9_refuses_an_incomplete_canonical_download(tmp_path):
     download([str(DATA / "qm9.tar.bz2")], tmp_path / "raw.json")
     manifest = json.loads((tmp_path / "raw.json").read_text()) | {"canonical": True}
     (tmp_path / "raw.json").write_text(json.dumps(manifest))

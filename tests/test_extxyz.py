@@ -1,4 +1,4 @@
-"""A data set of one's own in extended xyz: what is read, what is refused, the workflow on it."""
+"""Data sets in extended xyz: what is read, what is refused, and a run of the workflow."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def manifest(tmp_path, frames) -> tuple:
     return tmp_path / "raw.json", tmp_path / "mine.safetensors"
 
 
-def test_order_is_kept(tmp_path):
+def test_extxyz_keeps_the_order_of_frames(tmp_path):
     frames = [*distorted("CCO", 2), *distorted("O", 1)]
     convert_extxyz(*manifest(tmp_path, frames))
     table, header = read_molecules(tmp_path / "mine.safetensors")
@@ -58,7 +58,7 @@ def test_order_is_kept(tmp_path):
         ("kJ/mol", "Ang", 0.01036427, 1.0),
     ],
 )
-def test_units(tmp_path, energy, length, ev, angstrom):
+def test_extxyz_converts_units(tmp_path, energy, length, ev, angstrom):
     water = molecule("H2O")
     water.positions /= angstrom
     water.calc = SinglePointCalculator(water, energy=-76.0, forces=np.full((3, 3), 0.1))
@@ -69,7 +69,7 @@ def test_units(tmp_path, energy, length, ev, angstrom):
     np.testing.assert_allclose(table.forces, 0.1 * ev / angstrom, rtol=1e-5)
 
 
-def test_energies_without_forces_and_keys_of_another_name(tmp_path):
+def test_extxyz_reads_other_keys_and_energies_without_forces(tmp_path):
     water = molecule("H2O")
     water.info["REF_energy"] = -14.0
     convert_extxyz(*manifest(tmp_path, [water]), energy="REF_energy")
@@ -78,7 +78,7 @@ def test_energies_without_forces_and_keys_of_another_name(tmp_path):
     assert table.forces is None
 
 
-def test_lengths_in_another_unit_are_noticed(tmp_path, caplog):
+def test_extxyz_warns_of_a_wrong_length_unit(tmp_path, caplog):
     path, out = manifest(tmp_path, distorted("CCO", 2))
     convert_extxyz(path, out)
     assert not caplog.messages
@@ -128,7 +128,7 @@ def broken(kind: str) -> list[Atoms]:
         ("empty", "mine.extxyz: no frames"),
     ],
 )
-def test_what_cannot_be_is_refused_with_file_and_frame(tmp_path, kind, message):
+def test_extxyz_error_names_file_and_frame(tmp_path, kind, message):
     with pytest.raises(InputError) as caught:
         convert_extxyz(*manifest(tmp_path, broken(kind)))
     assert message in str(caught.value)
@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_with_file_and_frame(tmp_path, kind, message):
     assert not (tmp_path / "mine.safetensors").exists()
 
 
-def test_a_torn_file_is_refused(tmp_path):
+def test_extxyz_refuses_a_torn_file(tmp_path):
     path = tmp_path / "torn.extxyz"
     write(path, distorted("CO", 3), format="extxyz")
     path.write_text(path.read_text()[:-150])
@@ -145,8 +145,8 @@ def test_a_torn_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("frame", [0, 2])
-def test_what_comes_after_a_blank_line_is_not_lost(tmp_path, frame):
-    """Files that were put together by hand have such lines, and ASE stops there."""
+def test_extxyz_refuses_frames_after_a_blank_line(tmp_path, frame):
+    """Files edited by hand may have blank lines, where ASE stops without an error."""
     path = tmp_path / "a@2.extxyz"
     write(tmp_path / "a.extxyz", distorted("CO", 3), format="extxyz")
     lines = (tmp_path / "a.extxyz").read_text().splitlines(keepends=True)
@@ -158,7 +158,7 @@ def test_what_comes_after_a_blank_line_is_not_lost(tmp_path, frame):
     assert len(chunk.index) == 3
 
 
-def test_elements_that_no_training_molecule_has_are_refused(tmp_path):
+def test_split_refuses_elements_that_no_training_molecule_has(tmp_path):
     frames = [*distorted("CO", 30), *distorted("CN", 1)]
     convert_extxyz(*manifest(tmp_path, frames))
     table, _ = read_molecules(tmp_path / "mine.safetensors")
@@ -171,8 +171,8 @@ def test_elements_that_no_training_molecule_has_are_refused(tmp_path):
                 check_training_elements(tmp_path / "split.csv", table)
 
 
-def test_the_workflow_runs_on_a_data_set_of_one_s_own(tmp_path):
-    """Its energies and forces are learned, and a molecule runs on them."""
+def test_extxyz_workflow_trains_and_runs_md(tmp_path):
+    """The model learns energies and forces; a trajectory has the right bond length."""
     folder = copy_to(tmp_path)
     write(folder / "mine.extxyz", distorted("CCO", 260), format="extxyz")
     config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -202,7 +202,7 @@ def test_the_workflow_runs_on_a_data_set_of_one_s_own(tmp_path):
     assert "data.sources: a data set in extended xyz stands by itself" in printed
 
 
-def test_models_of_what_the_data_set_does_not_hold_are_refused(tmp_path, monkeypatch):
+def test_extxyz_config_refuses_targets_other_than_energy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("mine.extxyz", distorted("CO", 1), format="extxyz")
     config = yaml.safe_load((ROOT / "config.yaml").read_text())

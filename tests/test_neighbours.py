@@ -1,4 +1,4 @@
-"""Neighbours against brute force, for every periodicity."""
+"""Neighbours against ASE and against all distances, for every periodicity."""
 
 from itertools import product
 
@@ -20,7 +20,7 @@ CELL = np.array([[3.1, 0.0, 0.0], [0.8, 4.2, 0.0], [-0.5, 0.6, 5.3]])
 
 
 @pytest.mark.parametrize("pbc", list(product([False, True], repeat=3)), ids=str)
-def test_neighbours_are_ase_s_nearest_first(pbc):
+def test_neighbours_equal_ase_s_and_are_sorted_by_distance(pbc):
     rng = np.random.default_rng(0)
     atoms = Atoms("C6", rng.random((6, 3)) @ CELL, cell=CELL, pbc=pbc)
     counts, index, shift = neighbours(atoms.positions, 5.0, CELL, pbc)
@@ -33,7 +33,7 @@ def test_neighbours_are_ase_s_nearest_first(pbc):
     assert ours == sorted(zip(*theirs[:2], *theirs[2].T, theirs[3].round(9), strict=True))
 
 
-def test_molecules_get_all_pairs_within_the_cutoff(tables, molecules):
+def test_neighbour_table_holds_all_pairs_within_the_cutoff(tables, molecules):
     data = load_dataset(*tables, np.arange(400), "energy", 5.0)
     pairs, header = store.read(tables[1], "neighbours")
     assert pairs["neighbour"].dtype == np.uint8
@@ -50,7 +50,7 @@ def test_molecules_get_all_pairs_within_the_cutoff(tables, molecules):
             assert (batch.neighbours[atom][~batch.neighbour_mask[atom]] == atom).all()
 
 
-def test_a_smaller_cutoff_takes_fewer_of_the_stored(tables):
+def test_neighbour_table_serves_smaller_cutoffs(tables):
     small = load_dataset(*tables, np.arange(400), "energy", 3.0)
     batch = small.batch(torch.arange(400))
     lengths = batch.neighbour_vectors().norm(dim=-1)
@@ -61,20 +61,20 @@ def test_a_smaller_cutoff_takes_fewer_of_the_stored(tables):
         load_dataset(*tables, np.arange(400), "energy", 6.0)
 
 
-def test_tables_of_other_molecules_are_refused(tables, tmp_path):
+def test_neighbour_table_of_other_molecules_is_refused(tables, tmp_path):
     molecules, _ = read_molecules(tables[0])
     write_neighbours(molecules, 3.0, tmp_path / "n", {"molecules": "another digest"})
     with pytest.raises(InputError, match="made from other molecules"):
         load_dataset(tables[0], tmp_path / "n", np.arange(3), "energy", 3.0)
 
 
-def test_unknown_target(tables):
+def test_dataset_refuses_an_unknown_target(tables):
     with pytest.raises(InputError, match="no target 'enthalpy'; it has"):
         load_dataset(*tables, np.arange(3), "enthalpy", 3.0)
 
 
 @pytest.mark.parametrize("away", [(1, 0, 0), (1, 1, 0), (1, 1, 1)])
-def test_atoms_flung_apart_are_refused_where_the_search_would_end_the_process(away):
+def test_neighbours_refuse_atoms_too_far_apart(away):
     pos = molecule("H2O").positions
     pos[2] += 1e6 * np.array(away)
     with pytest.raises(InputError, match=r"1e\+06 Å apart"):

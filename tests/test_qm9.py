@@ -1,4 +1,4 @@
-"""QM9 as it is published, in both of its formats."""
+"""QM9 in both of its published formats."""
 
 import io
 import tarfile
@@ -21,7 +21,7 @@ def of(molecules: Molecules, index: int) -> int:
     return int(row)
 
 
-def test_both_formats_give_the_same_table_bit_for_bit(tmp_path):
+def test_qm9_formats_give_the_same_table_bit_for_bit(tmp_path):
     with tarfile.open(DATA / "qm9.tar.bz2") as tar:
         assert b"*^-6" in tar.extractfile("dsgdb9nsd_002693.xyz").read()
     paths = tmp_path / "archive", tmp_path / "mirror"
@@ -33,7 +33,7 @@ def test_both_formats_give_the_same_table_bit_for_bit(tmp_path):
         assert first[name].tobytes() == second[name].tobytes(), name
 
 
-def test_methane_has_its_golden_values(molecules):
+def test_qm9_methane_has_published_values(molecules):
     assert molecules.index[0] == 1
     assert molecules.smiles[0] == "C"
     assert molecules.z[:5].tolist() == [6, 1, 1, 1, 1]
@@ -47,19 +47,19 @@ def test_methane_has_its_golden_values(molecules):
     np.testing.assert_allclose(bonds, 1.0919, atol=1e-3)
 
 
-def test_fortran_floats(molecules):
+def test_qm9_reads_exponents_of_mathematica(molecules):
     first = molecules.ptr[of(molecules, 2693)]
     assert molecules.pos[first + 1, 0] == -8.7796e-6
 
 
 @pytest.mark.parametrize(("index", "modes"), [(4, 7), (5, 4), (24, 10), (1, 9)])
-def test_linear_molecules_have_one_mode_more(molecules, index, modes):
+def test_qm9_linear_molecules_have_one_more_mode(molecules, index, modes):
     row = of(molecules, index)
     assert np.diff(molecules.frequency_ptr)[row] == modes
 
 
-def test_half_the_sum_of_frequencies_is_the_zero_point_energy(molecules):
-    """Of 334 molecules QM9 lists two sets of frequencies; the second is the minimum's."""
+def test_qm9_zero_point_energy_is_half_the_sum_of_frequencies(molecules):
+    """QM9 lists two sets of frequencies for 334 molecules; the second is the set at the minimum."""
     for row in range(len(molecules)):
         frequencies = molecules.frequencies[slice(*molecules.frequency_ptr[row : row + 2])]
         zpve = 0.5 * frequencies[frequencies > 0].sum() * units.INVERSE_CM
@@ -69,13 +69,13 @@ def test_half_the_sum_of_frequencies_is_the_zero_point_energy(molecules):
     assert molecules.frequencies[molecules.frequency_ptr[row]] == 23.6091
 
 
-def test_excluded_molecules_stay_out(tmp_path, molecules):
+def test_qm9_excludes_uncharacterized_molecules(tmp_path, molecules):
     listed = tmp_path / "uncharacterized.txt"
     listed.write_text(
         "==========\n Index  SMILES\n2 of the table\n----------\n"
         "     2   N     InChI=1S/H3N/h1H3\n   118   CC#CCO   x\n==========\n    2 molecules\n"
     )
-    # a header line that starts with a number is taken, too, but not twice
+    # a line of the header that starts with a number counts, but its number occurs once
     assert read_uncharacterized(listed) == {2, 118}
     kept = np.concatenate([c.index for c in read_archive(DATA / "qm9.tar.bz2", {2, 118})])
     assert kept.tolist() == [i for i in molecules.index.tolist() if i not in (2, 118)]
@@ -106,7 +106,7 @@ def members() -> dict[str, bytes]:
         (b"gdb 3\t", b"gdb 1\t", "tar --sort=name"),
     ],
 )
-def test_damaged_members_are_named(tmp_path, members, old, new, message):
+def test_qm9_error_names_the_damaged_member(tmp_path, members, old, new, message):
     name = "dsgdb9nsd_000003.xyz"
     assert old in members[name]
     path = repack(tmp_path / "x.tar.bz2", members | {name: members[name].replace(old, new, 1)})
@@ -116,7 +116,7 @@ def test_damaged_members_are_named(tmp_path, members, old, new, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncated_archive_writes_nothing(tmp_path):
+def test_qm9_truncated_archive_writes_nothing(tmp_path):
     path = tmp_path / "cut.tar.bz2"
     path.write_bytes((DATA / "qm9.tar.bz2").read_bytes()[:100_000])
     with pytest.raises(InputError, match=r"cut\.tar\.bz2: damaged or not complete"):
@@ -124,7 +124,7 @@ def test_a_truncated_archive_writes_nothing(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"cut.tar.bz2"}
 
 
-def test_table_reads_back(tables, molecules):
+def test_molecules_table_reads_back(tables, molecules):
     table, header = read_molecules(tables[0])
     assert len(table) == 400
     assert table.smiles[:4] == ["C", "N", "O", "C#C"]
@@ -132,8 +132,8 @@ def test_table_reads_back(tables, molecules):
     assert set(table.targets) == set(UNITS)
 
 
-def test_a_number_that_is_none(tmp_path):
-    """Not finite, or no number at all: named, and never written."""
+def test_qm9_refuses_invalid_numbers(tmp_path):
+    """Coordinates that are not finite, and texts that are not numbers."""
     for bad in ("nan", "abc"):
         folder = tmp_path / bad
         with tarfile.open(DATA / "qm9.tar.bz2") as whole, pytest.raises(InputError) as caught:
@@ -149,8 +149,8 @@ def test_a_number_that_is_none(tmp_path):
         assert "a number is missing" in str(caught.value)
 
 
-def test_a_wheel_of_something_else_and_one_that_names_what_is_wrong(tmp_path):
-    """What the table finds wrong is said as it is, not as damage."""
+def test_qm9pack_error_tells_another_wheel_from_an_unknown_element(tmp_path):
+    """An unknown element is reported as such, and not as a damaged wheel."""
     other = tmp_path / "other.whl"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("some.txt", "text")

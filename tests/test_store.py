@@ -1,4 +1,4 @@
-"""Stores are safetensors, whole or absent."""
+"""Stores are safetensors files, complete or absent."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def path(tmp_path):
     return path
 
 
-def test_chunks_come_back_as_one_and_any_reader_of_safetensors_agrees(path):
+def test_store_chunks_read_back_as_in_safetensors(path):
     arrays, header = store.read(path, "things")
     assert arrays["a"].tolist() == [[i] * 3 for i in (0, 0, 1, 1, 2, 2)]
     assert arrays["b"].tolist() == [0, 0, 1]
@@ -27,14 +27,14 @@ def test_chunks_come_back_as_one_and_any_reader_of_safetensors_agrees(path):
             np.testing.assert_array_equal(file.get_tensor(name), arrays[name])
 
 
-def test_arrays_are_mapped_and_read_only(path):
+def test_store_arrays_are_mapped_and_read_only(path):
     array = store.read(path, "things")[0]["a"]
     assert not array.flags.owndata
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1
 
 
-def test_the_digest_is_of_the_content(path, tmp_path):
+def test_store_digest_depends_on_content_only(path, tmp_path):
     with store.writer(tmp_path / "other", {"kind": "things"}) as append:
         append(a=np.repeat(np.arange(3.0), 6).reshape(6, 3), b=np.array([0, 0, 1], np.uint8))
     digests = [store.read(p, "things")[1]["digest"] for p in (path, tmp_path / "other")]
@@ -42,20 +42,20 @@ def test_the_digest_is_of_the_content(path, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 4, 60, -1])
-def test_a_cut_file_is_refused(path, size):
+def test_store_refuses_a_cut_file(path, size):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(InputError, match="not a complete nnpipe store"):
         store.read(path, "things")
 
 
-def test_wrong_kind_and_no_file(path, tmp_path):
+def test_store_refuses_another_kind_and_a_missing_file(path, tmp_path):
     with pytest.raises(InputError, match="holds things, not molecules"):
         store.read(path, "molecules")
     with pytest.raises(InputError, match="no such file"):
         store.read(tmp_path / "nowhere", "things")
 
 
-def test_an_error_leaves_nothing_behind_and_the_old_file_as_it_was(path, tmp_path):
+def test_store_error_keeps_the_old_file_and_leaves_no_other(path, tmp_path):
     before = path.read_bytes()
     with pytest.raises(RuntimeError), store.writer(path, {"kind": "things"}) as append:
         append(a=np.zeros(1))
@@ -64,7 +64,7 @@ def test_an_error_leaves_nothing_behind_and_the_old_file_as_it_was(path, tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["table"]
 
 
-def test_chunks_that_differ_are_refused(tmp_path):
+def test_store_refuses_chunks_that_differ(tmp_path):
     with (
         pytest.raises(ValueError, match="a: a chunk differs"),
         store.writer(tmp_path / "x", {"kind": "x"}) as append,
