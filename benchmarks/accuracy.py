@@ -42,13 +42,23 @@ CHANGES = {
     "half the batch": {"training": {"batch_atoms": 300, "batch_pairs": 10_000}},
     "half the learning rate": {"training": {"learning_rate": 1.5e-3}},
     "squared errors of forces": {  # of the same curvature
-        "training": {"force_huber": 10.0, "force_weight": 50.0, "late_force_weight": 5.0}
+        "training": {"force_huber_delta": 10.0, "force_weight": 50.0},
+        "late": {"force_weight": 5.0},
     },
-    "no late epochs": {"training": {"late_epochs": 0}},
-    "no passes over minima": {"training": {"minima_passes": 0, "late_epochs": 0}},
-    "energies of minima alone": {"labels": False},
+    "no late epochs": {"late": None},
+    "no passes over minima": {"training": {"minima_passes": 0}, "late": None},
+    "energies of minima alone": {"use_labels": False},
 }
 NAMED = {f"gnn_{n}" if n else "gnn": change for n, change in enumerate(CHANGES.values())}
+
+
+def stages(epochs: int, late: dict | None) -> list[dict]:
+    """Stages of a training: the last one that of gnn in config.yaml with `late`, or none."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    first, last = training_of(config, "gnn")["stages"]
+    if late is None:
+        return [first | {"epochs": epochs}]
+    return [first | {"epochs": epochs - last["epochs"]}, last | late]
 
 
 def errors(folder: str, model: str) -> dict[str, float]:
@@ -72,7 +82,10 @@ def curve(options: argparse.Namespace) -> Iterator[dict]:
                 "split": {"train": size, "seed": seed},
                 "labels": {"geometries": geometries},
                 "training": {"seed": seed},
-                "models": {model: {"training": {"epochs": n}} for model, n in models.items()},
+                "models": {
+                    "gnn": {"training": {"stages": stages(epochs, {})}},
+                    "gnn_u0": {"training": {"stages": stages(U0_PASSES * epochs, None)}},
+                },
             }
             targets = [f"results/predictions/{model}.csv" for model in models]
             run("curve", change, targets, options.cores)
@@ -88,12 +101,13 @@ def ablations(options: argparse.Namespace) -> Iterator[dict]:
         "architecture": "gnn",
         "target": "energy",
         "hyperparameters": hyperparameters_of(plain, "gnn"),
-        "training": training_of(plain, "gnn") | {"epochs": options.epochs},
+        "training": training_of(plain, "gnn"),
     }
-    models = {"mlp": {"training": {"epochs": 1}}}  # the table of forces wants it, too
+    models = {"mlp": {"training": {"stages": [{"epochs": 1}]}}}  # the table of forces wants it, too
     for name, new in NAMED.items():
         kinds = {key: base[key] | new.get(key, {}) for key in ("hyperparameters", "training")}
-        models[name] = base | new | kinds
+        kinds["training"]["stages"] = stages(options.epochs, new.get("late", {}))
+        models[name] = base | {key: new[key] for key in new if key != "late"} | kinds
     names = [f"results/predictions/{model}.csv" for model in NAMED]
     forces = ["results/tables/forces.csv"]
     size = (options.molecules or SIZES[-1:])[0]

@@ -30,7 +30,7 @@ from slurm import missing, slurm
 MODEL = "results/models/gnn"
 WEIGHTS = f"{MODEL}/model.safetensors"
 CHANGE = {
-    "models": {"gnn": {"training": {"epochs": 60, "checkpoint_seconds": 0.5}}},
+    "models": {"gnn": {"training": {"stages": [{"epochs": 60}], "checkpoint_seconds": 0.5}}},
     "resources": {"threads": 1},
 }
 

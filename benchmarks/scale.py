@@ -42,7 +42,7 @@ def measure(molecules: int, cores: int) -> pd.DataFrame:
     change = {
         "split": {"train": molecules, "validation": 1000, "test": 1000},
         "labels": {"chunks": -(-molecules // CHUNK)},
-        "models": {model: {"training": {"epochs": 1}} for model in models},
+        "models": {model: {"training": {"stages": [{"epochs": 1}]}} for model in models},
     }
     targets = [f"results/predictions/{model}.csv" for model in models]
     folder = run("scale", change, targets, cores)

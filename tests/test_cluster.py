@@ -20,7 +20,7 @@ SLURM = ("--workflow-profile", "slurm", "--slurm-init-seconds-before-status-chec
 # long enough to be killed in the middle; steps so small that rounding stays small for an epoch
 CHANGE = {
     "training": {"learning_rate": 1e-3},
-    "models": {"gnn": {"training": {"epochs": 12, "checkpoint_seconds": 0.2}}},
+    "models": {"gnn": {"training": {"stages": [{"epochs": 12}], "checkpoint_seconds": 0.2}}},
     "resources": {"threads": 1},
 }
 

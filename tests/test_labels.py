@@ -15,7 +15,7 @@ from nnpipe.data.molecules import Molecules, read_molecules
 from nnpipe.errors import InputError
 from nnpipe.graphs.dataset import load_labels
 from nnpipe.labelling.anchor import anchored, atom_pairs, fit_anchor
-from nnpipe.labelling.chunks import CAGES, OF_SMALL, write_chunk
+from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import (
     Correction,
     ReferenceHessian,
@@ -24,8 +24,9 @@ from nnpipe.labelling.correction import (
     read_correction,
     write_correction,
 )
-from nnpipe.labelling.distortions import Distortions, DistortionSampler
+from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.methods import NotConverged, dft, gfn2
+from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
 from nnpipe.structures.bonds import atoms_beyond_bond, bond_matrix, small_ring_counts
 from nnpipe.structures.vibrations import hessian, normal_modes
@@ -176,7 +177,7 @@ def test_the_corrected_hessian_is_that_of_the_bent_surface(known):
 def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
     """Cyclopropane opens: the bond by as much as was asked for, the others and C-H hardly."""
     ring = molecule("C3H6_D3h")
-    sampler = DistortionSampler(ring.numbers, ring.positions, Distortions())
+    sampler = DistortionSampler(ring.numbers, ring.positions, Settings())
     opened = ring.copy()
     opened.positions += 0.3 * sampler.bond_strain(0, 1, ring.positions)
     change = opened.get_all_distances() - ring.get_all_distances()
@@ -188,7 +189,7 @@ def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
 
 def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
     z, pos = ETHANOL.numbers, ETHANOL.positions
-    settings = Distortions()
+    settings = Settings()
     drawn = [
         DistortionSampler(z, pos, settings).draw(np.random.default_rng(seed)) for seed in range(60)
     ]
@@ -197,7 +198,7 @@ def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
     assert all(np.abs(p - pos).max() > 0.01 for p in drawn)
     shortest = min(atom_pairs(p)[2].min() for p in drawn)
     assert 0.5 < shortest < 0.95
-    mild = DistortionSampler(z, pos, Distortions(hottest_k=100.0, strains=0.0))
+    mild = DistortionSampler(z, pos, Settings(temperature_max_k=100.0, strain_fraction=0.0))
     rng, bonded = np.random.default_rng(1), bond_matrix(z, pos)
     assert all((bond_matrix(z, mild.draw(rng)) == bonded).all() for _ in range(60))
 
@@ -206,7 +207,12 @@ def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
 def test_displacements_are_thermal(temperature):
     """A bond on a spring k has the variance kT / k, whatever else moves."""
     z, pos = ETHANOL.numbers, ETHANOL.positions
-    cold = Distortions(temperature, temperature, torsions=0.0, strains=0.0)
+    cold = Settings(
+        temperature_min_k=temperature,
+        temperature_max_k=temperature,
+        torsion_fraction=0.0,
+        strain_fraction=0.0,
+    )
     sampler, rng = DistortionSampler(z, pos, cold), np.random.default_rng(0)
     lengths = np.array(
         [np.linalg.norm(p[1] - p[0]) for p in (sampler.draw(rng) for _ in "x" * 400)]
@@ -217,7 +223,9 @@ def test_displacements_are_thermal(temperature):
 
 def test_torsions_turn_one_side_as_a_whole():
     z, pos = ETHANOL.numbers, ETHANOL.positions
-    frozen = Distortions(1e-6, 1e-6, torsions=1.0, strains=0.0)
+    frozen = Settings(
+        temperature_min_k=1e-6, temperature_max_k=1e-6, torsion_fraction=1.0, strain_fraction=0.0
+    )
     drawn = DistortionSampler(z, pos, frozen).draw(np.random.default_rng(3))
     bonded = bond_matrix(z, pos)
     before, after = (np.linalg.norm(p[:, None] - p, axis=2) for p in (pos, drawn))
@@ -250,7 +258,9 @@ def test_cages_are_strained_where_they_open():
     assert counts("CH3CH2OH") == [0] * 8
     cage, rng = molecule("bicyclobutane"), np.random.default_rng(0)
     bonded = bond_matrix(cage.numbers, cage.positions)
-    cold = Distortions(1e-6, 1e-6, torsions=0.0, strains=0.1)
+    cold = Settings(
+        temperature_min_k=1e-6, temperature_max_k=1e-6, torsion_fraction=0.0, strain_fraction=0.1
+    )
     sampler = DistortionSampler(cage.numbers, cage.positions, cold)
     lengths = np.linalg.norm(cage.positions[:, None] - cage.positions, axis=2)
     moved, longest = np.zeros_like(bonded, int), 0.0
@@ -272,17 +282,19 @@ def test_cages_and_the_smallest_get_more_geometries(molecules, tmp_path):
         return lambda pos: (0.0, np.zeros_like(pos))
 
     number = [
-        write_chunk(molecules, [row], cheap, 2, Distortions(), 0, tmp_path / "chunk", {})
+        write_chunk(molecules, [row], cheap, Settings(geometries=2), tmp_path / "chunk", {})
         for row in (np.searchsorted(molecules.index, [8527, 13, 3]))
     ]
-    assert number == [1 + 2 * CAGES[3], 1 + 2, 1 + 2 * OF_SMALL]
+    assert number == [1 + 2 * 6, 1 + 2, 1 + 2 * 18]
 
 
 def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
     """Energies and forces at the minima are QM9's; elsewhere energies are the forces' integral."""
     rows = [15, 30, 60]
     digest = read_molecules(tables[0])[1]["digest"]
-    settings = Distortions(1.0, 1.0, 0.0, 0.0)
+    settings = Settings(
+        temperature_min_k=1.0, temperature_max_k=1.0, torsion_fraction=0.0, strain_fraction=0.0
+    )
     about = {"molecules": digest}
     number = write_chunk(molecules, rows, gfn2, 3, settings, 0, tmp_path / "chunk", about)
     assert number == 12
@@ -332,7 +344,7 @@ def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, capl
 
     with caplog.at_level(logging.WARNING):
         done = write_chunk(
-            molecules, [20, 21, 22], failing, 3, Distortions(), 0, tmp_path / "c", {}
+            molecules, [20, 21, 22], failing, Settings(geometries=3), tmp_path / "c", {}
         )
     assert done == 3 + 0 + 4
     index = store.read(tmp_path / "c", "chunk")[0]["index"]
@@ -345,7 +357,7 @@ def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, capl
 def test_saddle_points_get_no_labels(molecules, tmp_path):
     row = int(np.searchsorted(molecules.index, 6620))
     assert molecules.index[row] == 6620
-    assert write_chunk(molecules, [row], gfn2, 1, Distortions(), 0, tmp_path / "c", {}) == 0
+    assert write_chunk(molecules, [row], gfn2, Settings(geometries=1), tmp_path / "c", {}) == 0
 
 
 def test_the_correction_is_written_and_read(molecules, tmp_path):
@@ -361,7 +373,7 @@ def test_the_correction_is_written_and_read(molecules, tmp_path):
 
 def test_a_larger_number_of_chunks_gives_the_same_labels(molecules, tmp_path):
     """A molecule's geometries depend on the seed and on itself."""
-    write_chunk(molecules, [20, 21], gfn2, 2, Distortions(), 7, tmp_path / "a", {})
-    write_chunk(molecules, [21], gfn2, 2, Distortions(), 7, tmp_path / "b", {})
+    write_chunk(molecules, [20, 21], gfn2, Settings(geometries=2, seed=7), tmp_path / "a", {})
+    write_chunk(molecules, [21], gfn2, Settings(geometries=2, seed=7), tmp_path / "b", {})
     one, other = (store.read(tmp_path / name, "chunk")[0] for name in "ab")
     np.testing.assert_array_equal(one["pos"][one["ptr"][3] :], other["pos"])

@@ -29,7 +29,7 @@ from nnpipe.simulation.stability import degrees_of_freedom, drift
 from nnpipe.structures.bonds import bond_lengths, bonded_pairs
 from nnpipe.structures.load import from_smiles, load_structure
 
-LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0)
+LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0, frame_fs=10.0)
 
 
 class Springs(Calculator):
@@ -241,7 +241,7 @@ def test_relaxation_finds_the_minimum(tmp_path, ethanol):
 def test_periodic_systems_run_too(tmp_path):
     copper = bulk("Cu", cubic=True) * (2, 2, 2)
     (summary,) = simulate(
-        [copper], EMT(), Settings(length_ps=0.1, timestep_fs=2.0), tmp_path / "x.xyz"
+        [copper], EMT(), Settings(length_ps=0.1, timestep_fs=2.0, frame_fs=10.0), tmp_path / "x.xyz"
     )
     assert summary.ended == "complete"
     assert read(tmp_path / "x.xyz", -1).pbc.all()

@@ -32,12 +32,15 @@ from nnpipe.structures.neighbours import neighbours
 from nnpipe.training.batching import mix_batches
 from nnpipe.training.loop import Diverged, train
 from nnpipe.training.run import make_potential, train_from_files
-from nnpipe.training.settings import Settings, at_epoch, learning_rate
+from nnpipe.training.settings import Settings, Stage, learning_rate, stage_of
 from nnpipe.training.soap import SOAP
 from nnpipe.training.step import BatchStepper, collate_part, make_loss_and_gradients
 
 ROOT = Path(__file__).parents[1]
-QUICK = Settings(epochs=3, batch_atoms=150, learning_rate=5e-3, warmup_steps=5, ema_decay=0.9)
+QUICK = Settings(
+    stages=(Stage(3),), batch_atoms=150, batch_pairs=10_000, learning_rate=5e-3, warmup_steps=5,
+    ema_decay=0.9, minima_passes=0, compiled=False,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 def test_every_model_learns(architecture, data, validation):
     potential = start(architecture, data)
-    progress = train(potential, data, validation, replace(QUICK, epochs=50))
+    progress = train(potential, data, validation, replace(QUICK, stages=(Stage(50),)))
     error = (predict(potential, data) - data.target).abs().mean()
     reference = (potential.reference_energy(data) - data.target).abs().mean()
     assert error < 0.25 * reference
@@ -131,7 +134,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_a_good_state(data, validation
             return self.inner(batch) * (float("nan") if Poisoned.calls > 30 else 1)
 
     potential = make_potential(Poisoned(), data, "energy")
-    settings = replace(QUICK, epochs=20, checkpoint_seconds=1e-9)
+    settings = replace(QUICK, stages=(Stage(20),), checkpoint_seconds=1e-9)
     with pytest.raises(Diverged, match=r"loss nan in epoch 3, step 31; lower learning_rate"):
         train(potential, data, validation, settings, tmp_path / "c", "x")
     tensors, meta = load_tensors(tmp_path / "c")
@@ -163,7 +166,7 @@ def test_force_labels_teach_forces():
     errors = []
     for weight in (0.0, 1.0):
         potential = start("gnn", data)
-        train(potential, data, test, replace(QUICK, epochs=30, force_weight=weight))
+        train(potential, data, test, replace(QUICK, stages=(Stage(30),), force_weight=weight))
         _, forces = energy_forces(potential, test.batch(torch.arange(len(test))))
         errors.append(
             (forces - test.force_labels(torch.arange(len(test)))).norm(dim=1).mean().item()
@@ -260,14 +263,15 @@ def test_of_those_that_want_the_same_program_one_compiles(data, monkeypatch, tmp
     torch.testing.assert_close(results[1], batch.pos.sum(1).sin())
 
 
-def test_the_last_epochs_have_settings_of_their_own(data, validation):
+def test_a_stage_replaces_settings_of_its_epochs(data, validation):
     """Minima are seen more often, and forces count for less."""
-    late = {"late_minima_passes": 3, "late_force_weight": 0.5}
-    settings = replace(QUICK, minima_passes=1, late_epochs=1, **late)
+    stages = (Stage(2), Stage(1, minima_passes=3, force_weight=0.5))
+    settings = replace(QUICK, minima_passes=1, stages=stages)
+    assert settings.epochs == 3
     progress = train(start("mlp", data), data, validation, settings, minima=validation)
     steps = [entry["step"] for entry in progress.history]
     assert steps[2] - steps[1] > steps[1] - steps[0]
-    found = [at_epoch(settings, epoch) for epoch in range(3)]
+    found = [stage_of(settings, epoch) for epoch in range(3)]
     assert [(now.minima_passes, now.force_weight) for now in found] == [(1, 1.0)] * 2 + [(3, 0.5)]
 
 
@@ -301,7 +305,7 @@ def part(data: Dataset, start: int, end: int) -> Dataset:
 def test_any_target(tables, target):
     data = load_dataset(*tables, np.arange(100), target, CUTOFF)
     potential = make_potential(small_model("gnn"), data, target)
-    train(potential, data, data, replace(QUICK, epochs=40))
+    train(potential, data, data, replace(QUICK, stages=(Stage(40),)))
     error = (predict(potential, data) - data.target).abs().mean()
     assert error < 0.8 * (potential.reference_energy(data) - data.target).abs().mean()
 
@@ -366,7 +370,7 @@ def test_the_smallest_molecules_always_train(molecules, tmp_path):
         assert set(always) <= set(molecules.index[parts[number]["train"]])
     assert set(parts[40]["train"]) < set(parts[80]["train"])
     assert (parts[40]["test"] == parts[80]["test"]).all()
-    with pytest.raises(InputError, match="smallest: 8 molecules always train, train is 5; lower"):
+    with pytest.raises(InputError, match="always_train_smallest: 8 is above train, 5; lower it"):
         write_split(molecules.index, 5, 20, 20, 0, tmp_path / "split.csv", always)
 
 
@@ -377,7 +381,8 @@ from nnpipe.training.settings import Settings
 folder, molecules, neighbours, split = sys.argv[1:]
 import torch
 torch.set_num_threads(1)
-train_from_files(folder, "gnn", {hyperparameters}, "energy", Settings(epochs=30, batch_atoms=150,
+train_from_files(folder, "gnn", {hyperparameters}, "energy", Settings(stages=[{{"epochs": 30}}],
+    batch_atoms=150, batch_pairs=10_000, learning_rate=1e-3, minima_passes=0, compiled=False,
     checkpoint_seconds=0.05), molecules, neighbours, split, folder + "/checkpoint", device="cpu")
 """
 
@@ -450,8 +455,8 @@ def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecu
 def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
     train_from_files(
-        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, epochs=1, seed=5), *tables,
-        tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
+        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, stages=(Stage(1),), seed=5),
+        *tables, tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
     )  # fmt: skip
     content = json.loads((tmp_path / "model.json").read_text())
     assert content["format"] == 1
@@ -468,7 +473,7 @@ def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
 def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
     train_from_files(
-        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, epochs=1), *tables,
+        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, stages=(Stage(1),)), *tables,
         tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
     )  # fmt: skip
     path = tmp_path / "model.json"
@@ -514,7 +519,7 @@ def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):
     hyperparameters = {"cutoff": CUTOFF} | SMALL["gnn"]
 
     def run(name: str, target: str, epochs: int, start=None, **other) -> float:
-        settings = replace(QUICK, epochs=epochs)
+        settings = replace(QUICK, stages=(Stage(epochs),))
         train_from_files(
             tmp_path / name, "gnn", hyperparameters | other, target, settings, *tables,
             tmp_path / "split.csv", tmp_path / f"{name}.checkpoint", device="cpu", start=start,
@@ -537,8 +542,8 @@ def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     """Trained on a few molecules' labels, forces off the minimum become far better."""
     from nnpipe.labelling.chunks import write_chunk
     from nnpipe.labelling.correction import no_correction
-    from nnpipe.labelling.distortions import Distortions
     from nnpipe.labelling.methods import gfn2
+    from nnpipe.labelling.settings import Settings as LabelSettings
     from nnpipe.labelling.table import write_labels
 
     write_split(molecules.index, 40, 20, 8, 0, tmp_path / "split.csv")
@@ -546,7 +551,12 @@ def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     parts = read_split(tmp_path / "split.csv", molecules.index)
     for part in ("train", "test"):
         write_chunk(
-            molecules, parts[part], gfn2, 3, Distortions(), 0, tmp_path / f"{part}.chunk", about
+            molecules,
+            parts[part],
+            gfn2,
+            LabelSettings(geometries=3),
+            tmp_path / f"{part}.chunk",
+            about,
         )
         write_labels(
             [tmp_path / f"{part}.chunk"], molecules, no_correction(), 5.0, tmp_path / part, about
@@ -558,8 +568,8 @@ def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     for labels in (None, tmp_path / "train"):
         train_from_files(
             tmp_path / "model", "gnn", {"cutoff": CUTOFF} | SMALL["gnn"], "energy",
-            replace(QUICK, epochs=25), *tables, tmp_path / "split.csv", tmp_path / "checkpoint",
-            labels, device="cpu",
+            replace(QUICK, stages=(Stage(25),)), *tables, tmp_path / "split.csv",
+            tmp_path / "checkpoint", labels, device="cpu",
         )  # fmt: skip
         potential, info = load_model(tmp_path / "model")
         assert info.n_train == 40

@@ -93,7 +93,7 @@ def test_models_and_figures(finished):
         folder = finished / "results/models" / model
         info = json.loads((folder / "model.json").read_text())
         lines = (folder / "metrics.jsonl").read_text().splitlines()
-        assert len(lines) == info["settings"]["epochs"]
+        assert len(lines) == sum(stage["epochs"] for stage in info["settings"]["stages"])
         assert info["data"]["source"]["files"][0]["path"] == "tests/data/qm9.tar.bz2"
     for path in (finished / "results/figures").iterdir():
         assert path.read_bytes()[:4] == b"\x89PNG"
@@ -135,8 +135,11 @@ LABELLED = {"label_chunk", "merge_labels"} | TRAINED
     ("change", "expected"),
     [
         ({"data": {"cutoff": 4.5}}, TRAINED | {"find_neighbours", "merge_labels"}),
-        ({"models": {"gnn": {"training": {"epochs": 3}}}}, TRAINED),
-        ({"models": {"gnn_u0": {"training": {"epochs": 3}}}}, {"train"} | ACCURACY_OF_MODELS),
+        ({"models": {"gnn": {"training": {"stages": [{"epochs": 3}]}}}}, TRAINED),
+        (
+            {"models": {"gnn_u0": {"training": {"stages": [{"epochs": 3}]}}}},
+            {"train"} | ACCURACY_OF_MODELS,
+        ),
         ({"labels": {"geometries": 2}}, LABELLED),
         ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
         (
@@ -244,8 +247,8 @@ def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules):
         ({"molecules": {"bad": "C1CC"}}, "config: molecules.bad: SMILES 'C1CC' does not parse"),
         ({"md": {"timestep_fs": 2.0}}, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
         (
-            {"training": {"epoch": 3}},
-            "config: training: unknown key 'epoch'; did you mean 'epochs'?",
+            {"training": {"stage": 3}},
+            "config: training: unknown key 'stage'; did you mean 'stages'?",
         ),
     ],
 )
@@ -286,8 +289,8 @@ def scripts_in(folder: Path) -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 def test_killed_in_training_and_started_again_it_ends_the_same(finished, tmp_path):
     """SIGKILL to snakemake itself: its jobs end too, no lock stays, the weights are the same."""
-    training = {"epochs": 20, "checkpoint_seconds": 0.1}
-    longer = {"models": {"mlp": {"labels": False, "training": training}}}
+    training = {"stages": [{"epochs": 20}], "checkpoint_seconds": 0.1}
+    longer = {"models": {"mlp": {"use_labels": False, "training": training}}}
     target = "results/models/mlp/model.safetensors"
     weights = []
     for kill in (True, False):
@@ -311,7 +314,7 @@ def test_killed_in_training_and_started_again_it_ends_the_same(finished, tmp_pat
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 def test_two_runs_in_one_folder_do_not_meet(finished, tmp_path):
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
-    longer = {"models": {"mlp": {"training": {"epochs": 1000}}}}
+    longer = {"models": {"mlp": {"training": {"stages": [{"epochs": 1000}]}}}}
     (folder / "results/logs/train/mlp.log").unlink()
     first = start(folder, "results/models/mlp/model.safetensors", longer)
     log = folder / "results/logs/train/mlp.log"
@@ -419,6 +422,6 @@ def test_every_rule_is_complete(rule):
         (ROOT / "workflow/rules" / re.search(r'conda:\s+"(.+)"', rule)[1]).read_text()
     )
     packages = {re.split("[=<>]", package)[0] for package in environment["dependencies"]}
-    host = {"jsonschema", "pyyaml"}  # what checks the configuration comes with Snakemake
+    host = {"pydantic", "pyyaml"}  # what checks the configuration comes with Snakemake
     needed = {PACKAGES.get(name, name) for name in imports(script, set())} - host
     assert needed <= packages

@@ -23,7 +23,7 @@ from nnpipe.simulation.calculator import load_calculator
 from nnpipe.training.batching import shuffled_batches
 from nnpipe.training.loop import train
 from nnpipe.training.run import make_potential
-from nnpipe.training.settings import Settings
+from nnpipe.training.settings import Settings, stage_of
 from nnpipe.training.soap import SOAP
 from nnpipe.training.step import BatchStepper
 
@@ -126,10 +126,13 @@ class Ours:
             self.run(False, 1.0)
             once = len(minima) / self.run(False, 4.0)
             each += settings.minima_passes * once
-            more = settings.late_minima_passes - settings.minima_passes
-            left -= settings.late_epochs * more * once
+            more = stage_of(settings, settings.epochs - 1).minima_passes - settings.minima_passes
+            left -= settings.stages[-1].epochs * more * once
         left -= time.perf_counter() - started
-        settings = replace(settings, epochs=max(settings.late_epochs, 1, int(left / each)))
+        *before_last, last = settings.stages  # the first stage takes the epochs that are left
+        epochs = int(left / each) - (last.epochs if before_last else 0)
+        first = replace(settings.stages[0], epochs=max(1, epochs))
+        settings = replace(settings, stages=(first, last) if before_last else (first,))
         potential = self.potential(forces)
         if start:
             potential.model.load_state_dict(start.model.state_dict())

@@ -44,8 +44,8 @@ from nnpipe.data.splits import read_split
 from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.distortions import Distortions
 from nnpipe.labelling.methods import method
+from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
 from nnpipe.runtime.files import atomic, sha256, write_csv
 from nnpipe.runtime.progress import progress_bar
@@ -76,7 +76,7 @@ def prepare() -> Path:
     split = read_split(DATA / "split.csv", molecules.index)
     about = {"molecules": header["digest"], "method": "xtb"}
     chunk, off = OUT / "off_chunk.safetensors", OUT / "off.safetensors"
-    write_chunk(molecules, split["test"][:OFF], method("xtb"), 2, Distortions(), 1, chunk, about)
+    write_chunk(molecules, split["test"][:OFF], method("xtb"), Settings(seed=1), chunk, about)
     correction = read_correction(DATA / "correction.json")
     write_labels([chunk], molecules, correction, 5.0, off, about)
     tables = DATA / "qm9.safetensors", DATA / "neighbours.safetensors"

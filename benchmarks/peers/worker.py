@@ -122,7 +122,7 @@ class Peer:
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.parameters = sum(weight.numel() for weight in self.weights)
         self.data, self.scale = data, float(data["scale"])
-        self.settings: dict[str, float] = json.loads(str(data["source"]))["training"]
+        self.settings: dict[str, Any] = json.loads(str(data["source"]))["training"]
         self.batches: dict[bool, list] = {}
         self.late = False
 
@@ -135,18 +135,21 @@ class Peer:
         (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=train)
         return energy, -gradient
 
+    def stage(self) -> dict[str, Any]:
+        """Settings of gnn's training now: late, with those of its last stage."""
+        return self.settings | (self.settings["stages"][-1] if self.late else {})
+
     def step(
         self, optimizer: torch.optim.Optimizer, graph: Graph, energy: Tensor, forces: Tensor | None
     ) -> None:
         """One step with the loss of nnpipe.training.step.make_loss_and_gradients."""
         value, found = self.outputs(graph, forces is not None, True)
-        ours = self.settings
-        loss = torch.nn.functional.smooth_l1_loss(value, energy, beta=ours["huber"])
+        ours = self.stage()
+        loss = torch.nn.functional.smooth_l1_loss(value, energy, beta=ours["energy_huber_delta"])
         if forces is not None:
-            knee = ours["force_huber"] / self.scale
+            knee = ours["force_huber_delta"] / self.scale
             off = ((found - forces).square().sum(1) + knee**2).sqrt() - knee
-            weight = ours["late_force_weight" if self.late else "force_weight"]
-            loss = ours["energy_weight"] * loss + weight * off.mean()
+            loss = ours["energy_weight"] * loss + ours["force_weight"] * off.mean()
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.weights, ours["clip_norm"])
@@ -182,7 +185,7 @@ class Peer:
         queues: list[list[Tensor]] = [[] for _ in parts]
         due = [0.0 for _ in parts]
         while True:
-            passes = self.settings["late_minima_passes" if self.late else "minima_passes"]
+            passes = self.stage()["minima_passes"]
             share = [1.0, passes * len(parts[-1]) / len(parts[0])][: len(parts)]
             which = int(np.argmax(np.add(due, share)))
             due = list(np.add(due, share))

@@ -3,34 +3,32 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
-
 REPOSITORY = Path(workflow.current_basedir).parents[1]
 SCRIPTS = REPOSITORY / "workflow/scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from nnpipe.runtime.digest import digest
 from nnpipe.config import (
-    SOURCES,
+    architecture_of,
     check,
     check_keys,
     hyperparameters_of,
     md_of,
-    model_file,
     models_of,
     own_data,
     structure_of,
     training_of,
     uses_labels,
 )
+from nnpipe.data.sources import SOURCES
 from nnpipe.errors import InputError
+from nnpipe.models.registry import model_file
 from nnpipe.runtime.job import PARENT, available_cores, lock_folder, prepend_pythonpath
 
-schema = yaml.safe_load((REPOSITORY / "workflow/schemas/config.schema.yaml").read_text())
 try:
     for path in workflow.configfiles:
         check_keys(path)
-    check(config, schema)
+    check(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -83,7 +81,7 @@ def grows(amount):
 def code(script, model=None):
     """Return the digest of the files of the library that a script runs, with those of models."""
     models = [model] if isinstance(model, str) else model or []
-    files = [model_file(config["models"][name]["architecture"]) for name in models]
+    files = [model_file(architecture_of(config, name)) for name in models]
     return digest(SCRIPTS / script, *files)
 
 

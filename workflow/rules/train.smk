@@ -21,7 +21,7 @@ rule copy_pretrained:
     conda:
         "../../envs/train.yaml"
     params:
-        architecture=lambda wc: config["models"][wc.model]["architecture"],
+        architecture=lambda wc: architecture_of(config, wc.model),
         target=lambda wc: config["models"][wc.model]["target"],
         hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
         code=lambda wc: code("copy_pretrained.py", wc.model),
@@ -38,7 +38,7 @@ rule train:
         labels=lambda wc: rules.merge_labels.output.labels if uses_labels(config, wc.model) else [],
         start=lambda wc: expand(
             "results/models/{start}/model.{kind}",
-            start=config["models"][wc.model].get("start", []),
+            start=config["models"][wc.model].get("init_from", []),
             kind=["safetensors", "json"],
         ),
     output:
@@ -61,7 +61,7 @@ rule train:
         runtime=grows(720),
         gpu=GPU * PROCESSES,
     params:
-        architecture=lambda wc: config["models"][wc.model]["architecture"],
+        architecture=lambda wc: architecture_of(config, wc.model),
         target=lambda wc: config["models"][wc.model]["target"],
         hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
         settings=lambda wc: training_of(config, wc.model),

@@ -3,22 +3,20 @@
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.chunks import write_chunk
-from nnpipe.labelling.distortions import Distortions
 from nnpipe.labelling.methods import method
+from nnpipe.labelling.settings import Settings
 from nnpipe.runtime.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     settings = dict(snakemake.params.settings)
     molecules, header = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]
-    name, number, seed, chunks = map(settings.pop, ("method", "geometries", "seed", "chunks"))
+    name, chunks = settings.pop("method"), settings.pop("chunks")
     write_chunk(
         molecules,
         rows[int(snakemake.wildcards.chunk) :: chunks],
         method(name),
-        number,
-        Distortions(**settings),
-        seed,
+        Settings(**settings),
         snakemake.output.chunk,
         {"molecules": header["digest"], "method": name},
     )

@@ -7,6 +7,6 @@ from nnpipe.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     sizes = dict(snakemake.params.sizes)
-    always = smallest_molecules(molecules, sizes.pop("smallest"))
+    always = smallest_molecules(molecules, sizes.pop("always_train_smallest"))
     write_split(molecules.index, **sizes, path=snakemake.output.split, always=always)
     check_training_elements(snakemake.output.split, molecules)

@@ -41,8 +41,8 @@ def write_split(
         )
     if len(always) > train:
         raise InputError(
-            f"config.yaml: split: smallest: {len(always)} molecules always train, train is {train};"
-            " lower smallest"
+            f"config.yaml: split.always_train_smallest: {len(always)} is above train, {train};"
+            " lower it"
         )
     order = np.random.default_rng(seed).permutation(index)
     drawn = order[~np.isin(order, always)][: test + validation + train - len(always)]

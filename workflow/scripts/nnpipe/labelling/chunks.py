@@ -17,32 +17,27 @@ from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..runtime.progress import progress_bar
 from ..structures.vibrations import ForceFunction
-from .distortions import Distortions, DistortionSampler
+from .distortions import DistortionSampler
 from .methods import Method, NotConverged
+from .settings import Settings
 
 log = logging.getLogger(__name__)
-# times as many geometries of molecules with a bond in so many small rings: cages are few and open
-# most easily, and little else tells of them
-CAGES = (1.0, 1.0, 1.5, 6.0, 12.0, 18.0)
-# and of molecules of at most so many heavy atoms, which are like no others
-SMALL, OF_SMALL = 2, 18.0
+TINY_HEAVY_ATOMS = 2  # of a tiny molecule, at most
 
 
 def write_chunk(
     molecules: Molecules,
     rows: Sequence[int] | np.ndarray,
     method: Method,
-    number: int,
-    settings: Distortions,
-    seed: int,
+    settings: Settings,
     path: str | Path,
     provenance: dict[str, Any],
 ) -> int:
-    """Label `number` distorted geometries of each of `rows` and return how many there are.
+    """Label distorted geometries of each of `rows` and return how many labels there are.
 
-    Cages and the smallest get more, see CAGES and SMALL. The minimum stands before the distorted
-    geometries of its molecule; energies are relative to its. What does not converge is logged and
-    left out, with its molecule if it is the minimum.
+    The minimum comes first, then the distorted geometries of its molecule; energies are relative
+    to the minimum. A geometry that does not converge is logged and left out, with its molecule if
+    it is the minimum.
     """
     header = {"kind": "chunk", "units": {"energy": "eV", "forces": "eV/Å"}}
     done, total = 0, 0
@@ -55,12 +50,14 @@ def write_chunk(
             index, z, pos = molecules.geometry(row)
             if index in SADDLE_POINTS:
                 continue
-            function, rng = method(z), np.random.default_rng([seed, index])
+            function, rng = method(z), np.random.default_rng([settings.seed, index])
             sampler = DistortionSampler(z, pos, settings)
             geometries = [pos]
-            small = np.count_nonzero(z > 1) <= SMALL
-            times = OF_SMALL if small else CAGES[min(sampler.rings, len(CAGES) - 1)]
-            for _ in range(math.ceil(number * times)):
+            factors = settings.small_ring_factors
+            factor = factors[min(sampler.rings, len(factors) - 1)]
+            if np.count_nonzero(z > 1) <= TINY_HEAVY_ATOMS:
+                factor = settings.tiny_molecule_factor
+            for _ in range(math.ceil(settings.geometries * factor)):
                 drawn = sampler.draw(rng)
                 if drawn is None:
                     log.warning("molecule %d: no geometry without a clash; left out", index)

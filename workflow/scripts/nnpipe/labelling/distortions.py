@@ -1,7 +1,5 @@
 """Geometries off the minimum: what a molecule looks like when it is hot, turned or strained."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -15,6 +13,7 @@ from ..structures.bonds import (
 )
 from ..structures.vibrations import normal_modes
 from ..units import BOLTZMANN, FREQUENCY
+from .settings import Settings
 
 # frequencies below this are raised to it: along soft modes atoms move on arcs, and torsions do that
 SOFTEST_DISPLACED_CM1 = 300.0
@@ -27,22 +26,10 @@ EXTRA_STRETCH_PER_RING_A = 0.15  # added to the upper end for every small ring w
 CLASH_RATIO = 0.65
 
 
-@dataclass(frozen=True)
-class Distortions:
-    """How geometries are drawn."""
-
-    coldest_k: float = 50.0
-    hottest_k: float = 1500.0  # temperatures are drawn evenly in their logarithm
-    torsions: float = 0.25  # share of geometries with a bond turned by any angle
-    # share with one bond compressed or stretched; 1 + n^2 times as many of molecules that have a
-    # bond in n rings of three or four atoms, as far as torsions leave room
-    strains: float = 0.1
-
-
 class DistortionSampler:
     """Draws distorted geometries of one molecule at its minimum: z (N,), pos (N, 3) Å."""
 
-    def __init__(self, z: np.ndarray, pos: np.ndarray, settings: Distortions) -> None:
+    def __init__(self, z: np.ndarray, pos: np.ndarray, settings: Settings) -> None:
         self.z, self.pos, self.settings = z, pos, settings
         self.bonded = bond_matrix(z, pos)
         self.hessian = spring_hessian(pos, self.bonded)
@@ -55,7 +42,8 @@ class DistortionSampler:
         self.rings = int(self.small.max(initial=0))
         weights = 4.0**self.small
         self.weights = weights / weights.sum()
-        self.strained = min(settings.strains * (1 + self.rings**2), 1 - settings.torsions)
+        fraction = settings.strain_fraction * (1 + self.rings**2)
+        self.strained = min(fraction, 1 - settings.torsion_fraction)
         self.rotors = rotatable_bonds(z, pos, self.bonded)
         length = np.linalg.norm(pos[:, None] - pos, axis=2)
         self.closest = np.minimum(CLASH_RATIO * covalent_radius_sums(z), length)
@@ -69,7 +57,7 @@ class DistortionSampler:
         return None
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        cold, hot = np.log([self.settings.coldest_k, self.settings.hottest_k])
+        cold, hot = np.log([self.settings.temperature_min_k, self.settings.temperature_max_k])
         temperature = np.exp(rng.uniform(cold, hot))
         # some modes take the energy of all: soft ones are seen without the noise of stiff ones
         share = rng.uniform(*EXCITED_MODE_FRACTION)
@@ -79,7 +67,7 @@ class DistortionSampler:
         pos = self.pos + shift.reshape(-1, 3)
         kind = rng.random()
         free = [n for n, rotor in enumerate(self.rotors) if rotor.is_single]
-        turned = rng.choice(free) if free and kind < self.settings.torsions else None
+        turned = rng.choice(free) if free and kind < self.settings.torsion_fraction else None
         for number, (a, b, side, _) in enumerate(self.rotors):
             angle = rng.normal(
                 scale=np.radians(TORSION_SIGMA_300K_DEG) * np.sqrt(temperature / 300)

@@ -5,9 +5,11 @@ arguments are its hyperparameters, `cutoff` among them. References, scale, force
 written once around it, in potential.py.
 """
 
+import ast
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
@@ -20,6 +22,25 @@ MODELS = {
     "gnn": "atom_gnn.AtomGNN",
     "schnet": "schnet.SchNet",
 }
+
+
+def model_file(architecture: str) -> Path:
+    """Return the source file of an architecture."""
+    return Path(__file__).parent / f"{MODELS[architecture].split('.')[0]}.py"
+
+
+def hyperparameter_types(architecture: str) -> dict[str, str]:
+    """Return {hyperparameter: type as written} of an architecture.
+
+    The source is parsed, not imported: this also works without torch.
+    """
+    name = MODELS[architecture].split(".")[1]
+    for node in ast.walk(ast.parse(model_file(architecture).read_text())):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            (init,) = (part for part in node.body if getattr(part, "name", "") == "__init__")
+            assert isinstance(init, ast.FunctionDef)
+            return {a.arg: ast.unparse(a.annotation or ast.Name("Any")) for a in init.args.args[1:]}
+    raise LookupError(f"{model_file(architecture)}: no class {name}")
 
 
 def build(architecture: str, hyperparameters: Mapping[str, float], seed: int = 0) -> "nn.Module":

@@ -20,7 +20,7 @@ from ..models.predict import predict
 from ..runtime.progress import progress_bar
 from .batching import mix_batches, shuffled_batches
 from .distributed import SINGLE, ProcessGroup
-from .settings import Settings, at_epoch, learning_rate
+from .settings import Settings, learning_rate, stage_of
 from .soap import SOAP
 from .step import BatchStepper
 
@@ -104,14 +104,14 @@ def train(
             save_tensors(checkpoint, _tensors(model, average, optimizer), meta)
 
     sizes = [
-        len(data) + (at_epoch(settings, epoch).minima_passes * len(minima) if minima else 0)
+        len(data) + (stage_of(settings, epoch).minima_passes * len(minima) if minima else 0)
         for epoch in range(settings.epochs)
     ]
     total, done = sum(sizes), 0
     saved = compiled = time.monotonic()
     with progress_bar(total=total, unit="molecules", hidden=group.rank > 0) as bar:
         while progress.epoch < settings.epochs:
-            now = at_epoch(settings, progress.epoch)
+            now = stage_of(settings, progress.epoch)
             batches = mix_batches(data, minima, now, progress.epoch)
             seen = sum(sizes[: progress.epoch]) + sum(len(b) for _, b in batches[: progress.batch])
             bar.update(seen - bar.n)

@@ -77,12 +77,12 @@ def make_loss_and_gradients(
     parameters.
 
     The loss, without unit, is a weighted sum over molecules and atoms. Errors of forces count as
-    squares up to `force_huber` and linearly beyond (pseudo-Huber of the error's length): a loss
-    that is linear from the start takes the median of what it cannot tell apart, which is nearer to
-    zero than the mean, and makes vibrations too soft.
+    squares up to `force_huber_delta` and linearly beyond (pseudo-Huber of the error's length): a
+    loss that is linear from the start takes the median of what it cannot tell apart, which is
+    nearer to zero than the mean, and makes vibrations too soft.
     """
     network, parameters = potential.scaled_model, list(potential.model.parameters())
-    knee = settings.force_huber / potential.scale
+    knee = settings.force_huber_delta / potential.scale
 
     def step(
         batch: Batch,
@@ -93,12 +93,12 @@ def make_loss_and_gradients(
     ) -> tuple[Tensor, ...]:
         if known is None or force_weight is None:
             loss = weight @ smooth_l1_loss(
-                network(batch), label, beta=settings.huber, reduction="none"
+                network(batch), label, beta=settings.energy_huber_delta, reduction="none"
             )
         else:
             value, forces = energy_forces(network, batch, create_graph=True)
             deviation = forces - known / potential.scale
-            off = smooth_l1_loss(value, label, beta=settings.huber, reduction="none")
+            off = smooth_l1_loss(value, label, beta=settings.energy_huber_delta, reduction="none")
             force_loss = force_weight @ ((deviation.square().sum(1) + knee**2).sqrt() - knee)
             loss = settings.energy_weight * (weight @ off) + force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)

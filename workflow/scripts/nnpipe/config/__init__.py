@@ -1,0 +1,198 @@
+"""config.yaml: checks, and the settings of one model or one molecule.
+
+`python -m nnpipe.config --write` writes config.yaml, its JSON schema and its reference page.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..data.sources import QM9_ELEMENTS
+from ..errors import InputError
+from ..schema_errors import did_you_mean, missing, one_line
+from .sections import Config, TrainingSettings, Values, is_extxyz
+
+
+def check(config: Values) -> None:
+    """Raise InputError, in one line that names the key, for the first value that is not valid."""
+    _validate(Config, config)
+    required = {"models": dict.fromkeys(("gnn", "mlp")), "molecules": None}
+    _check_complete(config, asdict(Config()) | required)
+    train, test = config["split"]["train"], config["split"]["test"]
+    chunks, wanted = config["labels"]["chunks"], config["evaluation"]["frequency_molecules"]
+    if chunks > train and not own_data(config):
+        raise InputError(f"config: labels.chunks: {chunks} is above split.train, {train}; lower it")
+    if wanted > test and not own_data(config):
+        raise InputError(
+            f"config: evaluation.frequency_molecules: {wanted} is above split.test, {test};"
+            " lower it"
+        )
+    for name in config["models"]:
+        _check_model(config, name)
+    for model in config["md"]["models"]:
+        if model not in config["models"]:
+            close = did_you_mean(model, config["models"])
+            raise InputError(f"config: md.models: {model!r} is not one of models; {close}")
+    for name in config["molecules"]:
+        _check_molecule(config, name)
+    _check_runs(config)
+
+
+def check_keys(path: str | Path) -> None:
+    """Raise InputError if a YAML file has a key twice: YAML would silently keep the last."""
+    import yaml
+
+    todo = [("", yaml.compose(Path(path).read_text()))]
+    while todo:
+        where, node = todo.pop()
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{path}: key '{where}{name}' is given twice; keep one")
+        todo += [(f"{where}{key.value}.", value) for key, value in node.value]
+
+
+def training_of(config: Values, model: str) -> Values:
+    """Return the training settings of a model: the general ones, replaced by its own."""
+    return config["training"] | config["models"][model].get("training", {})
+
+
+def architecture_of(config: Values, model: str) -> str:
+    """Return the architecture of a model."""
+    return config["models"][_origin(config, model)]["architecture"]
+
+
+def hyperparameters_of(config: Values, model: str) -> Values:
+    """Return the hyperparameters of a model; its cutoff is data.cutoff unless it has its own."""
+    own = config["models"][_origin(config, model)].get("hyperparameters", {})
+    return {"cutoff": config["data"]["cutoff"]} | own
+
+
+def own_data(config: Values) -> bool:
+    """Whether the data set is a file in extended xyz and not QM9."""
+    return any(map(is_extxyz, config["data"]["sources"]))
+
+
+def uses_labels(config: Values, model: str) -> bool:
+    """Whether a model is trained on labelled geometries, and not on minima alone."""
+    entry = config["models"][model]
+    return entry["target"] == "energy" and entry.get("use_labels", True) and not own_data(config)
+
+
+def structure_of(config: Values, molecule: str) -> str:
+    """Return the SMILES or path of a molecule."""
+    return _md(config, molecule)["structure"]
+
+
+def models_of(config: Values, molecule: str) -> list[str]:
+    """Return the models that simulate a molecule in a run without a target."""
+    return _md(config, molecule)["models"]
+
+
+def md_of(config: Values, molecule: str) -> Values:
+    """Return the MD settings of a molecule: the general ones, replaced by its own."""
+    settings = _md(config, molecule)
+    return {key: settings[key] for key in settings if key not in ("models", "structure")}
+
+
+def _md(config: Values, molecule: str) -> Values:
+    entry = config["molecules"][molecule]
+    return config["md"] | ({"structure": entry} if isinstance(entry, str) else entry)
+
+
+def _origin(config: Values, model: str) -> str:
+    """Return the model at the end of the chain of init_from, which has the architecture."""
+    while start := config["models"][model].get("init_from"):
+        model = start
+    return model
+
+
+def _validate(kind: type, values: Values, where: str = "") -> None:
+    try:
+        TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise InputError(f"config: {one_line(error, kind, where)}") from None
+
+
+def _check_complete(values: Values, defaults: Values, where: str = "config: ") -> None:
+    """Rules read every key that has a default, in the configuration itself."""
+    for key, default in defaults.items():
+        if key not in values:
+            raise InputError(f"{where}{missing(key)}")
+        if isinstance(default, dict):
+            _check_complete(values[key], default, f"{where}{key}: ")
+
+
+def _check_model(config: Values, name: str) -> None:
+    _check_init_from(config["models"], name)
+    if own_data(config) and config["models"][name]["target"] != "energy":
+        raise InputError(
+            f"config: models.{name}.target: a data set in extended xyz has energy only, not"
+            f" {config['models'][name]['target']!r}; remove that model, or its target is energy"
+        )
+    _validate(TrainingSettings, training_of(config, name), f"models.{name}.training")
+    cutoff, stored = hyperparameters_of(config, name)["cutoff"], config["data"]["cutoff"]
+    if not 0 < cutoff <= stored:
+        raise InputError(
+            f"config: models.{name}.hyperparameters.cutoff: {cutoff!r} is not in (0, {stored}],"
+            " the range up to data.cutoff; lower it or raise data.cutoff"
+        )
+
+
+def _check_init_from(models: Values, name: str) -> None:
+    """A chain of init_from ends, and every model of it has what it inherits."""
+    chain = [name]
+    while start := models[chain[-1]].get("init_from"):
+        where = f"config: models.{chain[-1]}.init_from: {start!r}"
+        if start not in models:
+            raise InputError(f"{where} is not one of models; {did_you_mean(start, models)}")
+        if start in chain:
+            raise InputError(f"{where} leads back to itself; remove one init_from")
+        chain.append(start)
+    for key in ("architecture", "hyperparameters"):
+        own = models[name].get(key, inherited := models[chain[-1]].get(key))
+        if own != inherited:
+            raise InputError(
+                f"config: models.{name}.{key}: {own!r} is not the {key} of {chain[-1]!r}, whose"
+                f" weights it starts from; remove {key}"
+            )
+
+
+def _check_molecule(config: Values, name: str) -> None:
+    """Check what can be checked without a geometry, if the libraries for it are installed."""
+    try:
+        from ..structures.load import atomic_numbers, check_supported_elements, check_timestep
+    except ImportError:  # a host with Snakemake only: rule starting_structure checks
+        return
+    try:
+        numbers = atomic_numbers(structure_of(config, name))
+        if not own_data(config):
+            check_supported_elements(numbers, list(QM9_ELEMENTS))
+        check_timestep(numbers, md_of(config, name)["timestep_fs"])
+    except ImportError:
+        return
+    except InputError as error:
+        raise InputError(f"config: molecules.{name}: {error}") from None
+    for model in models_of(config, name):
+        if config["models"].get(model, {}).get("target") != "energy":
+            raise InputError(
+                f"config: molecules.{name}: model {model!r} does not predict energy, which dynamics"
+                " need; use one with target: energy"
+            )
+
+
+def _check_runs(config: Values) -> None:
+    """Files of dynamics are named {model}_{molecule}: two runs may not have one name."""
+    seen: dict[str, str] = {}
+    for model in config["models"]:
+        for molecule in config["molecules"]:
+            run = f"{model}_{molecule}"
+            if run in seen:
+                raise InputError(
+                    f"config: molecules: {seen[run]!r} and {molecule!r} both make {run}.xyz with"
+                    " models of these names; rename one"
+                )
+            seen[run] = molecule
