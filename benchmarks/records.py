@@ -66,9 +66,13 @@ def shown(record: Mapping[str, str], unit: bool = True) -> str:
 def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:
     """Return a Markdown table: a row per model and case, a column per quantity with its unit.
 
-    `case` and `model` are the headings of their columns; a column without entries is left out.
+    `case` and `model` are the headings of their columns. A column without entries is left out, and
+    the model if it is the same in all rows and they differ by their case.
     """
-    names = [name for name in ("model", "case") if any(row[name] for row in records)]
+    entries = {name: {row[name] for row in records} for name in ("model", "case")}
+    names = [name for name in entries if any(entries[name])]
+    if len(entries["model"]) == 1 < len(entries["case"]):
+        names = ["case"]
     units = {row["quantity"]: row["unit"] for row in records}
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in records:

@@ -37,6 +37,7 @@ html_title = f"nnpipe {release}"
 html_static_path = ["_static"]
 html_css_files = ["records.css"]
 html_show_sphinx = False
+html_show_copyright = False
 
 linkcheck_timeout = 20
 linkcheck_retries = 2

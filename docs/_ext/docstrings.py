@@ -1,4 +1,4 @@
-"""Plain docstrings as reStructuredText: code in backticks, indented blocks as they are."""
+"""Plain docstrings as reStructuredText: code in backticks, indented blocks and lists kept."""
 
 import re
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 CODE = re.compile(r"`+([^`]+)`+")
+ITEM = re.compile(r"^(\w{1,2}[.)]|[-*+])\s", re.MULTILINE)
 
 
 def plain(text: str) -> str:
@@ -25,7 +26,10 @@ def convert(text: str) -> str:
             before = blocks.pop() if blocks and blocks[-1].startswith("::") else "::\n"
             blocks.append(f"{before}\n{block}\n")
         else:
-            blocks.append(plain("\n".join(line.strip() for line in lines)))
+            text = plain("\n".join(line.strip() for line in lines))
+            if ITEM.search(text):  # a list, or what looks like one: its lines as they are
+                text = "\n".join(f"| {line}" for line in text.split("\n"))
+            blocks.append(text)
     return "\n\n".join(blocks)
 
 
