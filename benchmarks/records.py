@@ -64,7 +64,9 @@ def shown(record: Mapping[str, str], unit: bool = True) -> str:
 
 
 def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:
-    """Return a Markdown table: a row per model and case, a column per quantity with its unit.
+    """Return a Markdown table: a row per model and case, a column per quantity.
+
+    A column states its unit; if its values differ in unit, each value states its own.
 
     `case` and `model` are the headings of their columns. A column without entries is left out, and
     the model if it is the same in all rows and they differ by their case.
@@ -73,18 +75,30 @@ def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -
     names = [name for name in entries if any(entries[name])]
     if len(entries["model"]) == 1 < len(entries["case"]):
         names = ["case"]
-    units = {row["quantity"]: row["unit"] for row in records}
+    units: dict[str, set[str]] = {}
+    for row in records:
+        units.setdefault(row["quantity"], set()).add(row["unit"])
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in records:
         one = cells.setdefault(tuple(row[name] for name in names), {})
-        one[row["quantity"]] = shown(row, unit=row["unit"] != units[row["quantity"]])
-    heads = [f"{name} ({unit})" if unit else name for name, unit in units.items()]
+        one[row["quantity"]] = shown(row, unit=len(units[row["quantity"]]) > 1)
+    heads = [
+        f"{name} ({unit})" if len(each) == 1 and (unit := min(each)) else name
+        for name, each in units.items()
+    ]
     titles = {"model": model, "case": case}
     lines = [
         [titles[name] for name in names] + heads,
         ["---"] * len(names) + ["---:"] * len(heads),
         *([*labels, *(one.get(name, "") for name in units)] for labels, one in cells.items()),
     ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def listing(records: Sequence[Record], case: str = "case") -> str:
+    """Return a Markdown table with a row per record: case, quantity and value with its unit."""
+    lines = [[case, "quantity", "value"], ["---", "---", "---:"]]
+    lines += [[row["case"], row["quantity"], shown(row)] for row in records]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -58,6 +58,7 @@ class Records(SphinxDirective):
         "case": directives.unchanged,
         "model": directives.unchanged,
         "quantities": directives.unchanged,
+        "list": directives.flag,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -70,9 +71,11 @@ class Records(SphinxDirective):
             found = [row for row in found if row["quantity"] in names]
         if not found:
             raise self.error(f"benchmarks/results/{topic}.csv has no table {table}")
-        headings = {key: self.options.get(key, key) for key in ("case", "model")}
+        case, model = (self.options.get(key, key) for key in ("case", "model"))
+        listed = "list" in self.options
+        shown = store.listing(found, case) if listed else store.pivot(found, case, model)
         return [
-            *self.parse_text_to_nodes(store.pivot(found, **headings)),
+            *self.parse_text_to_nodes(shown),
             _html('<details class="provenance"><summary>How it was measured</summary>'),
             *self.parse_text_to_nodes(provenance(found)),
             _html("</details>"),
