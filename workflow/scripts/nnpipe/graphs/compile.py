@@ -75,14 +75,13 @@ class CompiledFunction:
         with torch.no_grad():
             results = program(*tensors)
         try:
-            expected, limit = eager(), TOLERANCE[dtype]
-            torch.testing.assert_close(results, expected, rtol=limit, atol=limit, equal_nan=True)
+            expected = eager()
         except torch.OutOfMemoryError:  # the eager function needs more memory than the program
             log.warning("compiled results are not compared with eager results: out of memory")
-        except AssertionError as error:
-            reason = " ".join(str(error).split())
-            self._fall_back(f"compiled and eager results differ: {reason}")
-            return expected
+        else:
+            if reason := _difference(results, expected, TOLERANCE[dtype]):
+                self._fall_back(f"compiled and eager results differ: {reason}")
+                return expected
         self.programs[key] = program
         return results
 
@@ -127,3 +126,12 @@ class CompiledFunction:
                 return compile_graph(graph, symbols, options)
             finally:
                 unlock(held)
+
+
+def _difference(results: tuple[Tensor, ...], expected: tuple[Tensor, ...], limit: float) -> str:
+    """Return a description of the difference, empty if it is within `limit`."""
+    try:
+        torch.testing.assert_close(results, expected, rtol=limit, atol=limit, equal_nan=True)
+    except AssertionError as error:
+        return " ".join(str(error).split())
+    return ""
