@@ -1,13 +1,20 @@
 """Bad configurations get one line each, which names the key and the remedy, before anything runs."""
 
 import copy
+import math
+import re
+from collections.abc import Iterator
 from dataclasses import fields
+from datetime import date
+from functools import reduce
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from nnpipe import config as configuration
+from nnpipe.config.__main__ import COMMAND, differing, json_schema
 from nnpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +149,37 @@ def test_one_line_that_names_the_key(path, value, message):
     assert "\n" not in str(caught.value)
 
 
+def paths(config: dict, where: str = "") -> Iterator[str]:
+    """All keys of a configuration, as for `changed`."""
+    for key, value in config.items():
+        yield f"{where}{key}"
+        if isinstance(value, dict):
+            yield from paths(value, f"{where}{key}/")
+
+
+ODD = [None, [], "x", {1: 2}, [None], {"a": {}}, math.nan, date(2020, 1, 1)]
+
+
+def message(config: dict) -> str:
+    try:
+        configuration.check(config)
+    except InputError as error:
+        return str(error)
+    return "config: valid"
+
+
+def test_no_value_makes_more_than_one_line():
+    """Neither a traceback nor the words of the validating library."""
+    for path in paths(CONFIG):
+        *parents, key = path.split("/")
+        for value in ODD:
+            config = copy.deepcopy(CONFIG)
+            reduce(dict.__getitem__, parents, config)[key] = value
+            line = message(config)
+            assert re.fullmatch(r"config: .+", line), (path, value, line)
+            assert not re.search(r"https?:|Input should|pydantic|\[type=", line), line
+
+
 def test_a_key_that_is_given_twice(tmp_path):
     """YAML itself keeps the last one and says nothing."""
     path = tmp_path / "config.yaml"
@@ -188,6 +226,19 @@ def test_a_model_inherits_from_the_model_it_starts_from():
     assert hyperparameters == CONFIG["models"]["gnn"]["hyperparameters"]
     config["models"]["third"]["hyperparameters"] = dict(hyperparameters)  # the same may be given
     configuration.check(config)
+
+
+def test_generated_files_are_what_the_sections_give():
+    assert not list(differing()), f"run {COMMAND}"
+
+
+def test_schema_accepts_what_is_shipped():
+    """Editors use it. A preset may leave out what config.yaml has."""
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.check_schema(validator.schema)
+    assert not list(validator.iter_errors(CONFIG))
+    for path, value in (("split/train", "many"), ("split/smallest", 8), ("models/a b", {})):
+        assert list(validator.iter_errors(changed(path, value)))
 
 
 def test_one_molecule_can_have_settings_of_its_own():

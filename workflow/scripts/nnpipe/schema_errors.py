@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -47,7 +48,7 @@ def one_line(error: ValidationError, kind: Any, where: str = "") -> str:
     unknown = ("unexpected_keyword_argument", "invalid_key")
     first = min(error.errors(include_url=False), key=lambda found: found["type"] not in unknown)
     path, value, context = list(first["loc"]), first["input"], first.get("ctx", {})
-    schema = TypeAdapter(kind).json_schema()
+    schema = _json_schema(kind)
     if path and path[-1] == "[key]":
         message = "is not text; put it in quotes"
         if isinstance(value, str):
@@ -84,6 +85,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the most similar of the known words, or all if none is similar."""
     close = difflib.get_close_matches(word, known := list(known), 1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+@cache
+def _json_schema(kind: Any) -> dict[str, Any]:
+    return TypeAdapter(kind).json_schema()
 
 
 def _at(path: list[int | str], schema: dict[str, Any]) -> dict[str, Any]:

@@ -116,13 +116,13 @@ class Split:
 
     seed: int = setting(0, "seed of the random draw", ge=0, le=2**31 - 1)
     always_train_smallest: int = setting(
-        8, "number of smallest molecules that are always in the training set", "molecules", ge=0
+        8, "number of smallest molecules that are always in the training set", ge=0
     )
     train: int = setting(
-        10_000, "training molecules; usual large split: 110000, 10000, 10831", "molecules", ge=1
+        10_000, "training molecules; usual large split: 110000, 10000, 10831", ge=1
     )
-    validation: int = setting(1_000, "validation molecules", "molecules", ge=1)
-    test: int = setting(10_000, "test molecules", "molecules", ge=1)
+    validation: int = setting(1_000, "validation molecules", ge=1)
+    test: int = setting(10_000, "test molecules", ge=1)
 
     def __post_init__(self) -> None:
         if self.always_train_smallest > self.train:
@@ -141,10 +141,9 @@ class Labels(LabelSettings):
         "xtb (GFN2-xTB, corrected towards the level of theory of QM9) or dft (that level; slow)",
     )
     correction_molecules: int = setting(
-        100, "molecules whose DFT frequencies the correction is fitted to; 0: no correction",
-        "molecules", ge=0,
+        100, "molecules whose DFT frequencies the correction is fitted to; 0: no correction", ge=0,
     )  # fmt: skip
-    chunks: int = setting(8, "jobs that share the labelling", "jobs", ge=1)
+    chunks: int = setting(8, "jobs that share the labelling", ge=1)
 
 
 @section
@@ -160,7 +159,9 @@ class Model:
         " zero-point energy; what papers report) or another property of QM9",
     )  # fmt: skip
     architecture: str = setting(
-        None, f"{', '.join(registry.MODELS)}; inherited from the model of init_from"
+        None,
+        f"{', '.join(registry.MODELS)}; inherited from the model of init_from",
+        examples=list(registry.MODELS),
     )
     hyperparameters: dict[str, Any] = setting(
         {}, "arguments of the architecture; inherited from the model of init_from"
@@ -199,7 +200,7 @@ class Evaluation:
     """Tables and figures."""
 
     frequency_molecules: int = setting(
-        100, "test molecules whose harmonic frequencies are compared with QM9", "molecules", ge=1
+        100, "test molecules whose harmonic frequencies are compared with QM9", ge=1
     )
 
 
@@ -212,7 +213,7 @@ class MD(MDSettings):
         min_length=1,
     )  # fmt: skip
     replicas: int = setting(
-        1, "runs per molecule, with different velocities, computed together", "runs", ge=1
+        1, "runs per molecule, with different velocities, computed together", ge=1
     )
     dtype: Literal["float32", "float64"] = setting("float32", "precision: float32 or float64")
 
@@ -237,12 +238,11 @@ class Resources:
         examples=["auto", "cpu", "cuda", "cuda:1"],
     )  # fmt: skip
     threads: int = setting(
-        8, "threads of a training; reduced to --cores and to its share of the cores", "threads",
-        ge=1,
+        8, "threads of a training; reduced to --cores and to its share of the cores", ge=1,
     )  # fmt: skip
-    gpus: int = setting(1, "GPUs of a training, one process each", "GPUs", ge=1)
+    gpus: int = setting(1, "GPUs of a training, one process each", ge=1)
     nodes: int = setting(
-        1, "nodes of a Slurm cluster over which the GPUs of a training are spread", "nodes", ge=1
+        1, "nodes of a Slurm cluster over which the GPUs of a training are spread", ge=1
     )
     container: str = setting("", "container image with the environments of all rules")
 

@@ -15,9 +15,6 @@ class Stage:
     minima_passes: int | None = setting(
         None, "replaces training.minima_passes in this stage", strict=True, ge=0
     )
-    energy_weight: float | None = setting(
-        None, "replaces training.energy_weight in this stage", strict=True, ge=0
-    )
     force_weight: float | None = setting(
         None, "replaces training.force_weight in this stage", "Å", strict=True, ge=0
     )
@@ -39,21 +36,21 @@ class Settings:
     stages: tuple[Stage, ...] = setting(
         (Stage(epochs=50),),
         "epochs, in one or several stages; an epoch is one pass over the training geometries; a"
-        " stage may replace minima_passes, energy_weight and force_weight",
+        " stage may replace minima_passes and force_weight",
         min_length=1,
     )
     batch_atoms: int = setting(
-        600, "maximum number of atoms in a batch, about 33 molecules of QM9", "atoms", ge=1
+        600, "maximum number of atoms in a batch, about 33 molecules of QM9", ge=1
     )
     batch_pairs: int = setting(
-        20_000, "maximum of atoms times neighbours in a batch; sets the memory use", "pairs", ge=1
+        20_000, "maximum of atoms times neighbours in a batch; sets the memory use", ge=1
     )
     learning_rate: float = setting(
         3e-3, "maximum, reached after the warm-up; a half cosine lowers it to 1 % of this",
         gt=0, le=1,
     )  # fmt: skip
     warmup_steps: int = setting(
-        200, "batches over which the learning rate rises linearly from 0", "batches", ge=0
+        200, "batches over which the learning rate rises linearly from 0", ge=0
     )
     weight_decay: float = setting(
         0.0, "decoupled weight decay per step, multiplied by the learning rate", ge=0
@@ -65,8 +62,7 @@ class Settings:
     clip_norm: float = setting(10.0, "maximum norm of the gradient", gt=0)
     energy_huber_delta: float = setting(
         0.02,
-        "energy errors above this count linearly (Huber loss)",
-        "standard deviation of the label",
+        "energy errors above this count linearly (Huber loss); in standard deviations of the label",
         gt=0,
     )
     force_huber_delta: float = setting(
