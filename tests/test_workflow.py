@@ -362,6 +362,21 @@ def test_digest_follows_imports_and_ignores_remarks(tmp_path):
         assert digest(tmp_path / "script.py") != first, name
         (tmp_path / name).write_text("# remark\n" + files[name])
         assert digest(tmp_path / "script.py") == first, name
+        (tmp_path / name).write_text('"""Docstring."""\n' + files[name])
+        assert digest(tmp_path / "script.py") == first, name
+    digests = []
+    for default, description, bound in (
+        (1, "text", 0),
+        (1, "other", 0),
+        (2, "text", 0),
+        (1, "text", 1),
+    ):
+        line = f"x = setting({default}, {description!r}, 'K', ge={bound})\n"
+        (tmp_path / "nnpipe/b.py").write_text(line)
+        digests.append(digest(tmp_path / "script.py"))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    (tmp_path / "nnpipe/b.py").write_text(files["nnpipe/b.py"])
     (tmp_path / "nnpipe/d.py").write_text("y = 2\n")
     assert digest(tmp_path / "script.py") == first
     assert digest(tmp_path / "script.py", "nnpipe/d.py") != first

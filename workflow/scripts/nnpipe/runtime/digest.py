@@ -10,8 +10,8 @@ def digest(script: str | Path, *modules: str) -> str:
     """Return the SHA-256 of a script, of `modules` and of the files of nnpipe that they import.
 
     `modules` are paths relative to the folder of the script. Imports are followed at module level.
-    Comments, layout and the package's own __init__, which computes nothing, do not change the
-    digest. This module uses the standard library only.
+    Comments, docstrings, descriptions of settings, layout and the package's own __init__, which
+    computes nothing, do not change the digest. This module uses the standard library only.
     """
     folder = Path(script).resolve().parent
     todo = [Path(script), *(folder / module for module in modules)]
@@ -27,7 +27,7 @@ def digest(script: str | Path, *modules: str) -> str:
 
 @cache
 def _parse(text: str, path: Path, folder: Path) -> tuple[str, list[Path]]:
-    """Return the code of a file without comments, and the files of nnpipe that it imports."""
+    """Return the code of a file without its texts, and the files of nnpipe that it imports."""
     tree, found = ast.parse(text), []
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -44,4 +44,17 @@ def _parse(text: str, path: Path, folder: Path) -> tuple[str, list[Path]]:
             if parts[0] == "nnpipe":
                 stem = folder.joinpath(*parts)
                 found += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
-    return ast.unparse(tree), found
+    return ast.unparse(_WithoutText().visit(tree)), found
+
+
+class _WithoutText(ast.NodeTransformer):
+    """Remove docstrings and the second argument of `nnpipe.schema.setting`, a description."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "setting":
+            del node.args[1:2]
+        return self.generic_visit(node)
