@@ -31,7 +31,7 @@ from nnpipe.training.batching import shuffled_batches
 from nnpipe.training.run import make_potential
 from nnpipe.training.settings import Settings
 from nnpipe.training.soap import SOAP
-from nnpipe.training.step import collate_part, make_loss_and_gradients
+from nnpipe.training.step import BatchSpec, collate_part, make_loss_and_gradients
 
 DATA = Path(__file__).parents[1] / "results/data"
 MOLECULES, BATCHES, ROUNDS = 1000, 20, 7
@@ -73,7 +73,7 @@ def measure(config: dict, name: str) -> pd.DataFrame:
             potential.normalised_target(data),
         )
         with FlopCounterMode(display=False) as counted:
-            step(*collate_part(data, targets, batches[0], batches[0]))
+            step(*collate_part(BatchSpec(data, targets, batches[0]), batches[0]))
         operations = counted.get_total_flops() / len(batches[0])
         kinds[what] = data, targets, batches, operations
     for turn in range(1 + ROUNDS):
@@ -110,7 +110,7 @@ def run(
     spent = dict.fromkeys(("batch", "step", "optimiser"), 0.0)
     for rows in batches:
         began = time.perf_counter()
-        inputs = collate_part(data, labels, rows, rows)
+        inputs = collate_part(BatchSpec(data, labels, rows), rows)
         cut = time.perf_counter()
         _, *found = step(*inputs)
         stepped = time.perf_counter()

@@ -34,7 +34,8 @@ from nnpipe.training.loop import Diverged, train
 from nnpipe.training.run import make_potential, train_from_files
 from nnpipe.training.settings import Settings, Stage, learning_rate, stage_of
 from nnpipe.training.soap import SOAP
-from nnpipe.training.step import BatchStepper, collate_part, make_loss_and_gradients
+from nnpipe.training.state import Checkpoint
+from nnpipe.training.step import BatchSpec, BatchStepper, collate_part, make_loss_and_gradients
 
 ROOT = Path(__file__).parents[1]
 QUICK = Settings(
@@ -92,20 +93,35 @@ def test_resumed_is_uninterrupted(architecture, data, validation, tmp_path):
                 raise Killed
 
         with pytest.raises(Killed):
-            train(start(architecture, data), data, validation, settings, tmp_path / "c", "x", kill)
+            train(
+                start(architecture, data),
+                data,
+                validation,
+                settings,
+                checkpoint=Checkpoint(tmp_path / "c", "x"),
+                after_epoch=kill,
+            )
     resumed = start(architecture, data, seed=99)
-    progress = train(resumed, data, validation, settings, tmp_path / "c", "x")
+    progress = train(
+        resumed, data, validation, settings, checkpoint=Checkpoint(tmp_path / "c", "x")
+    )
     assert same(weights(straight), weights(resumed))
     assert len(progress.history) == 3
     again = start(architecture, data, seed=98)
-    train(again, data, validation, settings, tmp_path / "c", "x")
+    train(again, data, validation, settings, checkpoint=Checkpoint(tmp_path / "c", "x"))
     assert same(weights(again), weights(resumed))
 
 
 def test_a_checkpoint_of_something_else_is_left_alone(data, validation, tmp_path):
-    train(start("mlp", data), data, validation, QUICK, tmp_path / "c", "one thing")
+    train(
+        start("mlp", data),
+        data,
+        validation,
+        QUICK,
+        checkpoint=Checkpoint(tmp_path / "c", "one thing"),
+    )
     other, fresh = start("mlp", data, seed=1), start("mlp", data, seed=1)
-    train(other, data, validation, QUICK, tmp_path / "c", "another")
+    train(other, data, validation, QUICK, checkpoint=Checkpoint(tmp_path / "c", "another"))
     train(fresh, data, validation, QUICK)
     assert same(weights(other), weights(fresh))
 
@@ -136,7 +152,7 @@ def test_a_loss_that_is_no_number_stops_and_leaves_a_good_state(data, validation
     potential = make_potential(Poisoned(), data, "energy")
     settings = replace(QUICK, stages=(Stage(20),), checkpoint_seconds=1e-9)
     with pytest.raises(Diverged, match=r"loss nan in epoch 3, step 31; lower learning_rate"):
-        train(potential, data, validation, settings, tmp_path / "c", "x")
+        train(potential, data, validation, settings, checkpoint=Checkpoint(tmp_path / "c", "x"))
     tensors, meta = load_tensors(tmp_path / "c")
     assert meta["progress"]["step"] == 30
     assert all(tensor.isfinite().all() for tensor in tensors.values())
@@ -186,7 +202,7 @@ def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
     fused = CompiledFunction(step)
     for number in (20, 7, 20, 13):
         rows = torch.arange(number)
-        args = collate_part(data, potential.normalised_target(data), rows, rows)
+        args = collate_part(BatchSpec(data, potential.normalised_target(data), rows), rows)
         for some, other in zip(fused(*args), step(*args), strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
         assert all(same(list(fused(*args)), list(fused(*args))) for _ in range(20))
@@ -210,8 +226,10 @@ def test_threads_share_a_batch(two_threads):
     ways = zip(models, (stepper.parallel_map, thread_pool_map(1)), strict=True)
     optimizers = [SOAP(model.parameters(), 1e-3, parallel_map=way) for model, way in ways]
     batches = [torch.arange(20)[-number:] for number in (20, 7, 3, *[2] * 10)]
-    for rows, found in zip(batches, stepper((data, labels, b, 0.7) for b in batches), strict=True):
-        expected = whole(*collate_part(data, labels, rows, rows, 0.7))
+    for rows, found in zip(
+        batches, stepper(BatchSpec(data, labels, b, 0.7) for b in batches), strict=True
+    ):
+        expected = whole(*collate_part(BatchSpec(data, labels, rows, 0.7), rows))
         for some, other in zip(found, expected, strict=True):
             torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
         for model, optimizer in zip(models, optimizers, strict=True):
@@ -229,7 +247,7 @@ def test_a_padded_batch_has_the_same_gradients(architecture):
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy").double()
     step = make_loss_and_gradients(potential, QUICK)
     batch, label, weight, known, force_weight = collate_part(
-        data, potential.normalised_target(data), torch.arange(20), torch.arange(20), 0.7
+        BatchSpec(data, potential.normalised_target(data), torch.arange(20), 0.7), torch.arange(20)
     )
     padded, forces = data.collate(torch.arange(20), padded=True)
     assert padded.n_systems > batch.n_systems

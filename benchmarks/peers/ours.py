@@ -25,7 +25,7 @@ from nnpipe.training.loop import train
 from nnpipe.training.run import make_potential
 from nnpipe.training.settings import Settings, stage_of
 from nnpipe.training.soap import SOAP
-from nnpipe.training.step import BatchStepper
+from nnpipe.training.step import BatchSpec, BatchStepper
 
 ROOT = Path(__file__).parents[2]
 FORCES_FIRST, SHARE = "forces-first", 0.75  # of the time, for U0 alone
@@ -88,7 +88,7 @@ class Ours:
             self.steps[forces] = stepper, optimizer, weights, potential.normalised_target(data)
         stepper, optimizer, weights, labels = self.steps[forces]
         batches = shuffled_batches(data, self.settings, 0)
-        found = stepper((data, labels, rows, 1.0) for rows in cycle(batches))
+        found = stepper(BatchSpec(data, labels, rows) for rows in cycle(batches))
         started, done = time.perf_counter(), 0
         for rows, (_, *gradients) in zip(cycle(batches), found, strict=True):
             for weight, gradient in zip(weights, gradients, strict=True):

@@ -1,4 +1,4 @@
-"""The order in which molecules are seen."""
+"""Which molecules make up the batches of an epoch, and in which order."""
 
 import torch
 from torch import Tensor
@@ -6,21 +6,20 @@ from torch import Tensor
 from ..graphs.dataset import Dataset, split_by_budget
 from .settings import Settings
 
-BUCKET = 64  # molecules that are sorted by their number of neighbours before they are cut
+BUCKET = 64  # molecules that are sorted by number of neighbours before they are split into batches
 
 
 def shuffled_batches(data: Dataset, settings: Settings, seed: int) -> list[Tensor]:
-    """The batches of a pass over the data, the same for the same seed.
+    """Return the rows of `data` in random batches, the same for the same `seed`.
 
-    Some dozen molecules at a time are put in the order of their number of neighbours before they
-    are cut, so that a batch is not padded to the width of its one crowded molecule.
+    The shuffled rows are sorted by number of neighbours within buckets of several dozen, so that
+    one crowded molecule does not widen a batch of sparse ones.
     """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + seed)
     order = torch.randperm(len(data), generator=generator)
-    bucket = max(1, min(BUCKET, len(data) // BUCKET))  # too coarse an order would fix the batches
-    order = torch.cat(
-        [some[data.max_neighbours[some].argsort(stable=True)] for some in order.split(bucket)]
-    )
+    size = max(1, min(BUCKET, len(data) // BUCKET))  # large buckets would fix the batches
+    buckets = order.split(size)
+    order = torch.cat([rows[data.max_neighbours[rows].argsort(stable=True)] for rows in buckets])
     batches = split_by_budget(data, order, settings.batch_atoms, settings.batch_pairs)
     return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
@@ -28,17 +27,17 @@ def shuffled_batches(data: Dataset, settings: Settings, seed: int) -> list[Tenso
 def mix_batches(
     data: Dataset, minima: Dataset | None, settings: Settings, epoch: int
 ) -> list[tuple[bool, Tensor]]:
-    """The batches of an epoch, evenly mixed: (False, rows of `data`) and, `minima_passes` times in
-    all, (True, rows of `minima`).
+    """Return the batches of an epoch: (False, rows of `data`) once and, spread evenly among them,
+    (True, rows of `minima`) `minima_passes` times.
     """
-    passes = settings.minima_passes if minima else 0
     kinds = [shuffled_batches(data, settings, epoch), []]
-    for number in range(passes):
+    for number in range(settings.minima_passes if minima else 0):
         assert minima
-        kinds[1] += shuffled_batches(minima, settings, epoch * passes + number)
+        seed = epoch * settings.minima_passes + number
+        kinds[1] += shuffled_batches(minima, settings, seed)
     placed = [
         ((place + 0.5) / len(batches), kind, rows)
         for kind, batches in enumerate(kinds)
         for place, rows in enumerate(batches)
     ]
-    return [(bool(kind), rows) for _, kind, rows in sorted(placed, key=lambda one: one[:2])]
+    return [(bool(kind), rows) for _, kind, rows in sorted(placed, key=lambda entry: entry[:2])]

@@ -27,6 +27,7 @@ from .atomic_references import atomic_references
 from .distributed import join_process_group, on_nodes, stop_on_signal, work_together
 from .loop import train
 from .settings import Settings
+from .state import Checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +131,11 @@ def train_from_files(
             data.to(where),
             validation.to(where),
             settings,
-            checkpoint,
-            identity,
-            write_metrics,
-            minima,
-            stop,
-            group,
+            minima=minima,
+            checkpoint=Checkpoint(checkpoint, identity),
+            after_epoch=write_metrics,
+            stop=stop,
+            group=group,
         )
     if group.rank:
         return

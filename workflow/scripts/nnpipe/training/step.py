@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,15 @@ from .settings import Settings
 PART_ATOMS = 300  # target size of a part of a batch
 
 
+class BatchSpec(NamedTuple):
+    """Which molecules a batch holds, and how much their forces count."""
+
+    data: Dataset
+    labels: Tensor  # (M,) float32, normalised targets of all molecules of `data`
+    rows: Tensor  # (B,)
+    force_weight: float = 1.0
+
+
 class BatchStepper:
     """Compute losses and gradients of batches on the threads of this process.
 
@@ -31,7 +41,7 @@ class BatchStepper:
         self, potential: Potential, settings: Settings, group: ProcessGroup = SINGLE
     ) -> None:
         self.step = make_loss_and_gradients(potential, settings)
-        self.group, self.threads = group, 0
+        self.group, self.threads, self.compiled = group, 0, settings.compiled
         self.parallel_map = cast(Callable[..., Iterable[Any]], map)
         if settings.compiled:
             self.step = CompiledFunction(self.step)
@@ -39,13 +49,18 @@ class BatchStepper:
                 self.threads = torch.get_num_threads()
                 self.parallel_map = thread_pool_map(self.threads)
 
-    def __call__(
-        self, batches: Iterable[tuple[Dataset, Tensor, Tensor, float]]
-    ) -> Iterator[list[Tensor]]:
-        """Yield loss and gradients, summed over all processes of the group, of each batch.
+    def compile(self, example: BatchSpec) -> None:
+        """Compile the step, if it is to be, for batches like `example`.
 
-        A batch is a data set, its labels (M,), rows of it (B,) and the weight of forces.
+        The first part is computed alone: the sizes that a program is compiled for must not depend
+        on which thread comes first.
         """
+        if self.compiled:
+            part = next(iter(self._collate(example)))
+            list(self.parallel_map(lambda arguments: self.step(*arguments), [part]))
+
+    def __call__(self, batches: Iterable[BatchSpec]) -> Iterator[list[Tensor]]:
+        """Yield the loss and the gradients of each batch, summed over the group's processes."""
         collated = map(self._collate, batches)
         parts = next(collated, None)
         while parts is not None:
@@ -56,69 +71,72 @@ class BatchStepper:
                 torch._foreach_add_(total, other)
             yield self.group.sum(total)
 
-    def _collate(self, batch: tuple[Dataset, Tensor, Tensor, float]) -> Iterable[Any]:
-        """Arguments of `step` for each part of this process's share of a batch."""
-        data, labels, rows, force_weight = batch
-        own_rows, n_parts = self.group.shard(rows), 1
+    def _collate(self, batch: BatchSpec) -> Iterable[tuple[Any, ...]]:
+        """Return the arguments of `step` for each part of this process's shard of a batch."""
+        rows, n_parts = self.group.shard(batch.rows), 1
         if self.threads:
-            n_parts = math.ceil(int(data.sizes[own_rows].sum()) / PART_ATOMS)
-            n_parts = min(round_up(n_parts, self.threads), len(own_rows) // 2)
-        parts = reversed(own_rows.tensor_split(max(1, n_parts)))  # the most work first
-        return self.parallel_map(
-            lambda part: collate_part(data, labels, part, rows, force_weight), parts
-        )
+            n_parts = math.ceil(int(batch.data.sizes[rows].sum()) / PART_ATOMS)
+            n_parts = max(1, min(round_up(n_parts, self.threads), len(rows) // 2))
+        parts = reversed(rows.tensor_split(n_parts))  # the most work first
+        return self.parallel_map(partial(collate_part, batch), parts)
 
 
 def make_loss_and_gradients(
     potential: Potential, settings: Settings
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """A function of a batch, labels (B,), their weights (B,) and, if there are any, forces (N, 3)
-    in their unit per Å and weights (N,): the loss, and its gradients with respect to the model's
-    parameters.
+    """Return a function that computes the loss and its gradients by the model's parameters.
 
-    The loss, without unit, is a weighted sum over molecules and atoms. Errors of forces count as
-    squares up to `force_huber_delta` and linearly beyond (pseudo-Huber of the error's length): a
-    loss that is linear from the start takes the median of what it cannot tell apart, which is
-    nearer to zero than the mean, and makes vibrations too soft.
+    Its arguments are a batch, normalised labels (B,), their weights (B,) and, for data with forces,
+    forces (N, 3) in the target's unit per Å and their weights (N,).
+
+    The loss is a weighted sum over molecules and atoms, without unit. The loss of a force is a
+    pseudo-Huber function of the length of its error, quadratic below `force_huber_delta` and linear
+    above: a loss that is linear everywhere is minimised by the median of indistinguishable forces,
+    which is nearer to zero than their mean and makes vibrations too soft.
     """
-    network, parameters = potential.scaled_model, list(potential.model.parameters())
-    knee = settings.force_huber_delta / potential.scale
+    model, parameters = potential.scaled_model, list(potential.model.parameters())
+    delta = settings.force_huber_delta / potential.scale
 
     def step(
         batch: Batch,
         label: Tensor,
         weight: Tensor,
-        known: Tensor | None = None,
+        force_label: Tensor | None = None,
         force_weight: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        if known is None or force_weight is None:
-            loss = weight @ smooth_l1_loss(
-                network(batch), label, beta=settings.energy_huber_delta, reduction="none"
+        if force_label is None or force_weight is None:
+            energy_losses = smooth_l1_loss(
+                model(batch), label, beta=settings.energy_huber_delta, reduction="none"
             )
+            loss = weight @ energy_losses
         else:
-            value, forces = energy_forces(network, batch, create_graph=True)
-            deviation = forces - known / potential.scale
-            off = smooth_l1_loss(value, label, beta=settings.energy_huber_delta, reduction="none")
-            force_loss = force_weight @ ((deviation.square().sum(1) + knee**2).sqrt() - knee)
-            loss = settings.energy_weight * (weight @ off) + force_loss
+            energy, forces = energy_forces(model, batch, create_graph=True)
+            deviation = forces - force_label / potential.scale
+            energy_losses = smooth_l1_loss(
+                energy, label, beta=settings.energy_huber_delta, reduction="none"
+            )
+            force_losses = (deviation.square().sum(1) + delta**2).sqrt() - delta
+            force_loss = force_weight @ force_losses
+            loss = settings.energy_weight * (weight @ energy_losses) + force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return step
 
 
-def collate_part(
-    data: Dataset, labels: Tensor, part: Tensor, rows: Tensor, force_weight: float = 1.0
-) -> tuple[Any, ...]:
-    """What `gradients` needs of a part, maybe none, of the molecules `rows`, on the device of
-    `data`: its share of their mean over molecules plus `force_weight` times one over atoms.
+def collate_part(batch: BatchSpec, part: Tensor) -> tuple[Any, ...]:
+    """Return the arguments of the step for molecules `part`, maybe none, of a batch.
+
+    The losses of all parts add up to the mean energy loss over the molecules of the batch plus
+    `force_weight` times the mean force loss over its atoms. All tensors lie on the data's device.
     """
-    device = data.pos.device
-    batch, forces = data.collate(part if len(part) else rows[:1], padded=device.type == "cuda")
-    each = torch.zeros(2, batch.n_systems)
-    each[0, : len(part)], each[1, : len(part)] = labels[part], 1 / len(rows)
-    label, weight = to_device(each, device)
+    data, rows, device = batch.data, batch.rows, batch.data.pos.device
+    graph, forces = data.collate(part if len(part) else rows[:1], padded=device.type == "cuda")
+    by_molecule = torch.zeros(2, graph.n_systems)
+    by_molecule[0, : len(part)] = batch.labels[part]
+    by_molecule[1, : len(part)] = 1 / len(rows)
+    label, weight = to_device(by_molecule, device)
     if forces is None:
-        return batch, label, weight
-    each = torch.zeros(len(forces))
-    each[: data.sizes[part].sum()] = force_weight / data.sizes[rows].sum()
-    return batch, label, weight, forces, to_device(each, device)
+        return graph, label, weight
+    force_weight = torch.zeros(len(forces))
+    force_weight[: data.sizes[part].sum()] = batch.force_weight / data.sizes[rows].sum()
+    return graph, label, weight, forces, to_device(force_weight, device)
