@@ -62,7 +62,7 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     model = build(config["models"][name]["architecture"], hyperparameters)
     potential = make_potential(model, minima, "energy")
     parameters = list(model.parameters())
-    optimizer = SOAP(parameters, 1e-5)  # so small that every round sees the same model
+    optimizer = SOAP(parameters, 1e-5, 0.0)  # so small that every round sees the same model
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
     step = make_loss_and_gradients(potential, settings)
     ways = {False: step, True: CompiledFunction(step)}

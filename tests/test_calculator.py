@@ -138,7 +138,7 @@ def test_what_is_refused(saved, tmp_path):
         load_calculator(saved, "float16")
     with pytest.raises(InputError, match=r"nowhere/model\.json: no such file; train"):
         load_calculator(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="'warp' is not to be had"):
+    with pytest.raises(InputError, match="'warp' is not available"):
         pick_device("warp")
     save_model(
         tmp_path, Potential(small_model("mlp"), INFO.references, 1.0), replace(INFO, target="u0")

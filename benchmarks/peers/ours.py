@@ -84,7 +84,7 @@ class Ours:
             potential = self.potential(forces)
             stepper = BatchStepper(potential, self.settings)
             weights = list(potential.model.parameters())
-            optimizer = SOAP(weights, 1e-8, parallel_map=stepper.parallel_map)
+            optimizer = SOAP(weights, 1e-8, 0.0, parallel_map=stepper.parallel_map)
             self.steps[forces] = stepper, optimizer, weights, potential.normalised_target(data)
         stepper, optimizer, weights, labels = self.steps[forces]
         batches = shuffled_batches(data, self.settings, 0)

@@ -1,4 +1,4 @@
-"""Functions of tensors as CUDA graphs: one launch instead of one for every kernel."""
+"""Functions of tensors as CUDA graphs: one launch instead of one launch per kernel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,16 +7,15 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-MAX_GRAPHS = 64  # graphs of a function; each holds its inputs
+MAX_GRAPHS = 64  # graphs per function; each keeps its inputs in memory
 
 
 class CudaGraphed:
-    """`function` of tensors, to tensors; on a GPU, from the second call with the same shapes on,
-    as a recorded CUDA graph.
+    """Call `function` as a CUDA graph, which the second call with the same shapes records.
 
-    The function may change other tensors in place, but must not look at values, and its result is
-    good until the next call only. Inputs are held, and copied where they are others or have changed
-    since. On the CPU it is called as it is.
+    `function` maps tensors to tensors. It may change other tensors in place, but must not read
+    tensor values on the host. Outputs are overwritten by the next call. Inputs are kept alive and
+    copied again only if replaced or modified. On the CPU, `function` is called directly.
     """
 
     def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
@@ -25,7 +24,7 @@ class CudaGraphed:
         self.pool: Any = None  # of memory, shared by the graphs
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """What the function gives."""
+        """Return the outputs of `function`."""
         if tensors[0].device.type != "cuda":
             return self.function(*tensors)
         shapes = tuple(tensor.shape for tensor in tensors)
@@ -41,7 +40,7 @@ class CudaGraphed:
                 sources[place] = tensor, tensor._version
         graph.replay()
         for result in results:
-            increment_version(result)  # which a replay by itself does not
+            increment_version(result)  # replay() does not
         return results
 
     def _record(self, shapes: tuple[torch.Size, ...], tensors: tuple[Tensor, ...]) -> tuple:

@@ -1,4 +1,4 @@
-"""What this process computes on: device, threads, memory."""
+"""Device, threads and memory of this process."""
 
 import os
 import resource
@@ -15,10 +15,10 @@ from .job import available_cores
 
 
 def pick_device(name: str) -> torch.device:
-    """`cuda` if torch sees one and `name` is auto, else the CPU; else the device named.
+    """Return the device `name`; auto is cuda if available, else cpu.
 
-    A process of torchrun takes the GPU of its own number. Raises InputError if that device is not
-    there.
+    A process of torchrun takes the GPU with its local rank. Raises InputError if the device is not
+    available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"device: {name!r} is not to be had ({reason}); use auto or cpu"
+            f"device: {name!r} is not available ({reason}); use auto or cpu"
         ) from error
 
 
@@ -44,27 +44,27 @@ def use_threads(threads: int) -> int:
 
 
 def thread_pool_map(number: int) -> Callable[..., Iterator[Any]]:
-    """A `map` whose calls run side by side on `number` threads, each of which computes by itself.
+    """Return a `map` that calls its function on `number` threads, in which torch uses one thread.
 
-    For functions that hardly hold Python's lock: threads that share every operation instead wait
-    for each other after every one.
+    For functions that rarely hold Python's lock. Threads that share every operation instead have to
+    wait for each other after each one.
     """
 
     def start_thread() -> None:
         torch.set_num_threads(1)  # of this thread
         torch.set_flush_denormal(True)
 
-    torch.get_num_threads()  # settles the caller's, which theirs would become
+    torch.get_num_threads()  # fixes the caller's number, which theirs would become
     return ThreadPoolExecutor(number, initializer=start_thread).map
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` of the CPU on `device`, without waiting for it."""
+    """Return a copy of the CPU's `tensor` on `device`, without waiting for the transfer."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory used so far, MiB: of the GPU's allocator, or of this process on the CPU."""
+    """Return the peak memory in MiB of the GPU's allocator, or of this process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,13 +1,13 @@
-"""Atomic reference energies: what a sum over elements explains of a target."""
+"""Atomic reference energies: the best fit of a target by a sum over elements."""
 
 import numpy as np
 
 
 def atomic_references(z: np.ndarray, sizes: np.ndarray, target: np.ndarray) -> dict[int, float]:
-    """Least-squares value per element, {atomic number: unit of target}, in float64.
+    """Return the least-squares value of each element, {atomic number: unit of target}, in float64.
 
-    `z` (N,), numbers of atoms `sizes` (M,), `target` (M,). Where the molecules cannot tell elements
-    apart (all of one formula, say), the solution of least norm is taken.
+    Shapes: atomic numbers `z` (N,), numbers of atoms `sizes` (M,), `target` (M,). If the molecules
+    do not determine the values (all have one formula, for instance), the norm is the least.
     """
     elements = np.unique(z)
     molecule = np.repeat(np.arange(len(target)), sizes)
