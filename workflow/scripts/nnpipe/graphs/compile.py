@@ -33,10 +33,16 @@ class CompiledFunction:
     calls the eager function once and compares. Where compilation fails, or the results differ, a
     warning is logged and all calls use the eager function. Errors of a call are raised. If several
     processes need the same program, one compiles it and the others read PyTorch's cache.
+
+    The sizes in the first call decide how operations are fused, hence the rounding of the results.
+    PyTorch's cache returns a program that was compiled for other sizes; if `reproducible`, only one
+    for the same sizes.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
-        self.function, self.compiled_ok = function, True
+    def __init__(
+        self, function: Callable[..., tuple[Tensor, ...]], reproducible: bool = False
+    ) -> None:
+        self.function, self.reproducible, self.compiled_ok = function, reproducible, True
         self.programs: dict[tuple[int, ...], Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, batch: Batch, *more: Tensor) -> tuple[Tensor, ...]:
@@ -118,12 +124,14 @@ class CompiledFunction:
             }
             if native:  # by default, the sines are computed again for each harmonic
                 options["realize_opcount_threshold"] = 15
+            sizes = str([tuple(tensor.shape) for tensor in tensors]) if self.reproducible else ""
             path = Path(cache_dir()) / f"nnpipe_{name}.lock"
             held = lock(path, wait=False)
             if held is None:  # another process compiles this program: wait until it is in the cache
                 unlock(lock(path))
             try:
-                return compile_graph(graph, symbols, options)
+                with torch.compiler.config.patch(cache_key_tag=sizes):  # type: ignore[attr-defined]
+                    return compile_graph(graph, symbols, options)
             finally:
                 unlock(held)
 

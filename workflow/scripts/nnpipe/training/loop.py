@@ -70,8 +70,8 @@ def train(
         checkpoint.resume(state)
     progress, started = state.progress, time.monotonic() - state.progress.seconds
     sources = [(source, potential.normalised_target(source)) for source in (data, minima) if source]
-    for source in sources:
-        stepper.compile(BatchSpec(*source, shuffled_batches(source[0], settings, 0)[0]))
+    if settings.compiled:
+        _compile(stepper, sources, settings, progress)
 
     def sync() -> None:
         state.sync(time.monotonic() - started)
@@ -98,7 +98,7 @@ def train(
             trained = sum(len(rows) for _, rows in batches[: progress.batch])
             bar.update(sum(sizes[: progress.epoch]) + trained - bar.n)
             bar.set_postfix_str(_status(progress, settings.epochs, potential.unit), refresh=False)
-            for n_molecules in _train_epoch(state, stepper, sources, batches, stage):
+            for n_molecules in _train_epoch(state, stepper, sources, batches, settings, stage):
                 bar.update(n_molecules)
                 stopping = progress.step % STOP_STEPS == 0 and group.any(stop(), device)
                 if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
@@ -131,16 +131,42 @@ def train(
     return progress
 
 
+def _compile(
+    stepper: BatchStepper,
+    sources: Sequence[tuple[Dataset, Tensor]],
+    settings: Settings,
+    progress: Progress,
+) -> None:
+    """Compile the step; after a restart, for batches of the same sizes as before it.
+
+    The sizes decide the rounding of a program. Batches of one molecule have a program of their own,
+    which their first batch compiles: after a restart, the first of those already trained on.
+    """
+    for source in sources:
+        stepper.compile(BatchSpec(*source, shuffled_batches(source[0], settings, 0)[0]))
+    data, minima = sources[0][0], sources[1][0] if len(sources) > 1 else None
+    single: dict[bool, Tensor] = {}
+    for epoch in range(settings.epochs)[: progress.epoch + 1]:
+        batches = mix_batches(data, minima, stage_of(settings, epoch), epoch)
+        for kind, rows in batches[: progress.batch] if epoch == progress.epoch else batches:
+            if len(stepper.group.shard(rows)) < 2:
+                single.setdefault(kind, rows)
+    for kind, rows in single.items():
+        stepper.compile(BatchSpec(*sources[kind], rows))
+
+
 def _train_epoch(
     state: TrainingState,
     stepper: BatchStepper,
     sources: Sequence[tuple[Dataset, Tensor]],
     batches: Sequence[tuple[bool, Tensor]],
     settings: Settings,
+    stage: Settings,
 ) -> Iterator[int]:
     """Train on the remaining batches of an epoch; yield the number of molecules of each."""
     progress, remaining = state.progress, batches[state.progress.batch :]
-    specs = (BatchSpec(*sources[kind], rows, settings.force_weight) for kind, rows in remaining)
+    weights = stage.force_weight, stage.energy_weight / (settings.energy_weight or 1.0)
+    specs = (BatchSpec(*sources[kind], rows, *weights) for kind, rows in remaining)
     for (_, rows), (loss, *gradients) in zip(remaining, stepper(specs), strict=True):
         fraction = (progress.epoch + progress.batch / len(batches)) / settings.epochs
         state.update(gradients, settings, fraction)

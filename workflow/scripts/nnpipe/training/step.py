@@ -21,12 +21,13 @@ PART_ATOMS = 300  # target size of a part of a batch
 
 
 class BatchSpec(NamedTuple):
-    """Which molecules a batch holds, and how much their forces count."""
+    """Which molecules a batch holds, and how much their errors count."""
 
     data: Dataset
     labels: Tensor  # (M,) float32, normalised targets of all molecules of `data`
     rows: Tensor  # (B,)
     force_weight: float = 1.0
+    energy_factor: float = 1.0  # of the energy_weight that the step was made with; data with forces
 
 
 class BatchStepper:
@@ -41,23 +42,22 @@ class BatchStepper:
         self, potential: Potential, settings: Settings, group: ProcessGroup = SINGLE
     ) -> None:
         self.step = make_loss_and_gradients(potential, settings)
-        self.group, self.threads, self.compiled = group, 0, settings.compiled
+        self.group, self.threads = group, 0
         self.parallel_map = cast(Callable[..., Iterable[Any]], map)
         if settings.compiled:
-            self.step = CompiledFunction(self.step)
+            self.step = CompiledFunction(self.step, reproducible=True)
             if potential.references.device.type == "cpu":
                 self.threads = torch.get_num_threads()
                 self.parallel_map = thread_pool_map(self.threads)
 
     def compile(self, example: BatchSpec) -> None:
-        """Compile the step, if it is to be, for batches like `example`.
+        """Compile the step for batches like `example`.
 
-        The first part is computed alone: the sizes that a program is compiled for must not depend
-        on which thread comes first.
+        Only its first part is computed: the sizes that a program is compiled for must not depend on
+        which thread comes first.
         """
-        if self.compiled:
-            part = next(iter(self._collate(example)))
-            list(self.parallel_map(lambda arguments: self.step(*arguments), [part]))
+        part = next(iter(self._collate(example)))
+        list(self.parallel_map(lambda arguments: self.step(*arguments), [part]))
 
     def __call__(self, batches: Iterable[BatchSpec]) -> Iterator[list[Tensor]]:
         """Yield the loss and the gradients of each batch, summed over the group's processes."""
@@ -96,6 +96,7 @@ def make_loss_and_gradients(
     """
     model, parameters = potential.scaled_model, list(potential.model.parameters())
     delta = settings.force_huber_delta / potential.scale
+    energy_weight = settings.energy_weight or 1.0  # a stage may replace 0: see BatchSpec
 
     def step(
         batch: Batch,
@@ -117,7 +118,7 @@ def make_loss_and_gradients(
             )
             force_losses = (deviation.square().sum(1) + delta**2).sqrt() - delta
             force_loss = force_weight @ force_losses
-            loss = settings.energy_weight * (weight @ energy_losses) + force_loss
+            loss = energy_weight * (weight @ energy_losses) + force_loss
         return loss.detach(), *torch.autograd.grad(loss, parameters, materialize_grads=True)
 
     return step
@@ -133,7 +134,8 @@ def collate_part(batch: BatchSpec, part: Tensor) -> tuple[Any, ...]:
     graph, forces = data.collate(part if len(part) else rows[:1], padded=device.type == "cuda")
     by_molecule = torch.zeros(2, graph.n_systems)
     by_molecule[0, : len(part)] = batch.labels[part]
-    by_molecule[1, : len(part)] = 1 / len(rows)
+    factor = 1.0 if forces is None else batch.energy_factor
+    by_molecule[1, : len(part)] = factor / len(rows)
     label, weight = to_device(by_molecule, device)
     if forces is None:
         return graph, label, weight
