@@ -123,7 +123,7 @@ def test_the_caller_s_atoms_stay_as_they_are(saved):
 
 
 def test_what_is_refused(saved, tmp_path):
-    with pytest.raises(InputError, match=r"element N is none that the model has seen \(H O\)"):
+    with pytest.raises(InputError, match=r"element N is not in the training set \(H O\)"):
         Atoms("NH3", np.eye(4, 3), calculator=load_calculator(saved)).get_potential_energy()
     silane = Atoms("SiH4", np.eye(5, 3))
     with pytest.raises(InputError, match="element Si is none"):

@@ -330,7 +330,9 @@ def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):
     folder = copy_to(tmp_path)
     change = {"split": {"train": 1000}}
     printed = snakemake(folder, "results/data/split.csv", change=change, check=False)
-    line = "error: config.yaml: split: 1000 + 40 + 60 molecules are asked for, the data set has 400"
+    line = (
+        "error: config.yaml: split: 1000 + 40 + 60 molecules are more than the 400 of the data set"
+    )
     assert line in printed
     assert line in (folder / "results/logs/split_molecules/qm9.log").read_text()
     assert "Traceback" not in printed

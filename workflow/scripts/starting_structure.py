@@ -15,7 +15,7 @@ with job(snakemake.log[0], snakemake.threads):
         structure = snakemake.input.files or snakemake.params.structure  # a file or SMILES
         atoms = load_structure(str(structure), snakemake.params.seed)
         own = [np.unique(read_molecules(path)[0].z) for path in snakemake.input.molecules]
-        check_supported_elements(atoms.numbers, own[0].tolist() if own else list(QM9_ELEMENTS))
+        check_supported_elements(atoms.numbers, own[0].tolist() if own else QM9_ELEMENTS)
         check_timestep(atoms.numbers, snakemake.params.timestep_fs)
     except InputError as error:
         raise InputError(f"molecules.{snakemake.wildcards.molecule}: {error}") from error

@@ -170,7 +170,7 @@ def _check_molecule(config: Values, name: str) -> None:
     try:
         numbers = atomic_numbers(structure_of(config, name))
         if not own_data(config):
-            check_supported_elements(numbers, list(QM9_ELEMENTS))
+            check_supported_elements(numbers, QM9_ELEMENTS)
         check_timestep(numbers, md_of(config, name)["timestep_fs"])
     except ImportError:
         return

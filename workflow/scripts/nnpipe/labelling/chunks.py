@@ -1,7 +1,7 @@
-"""Energies and forces off the minimum, for molecules of which QM9 holds the minimum only.
+"""Energies and forces of distorted geometries, as QM9 has minima only.
 
-Chunks hold what the labelling method says; nnpipe.labelling.table puts them on the surface of the
-data set.
+A chunk holds the results of the labelling method for a part of the molecules. labelling/table.py
+adds the anchor and the correction.
 """
 
 import logging
@@ -22,7 +22,7 @@ from .methods import Method, NotConverged
 from .settings import Settings
 
 log = logging.getLogger(__name__)
-TINY_HEAVY_ATOMS = 2  # of a tiny molecule, at most
+TINY_HEAVY_ATOMS = 2  # largest number of heavy atoms of a tiny molecule
 
 
 def write_chunk(
@@ -33,14 +33,15 @@ def write_chunk(
     path: str | Path,
     provenance: dict[str, Any],
 ) -> int:
-    """Label distorted geometries of each of `rows` and return how many labels there are.
+    """Write labels of distorted geometries of the molecules in `rows`; return their number.
 
-    The minimum comes first, then the distorted geometries of its molecule; energies are relative
-    to the minimum. A geometry that does not converge is logged and left out, with its molecule if
-    it is the minimum.
+    The minimum of a molecule comes first. Energies (eV) are relative to it; forces are in eV/Å.
+    Saddle points are left out. Geometries that do not converge are logged and left out, and so is
+    the molecule if its minimum does not converge. The geometries of a molecule depend on the seed
+    and its index only, not on the chunk.
     """
     header = {"kind": "chunk", "units": {"energy": "eV", "forces": "eV/Å"}}
-    done, total = 0, 0
+    n_labels, n_atoms = 0, 0
     with store.writer(path, header | {"provenance": provenance}) as append:
         append(
             index=np.zeros(0, np.int32), ptr=np.zeros(1, np.int64), pos=np.zeros((0, 3)),
@@ -54,29 +55,30 @@ def write_chunk(
             sampler = DistortionSampler(z, pos, settings)
             geometries = [pos]
             factors = settings.small_ring_factors
-            factor = factors[min(sampler.rings, len(factors) - 1)]
+            factor = factors[min(sampler.max_ring_count, len(factors) - 1)]
             if np.count_nonzero(z > 1) <= TINY_HEAVY_ATOMS:
                 factor = settings.tiny_molecule_factor
             for _ in range(math.ceil(settings.geometries * factor)):
                 drawn = sampler.draw(rng)
                 if drawn is None:
-                    log.warning("molecule %d: no geometry without a clash; left out", index)
+                    log.warning("molecule %d: a geometry left out: atoms clash", index)
                 else:
                     geometries.append(drawn)
             labelled = list(_label(index, function, geometries))
             for geometry, energy, forces in labelled:
-                total += len(z)
+                n_atoms += len(z)
                 append(
-                    index=np.array([index], np.int32), ptr=np.array([total]), pos=geometry,
+                    index=np.array([index], np.int32), ptr=np.array([n_atoms]), pos=geometry,
                     energy=np.array([energy - labelled[0][1]]), forces=forces,
                 )  # fmt: skip
-            done += len(labelled)
-    return done
+            n_labels += len(labelled)
+    return n_labels
 
 
 def _label(
     index: int, function: ForceFunction, geometries: list[np.ndarray]
 ) -> Iterable[tuple[np.ndarray, float, np.ndarray]]:
+    """Yield the converged geometries, the minimum first, with energies (eV) and forces (eV/Å)."""
     for number, geometry in enumerate(geometries):
         try:
             yield geometry, *function(geometry)

@@ -1,5 +1,6 @@
 """Starting structures, from SMILES or from a structure file, and checks of their input."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,14 @@ def atomic_numbers(source: str) -> np.ndarray:
     return np.array([atom.GetAtomicNum() for atom in parse_smiles(source).GetAtoms()])
 
 
-def check_supported_elements(numbers: np.ndarray, elements: list[int]) -> None:
+def check_supported_elements(numbers: np.ndarray, elements: Sequence[int]) -> None:
     """Raise InputError unless every atomic number in `numbers` (N,) is one of `elements`."""
     unseen = sorted(set(numbers.tolist()) - set(elements))
     if unseen:
         known = " ".join(chemical_symbols[z] for z in elements)
         raise InputError(
-            f"element {chemical_symbols[unseen[0]]} is none that the model has seen ({known});"
-            " train on molecules that hold it, or leave this one out"
+            f"element {chemical_symbols[unseen[0]]} is not in the training set ({known});"
+            " train on molecules with this element, or remove it here"
         )
 
 
