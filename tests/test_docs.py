@@ -1,10 +1,12 @@
 """README and documentation: values, graph, columns, links and commands agree with the code."""
 
+import ast
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -12,12 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from ase.calculators.fd import calculate_numerical_forces
 
+from conftest import ELEMENTS
 from helpers import ROOT, SMOKE, copy_to, snakemake
 from nnpipe.analysis.accuracy import ACCURACY
 from nnpipe.analysis.cost import cost
 from nnpipe.analysis.forces import FORCES
 from nnpipe.analysis.frequencies import summary
+from nnpipe.models import registry
+from nnpipe.models.potential import Potential
+from nnpipe.simulation.calculator import NeuralCalculator
 from nnpipe.simulation.stability import Summary
 
 DOCS = ROOT / "docs"
@@ -202,3 +210,28 @@ def test_docs_presets_are_listed():
         assert f"`{path.stem}`" in text
     for path in Path(ROOT / "profiles").iterdir():
         assert f"`{path.name}`" in text
+
+
+def test_contributing_the_model_of_the_example_obeys_the_physics(tmp_path, monkeypatch, aspirin):
+    python, line, yaml_text = re.findall(
+        r"^   ```(?:python|yaml)\n(.*?)^   ```",
+        (ROOT / "CONTRIBUTING.md").read_text(),
+        re.DOTALL | re.M,
+    )
+    entry = yaml.safe_load(yaml_text)["pair_sum"]
+    monkeypatch.setattr(registry, "MODELS", ast.literal_eval(f"{{{line}}}"))
+    path = tmp_path / "pair_sum.py"
+    path.write_text(textwrap.dedent(python))
+    name = "nnpipe.models.pair_sum"
+    specification = importlib.util.spec_from_file_location(name, path)
+    loaded = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, name, loaded)
+    specification.loader.exec_module(loaded)
+    model = registry.build(entry["architecture"], entry["hyperparameters"])
+    potential = Potential(model, dict.fromkeys(ELEMENTS, 0.0), 1.0, repulsion=False).double()
+    aspirin.calc = NeuralCalculator(potential.requires_grad_(False), ELEMENTS, "float64", "cpu")
+    energy, forces = aspirin.get_potential_energy(), aspirin.get_forces()
+    assert np.abs(forces).max() > 0.01  # eV/Å; 0 == 0 proves nothing
+    np.testing.assert_allclose(forces, calculate_numerical_forces(aspirin, 1e-4), atol=1e-6)
+    aspirin.rotate(50, (1, 2, 3))
+    assert aspirin.get_potential_energy() == pytest.approx(energy, abs=1e-9)

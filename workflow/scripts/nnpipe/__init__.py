@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from .simulation.calculator import load_calculator as load_calculator
     from .simulation.md import simulate as simulate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 MODULES = {"load_calculator": "calculator", "simulate": "md"}
 
 
