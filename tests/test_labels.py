@@ -1,4 +1,4 @@
-"""Geometries off the minimum and their labels: distortions, quantum chemistry, the bent surface."""
+"""Labels: quantum chemistry, normal modes, anchor, correction, distortions, chunks and table."""
 
 import logging
 
@@ -38,58 +38,59 @@ def geometry(molecules: Molecules, row: int) -> tuple[np.ndarray, np.ndarray]:
     return molecules.geometry(row)[1:]
 
 
-def numerical_forces(surface, pos: np.ndarray, step: float = 1e-4) -> np.ndarray:
+def numerical_forces(function, pos: np.ndarray, step: float = 1e-4) -> np.ndarray:
+    """Return forces (N, 3) eV/Å by central differences of energies."""
     forces = np.zeros_like(pos)
     for place in np.ndindex(pos.shape):
         shift = np.zeros_like(pos)
         shift[place] = step
-        forces[place] = (surface(pos - shift)[0] - surface(pos + shift)[0]) / (2 * step)
+        forces[place] = (function(pos - shift)[0] - function(pos + shift)[0]) / (2 * step)
     return forces
 
 
 @pytest.mark.parametrize("row", [0, 2, 4, 40, 80, 120])
-def test_the_bent_surface_is_stationary_at_the_known_minimum(molecules, row):
+def test_anchor_makes_the_reference_minimum_stationary(molecules, row):
     z, pos = geometry(molecules, row)
-    cheap = gfn2(z)
-    forces = cheap(pos)[1]
+    forces = gfn2(z)(pos)[1]
     assert np.abs(forces).max() > 0.05
-    stiff = np.linspace(-1, 2, len(atom_pairs(pos)[0]))
-    terms = fit_anchor(pos, forces, stiff)
-    energy, pull = terms(pos)
+    force_constants = np.linspace(-1, 2, len(atom_pairs(pos)[0]))
+    anchor = fit_anchor(pos, forces, force_constants)
+    energy, pull = anchor(pos)
     assert energy == 0
     np.testing.assert_allclose(forces + pull, 0, atol=1e-9)
     moved = pos + np.random.default_rng(0).normal(scale=0.1, size=pos.shape)
-    np.testing.assert_allclose(terms(moved)[1], numerical_forces(terms, moved), atol=1e-5)
+    np.testing.assert_allclose(anchor(moved)[1], numerical_forces(anchor, moved), atol=1e-5)
     matrix = Rotation.random(rng=np.random.default_rng(1)).as_matrix()
     turned = moved @ matrix.T + [1.0, 2.0, 3.0]
-    # what is not a sum over pairs is small
-    assert terms(turned)[0] == pytest.approx(terms(moved)[0], abs=0.1)
-    assert np.abs(terms.residual_forces).max() < 0.1 * np.abs(forces).max()
+    # the term of the residual forces is not invariant, but small
+    assert anchor(turned)[0] == pytest.approx(anchor(moved)[0], abs=0.1)
+    assert np.abs(anchor.residual_forces).max() < 0.1 * np.abs(forces).max()
 
 
-def test_gfn2_forces_are_the_gradient_and_know_the_way_back():
-    cheap = gfn2(ETHANOL.numbers)
+def test_gfn2_forces_are_the_gradient_and_reproducible():
+    function = gfn2(ETHANOL.numbers)
     rng = np.random.default_rng(0)
     moved = ETHANOL.positions + rng.normal(scale=0.05, size=(9, 3))
-    first = cheap(moved)
-    np.testing.assert_allclose(first[1], numerical_forces(cheap, moved, 1e-3), atol=2e-3)
-    assert cheap(moved)[0] == pytest.approx(first[0], abs=1e-6)
+    first = function(moved)
+    np.testing.assert_allclose(first[1], numerical_forces(function, moved, 1e-3), atol=2e-3)
+    assert function(moved)[0] == pytest.approx(first[0], abs=1e-6)
 
 
 @pytest.mark.parametrize("row", [0, 1, 2])
-def test_the_functional_of_qm9_is_nearly_at_rest_at_qm9_s_minima(molecules, row):
-    """CH4, NH3, H2O at B3LYP/6-31G(2df,p), against GFN2-xTB, which is not."""
+def test_dft_forces_are_small_at_qm9_minima(molecules, row):
+    """CH4, NH3 and H2O; the forces of GFN2-xTB at the same geometries are larger."""
     z, pos = geometry(molecules, row)
-    _, forces = dft(z)(pos)
+    function = dft(z)
+    forces = function(pos)[1]
     assert np.abs(forces).max() < 0.08
     assert np.abs(forces).max() < np.abs(gfn2(z)(pos)[1]).max() / 2
     moved = pos.copy()
     moved[1] += 0.1 * (pos[1] - pos[0])
-    assert (dft(z)(moved)[1][1] @ (pos[1] - pos[0])) < -1
+    assert (function(moved)[1][1] @ (pos[1] - pos[0])) < -1
 
 
-def test_normal_modes_of_known_molecules(molecules):
-    """Water and HCN (linear): their number, and GFN2-xTB's values near QM9's."""
+def test_normal_modes_of_water_and_hcn(molecules):
+    """Their number (HCN is linear) and, with GFN2-xTB, their frequencies near the ones of QM9."""
     for row, count in ((2, 3), (4, 4)):
         z, pos = geometry(molecules, row)
         found, modes = normal_modes(z, pos, hessian(gfn2(z), pos))
@@ -101,7 +102,7 @@ def test_normal_modes_of_known_molecules(molecules):
         np.testing.assert_allclose(momenta.sum(0), 0, atol=1e-8)
 
 
-def test_a_spring_vibrates_as_the_textbook_says():
+def test_normal_modes_of_a_spring_are_analytic():
     """Two atoms of reduced mass mu on a spring k: omega = sqrt(k / mu)."""
     pos = np.array([[0.0, 0, 0], [0, 0, 1.128]])
     z, k = np.array([6, 8]), 118.8  # CO, eV/Å^2
@@ -118,17 +119,17 @@ def test_a_spring_vibrates_as_the_textbook_says():
     np.testing.assert_allclose(found, [omega], rtol=1e-4)
 
 
-def test_a_crystal_has_no_rotations_to_leave_out():
-    """Cubic copper: three of 12 modes are the whole moving, the others come in threes and sixes."""
+def test_normal_modes_of_a_crystal_project_out_translations_only():
+    """Cubic copper: three of 12 modes are translations; the others are degenerate, 6 and 3."""
     copper = bulk("Cu", cubic=True)
 
-    def surface(pos):
+    def emt(pos):
         moved = copper.copy()
         moved.positions, moved.calc = pos, EMT()
         return moved.get_potential_energy(), moved.get_forces()
 
     where = copper.numbers, copper.positions
-    found, _ = normal_modes(*where, hessian(surface, copper.positions), periodic=True)
+    found, _ = normal_modes(*where, hessian(emt, copper.positions), periodic=True)
     assert len(found) == 9
     np.testing.assert_allclose(found[:6], found[0], rtol=1e-3)
     np.testing.assert_allclose(found[6:], found[6], rtol=1e-3)
@@ -153,7 +154,7 @@ def error(known: list[ReferenceHessian], correction: Correction) -> float:
     return np.abs(np.concatenate([entry.deviations(correction) for entry in known])).mean()
 
 
-def test_a_correction_carries_over_to_other_molecules(known):
+def test_correction_transfers_to_other_molecules(known):
     train, test = known[::2], known[1::2]
     assert len(test) >= 5
     correction = fit_force_constants(train)
@@ -161,21 +162,21 @@ def test_a_correction_carries_over_to_other_molecules(known):
     assert error(test, correction) < 0.7 * error(test, no_correction())
 
 
-def test_the_corrected_hessian_is_that_of_the_bent_surface(known):
-    """What the fit assumes of the surface is what the labels get."""
+def test_corrected_hessian_is_the_hessian_of_the_anchored_method(known):
+    """The fit corrects a Hessian; the labels get a pair term with the same force constants."""
     correction = fit_force_constants(known)
     for entry in known[:3]:
-        stiff = correction(entry.z, entry.pos)
-        surface = anchored(gfn2(entry.z), entry.pos, stiff)
-        change = hessian(surface, entry.pos) - entry.corrected(correction)
+        force_constants = correction(entry.z, entry.pos)
+        matrix = hessian(anchored(gfn2(entry.z), entry.pos, force_constants), entry.pos)
+        change = matrix - entry.corrected(correction)
         assert np.abs(change).max() < 0.02 * np.abs(entry.hessian).max()
-        found, _ = normal_modes(entry.z, entry.pos, hessian(surface, entry.pos))
+        found, _ = normal_modes(entry.z, entry.pos, matrix)
         np.testing.assert_allclose(found - entry.frequencies, entry.deviations(correction), atol=5)
         assert np.abs(entry.corrected(correction) - entry.hessian).max() > 0.5
 
 
-def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
-    """Cyclopropane opens: the bond by as much as was asked for, the others and C-H hardly."""
+def test_bond_strain_in_a_ring_moves_the_substituents():
+    """Cyclopropane: the bond stretches by the requested 0.3 Å; other bonds hardly change."""
     ring = molecule("C3H6_D3h")
     sampler = DistortionSampler(ring.numbers, ring.positions, Settings())
     opened = ring.copy()
@@ -187,7 +188,7 @@ def test_a_bond_in_a_ring_is_strained_with_all_that_hangs_on_it():
     np.testing.assert_allclose(opened.positions.sum(0), ring.positions.sum(0), atol=1e-6)
 
 
-def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
+def test_distortions_are_reproducible_and_free_of_clashes():
     z, pos = ETHANOL.numbers, ETHANOL.positions
     settings = Settings()
     drawn = [
@@ -204,8 +205,8 @@ def test_geometries_are_reproducible_distorted_and_never_on_top_of_each_other():
 
 
 @pytest.mark.parametrize("temperature", [100.0, 300.0, 900.0])
-def test_displacements_are_thermal(temperature):
-    """A bond on a spring k has the variance kT / k, whatever else moves."""
+def test_distortions_are_thermal(temperature):
+    """The length of a bond with force constant k has the variance kT / k."""
     z, pos = ETHANOL.numbers, ETHANOL.positions
     cold = Settings(
         temperature_min_k=temperature,
@@ -221,7 +222,7 @@ def test_displacements_are_thermal(temperature):
     assert lengths.std() == pytest.approx(expected, rel=0.3)
 
 
-def test_torsions_turn_one_side_as_a_whole():
+def test_distortions_by_torsion_keep_bond_lengths():
     z, pos = ETHANOL.numbers, ETHANOL.positions
     frozen = Settings(
         temperature_min_k=1e-6, temperature_max_k=1e-6, torsion_fraction=1.0, strain_fraction=0.0
@@ -233,7 +234,7 @@ def test_torsions_turn_one_side_as_a_whole():
     assert np.abs(after - before).max() > 0.2
 
 
-def test_sides_of_bonds_and_rings():
+def test_atoms_beyond_bond_of_chains_and_rings():
     bonded = bond_matrix(ETHANOL.numbers, ETHANOL.positions)
     side = atoms_beyond_bond(bonded, 0, 1)
     assert side.sum() + atoms_beyond_bond(bonded, 1, 0).sum() == 9
@@ -241,10 +242,8 @@ def test_sides_of_bonds_and_rings():
     assert atoms_beyond_bond(bond_matrix(ring.numbers, ring.positions), 0, 1) is None
 
 
-def test_cages_are_strained_where_they_open():
-    """Bicyclobutane: the bond across is in two rings of three, the others in one and, around, one
-    of four; cyclopropane's in one of three, cyclobutane's in one of four, benzene's in none.
-    """
+def test_distortions_strain_cages_at_their_rings():
+    """Rings of three and four atoms per bond: bicyclobutane 2, cyclopropane and cyclobutane 1."""
 
     def counts(name: str) -> list[int]:
         atoms = molecule(name)
@@ -270,13 +269,13 @@ def test_cages_are_strained_where_they_open():
         moved[np.unravel_index(change.argmax(), change.shape)] += change.max() > 0.01
         longest = max(longest, change.max())
     carbon = cage.numbers == 6
-    assert 80 < moved.sum() < 120  # five times 0.1 of them
-    assert 0.65 < longest < 0.85  # Å, further than where there is no ring
+    assert 80 < moved.sum() < 120  # the fraction 0.1, times 1 + 2²
+    assert 0.65 < longest < 0.85  # Å; up to 0.5 + 2 * 0.15, more than without rings
     assert moved[carbon][:, carbon].sum() > 0.8 * moved.sum()
 
 
-def test_cages_and_the_smallest_get_more_geometries(molecules, tmp_path):
-    """CC1(O)C2C3CN2C13 has a bond in three small rings, propane none; water is small."""
+def test_chunk_has_more_geometries_of_cages_and_tiny_molecules(molecules, tmp_path):
+    """CC1(O)C2C3CN2C13 has a bond in three small rings, propane none; water is tiny."""
 
     def cheap(z: np.ndarray):
         return lambda pos: (0.0, np.zeros_like(pos))
@@ -288,20 +287,19 @@ def test_cages_and_the_smallest_get_more_geometries(molecules, tmp_path):
     assert number == [1 + 2 * 6, 1 + 2, 1 + 2 * 18]
 
 
-def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
-    """Energies and forces at the minima are QM9's; elsewhere energies are the forces' integral."""
+def test_labels_lie_on_the_potential_energy_surface_of_qm9(tables, molecules, tmp_path):
+    """Minima have the energies of QM9 and no forces; elsewhere forces integrate to the energy."""
     rows = [15, 30, 60]
     digest = read_molecules(tables[0])[1]["digest"]
-    settings = Settings(
-        temperature_min_k=1.0, temperature_max_k=1.0, torsion_fraction=0.0, strain_fraction=0.0
-    )
+    cold = {"temperature_min_k": 1.0, "temperature_max_k": 1.0}
+    settings = Settings(geometries=3, torsion_fraction=0.0, strain_fraction=0.0, **cold)
     about = {"molecules": digest}
-    number = write_chunk(molecules, rows, gfn2, 3, settings, 0, tmp_path / "chunk", about)
+    number = write_chunk(molecules, rows, gfn2, settings, tmp_path / "chunk", about)
     assert number == 12
-    assert (
-        write_labels([tmp_path / "chunk"], molecules, no_correction(), 5.0, tmp_path / "l", about)
-        == 12
+    written = write_labels(
+        [tmp_path / "chunk"], molecules, no_correction(), 5.0, tmp_path / "l", about
     )
+    assert written == 12
     table, header = store.read(tmp_path / "l", "labels")
     assert header["units"] == {"energy": "eV", "forces": "eV/Å"}
     for number in range(12):
@@ -327,20 +325,20 @@ def test_labels_lie_on_the_surface_of_qm9(tables, molecules, tmp_path):
         load_labels(tmp_path / "l", molecules.index[rows], 6.0, digest)
 
 
-def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, caplog):
+def test_chunk_logs_and_leaves_out_what_does_not_converge(molecules, tmp_path, caplog):
     calls = 0
 
     def failing(z: np.ndarray):
         good = gfn2(z)
 
-        def surface(pos: np.ndarray):
+        def energy_and_forces(pos: np.ndarray):
             nonlocal calls
             calls += 1
-            if calls in (2, 5):  # a distorted geometry of the first, the minimum of the second
+            if calls in (2, 5):  # geometry 1 of the first molecule, the minimum of the second
                 raise NotConverged("no luck")
             return good(pos)
 
-        return surface
+        return energy_and_forces
 
     with caplog.at_level(logging.WARNING):
         done = write_chunk(
@@ -354,13 +352,13 @@ def test_what_does_not_converge_is_logged_and_left_out(molecules, tmp_path, capl
     assert messages[1].startswith(f"molecule {molecules.index[21]}: molecule left out: no luck")
 
 
-def test_saddle_points_get_no_labels(molecules, tmp_path):
+def test_chunk_leaves_out_saddle_points(molecules, tmp_path):
     row = int(np.searchsorted(molecules.index, 6620))
     assert molecules.index[row] == 6620
     assert write_chunk(molecules, [row], gfn2, Settings(geometries=1), tmp_path / "c", {}) == 0
 
 
-def test_the_correction_is_written_and_read(molecules, tmp_path):
+def test_correction_is_written_and_read(molecules, tmp_path):
     write_correction(molecules, [0, 1, 2, 3, 5], gfn2, tmp_path / "c.json")
     correction = read_correction(tmp_path / "c.json")
     assert np.abs(correction.constants).max() > 0.1
@@ -371,8 +369,8 @@ def test_the_correction_is_written_and_read(molecules, tmp_path):
         read_correction(tmp_path / "bad.json")
 
 
-def test_a_larger_number_of_chunks_gives_the_same_labels(molecules, tmp_path):
-    """A molecule's geometries depend on the seed and on itself."""
+def test_chunk_does_not_depend_on_the_number_of_chunks(molecules, tmp_path):
+    """The geometries of a molecule depend on the seed and the molecule only."""
     write_chunk(molecules, [20, 21], gfn2, Settings(geometries=2, seed=7), tmp_path / "a", {})
     write_chunk(molecules, [21], gfn2, Settings(geometries=2, seed=7), tmp_path / "b", {})
     one, other = (store.read(tmp_path / name, "chunk")[0] for name in "ab")
