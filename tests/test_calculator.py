@@ -48,7 +48,7 @@ def saved(tmp_path):
     return tmp_path
 
 
-def test_a_saved_model_computes_what_it_computed(saved):
+def test_calculator_of_a_saved_model_gives_the_same(saved):
     water, other = molecule("H2O"), molecule("H2O")
     water.calc = load_calculator(saved, "float64", "cpu")
     potential = Potential(small_model("mlp"), INFO.references, INFO.scale)
@@ -57,7 +57,7 @@ def test_a_saved_model_computes_what_it_computed(saved):
     np.testing.assert_array_equal(water.get_forces(), other.get_forces())
 
 
-def test_results_are_new_after_every_move(architecture):
+def test_calculator_results_are_new_after_every_move(architecture):
     water = molecule("H2O")
     water.calc = NeuralCalculator(potential_of(architecture), ELEMENTS, "float64", "cpu")
     first, forces = water.get_potential_energy(), water.get_forces()
@@ -67,7 +67,7 @@ def test_results_are_new_after_every_move(architecture):
 
 
 @pytest.mark.parametrize("side", [0.0, 7.0], ids=["open", "periodic"])
-def test_on_the_way_results_are_those_of_a_fresh_start(architecture, aspirin, side):
+def test_calculator_with_neighbour_list_equals_a_new_calculator(architecture, aspirin, side):
     """A list of neighbours serves some steps, until it may lack one or the cell changes."""
     potential = potential_of(architecture)
     aspirin.calc = NeuralCalculator(potential, ELEMENTS, "float64", "cpu")
@@ -84,7 +84,7 @@ def test_on_the_way_results_are_those_of_a_fresh_start(architecture, aspirin, si
 
 
 @pytest.mark.parametrize("what", ["lists.make_batches", "_evaluate"])
-def test_a_calculation_that_failed_leaves_nothing_behind(aspirin, what, monkeypatch):
+def test_calculator_recovers_from_a_failed_calculation(aspirin, what, monkeypatch):
     """Neither for those atoms nor for those before them, of another number."""
     calculator = NeuralCalculator(potential_of("gnn"), ELEMENTS, "float64", "cpu")
     ethanol = molecule("CH3CH2OH")
@@ -102,7 +102,7 @@ def test_a_calculation_that_failed_leaves_nothing_behind(aspirin, what, monkeypa
 
 
 @pytest.mark.parametrize("far", [0.0, 1e5])
-def test_single_precision_is_close(architecture, aspirin, far):
+def test_calculator_in_single_precision_is_close(architecture, aspirin, far):
     """Wherever the molecule is, as positions are taken from its first atom."""
     results = []
     aspirin.translate(far)
@@ -113,7 +113,28 @@ def test_single_precision_is_close(architecture, aspirin, far):
     np.testing.assert_allclose(results[1][1], results[0][1], atol=2e-3)
 
 
-def test_the_caller_s_atoms_stay_as_they_are(saved):
+def test_load_calculator_finds_the_shipped_model_by_name(tmp_path, monkeypatch):
+    """From any folder; a folder of that name comes first."""
+    monkeypatch.chdir(tmp_path)
+    water = molecule("H2O")
+    water.calc = load_calculator("gnn", "float64", "cpu")
+    assert -2083 < water.get_potential_energy() < -2077  # B3LYP: -2079.5 eV with the zero point
+    (tmp_path / "gnn").mkdir()
+    with pytest.raises(InputError, match=r"gnn/model\.json: no such file; train"):
+        load_calculator("gnn")
+
+
+def test_nnpipe_offers_load_calculator_and_simulate():
+    """Without torch before their first use."""
+    program = (
+        "import sys, nnpipe; assert 'torch' not in sys.modules; nnpipe.simulate; nnpipe.nothing"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(nnpipe.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert b"module 'nnpipe' has no attribute 'nothing'" in done.stderr
+
+
+def test_calculator_leaves_the_atoms_unchanged(saved):
     atoms = bulk("C", "diamond", 3.57)
     atoms.numbers[:] = 8
     before = atoms.copy()
@@ -122,11 +143,11 @@ def test_the_caller_s_atoms_stay_as_they_are(saved):
     assert atoms == before
 
 
-def test_what_is_refused(saved, tmp_path):
+def test_calculator_refuses_wrong_input(saved, tmp_path):
     with pytest.raises(InputError, match=r"element N is not in the training set \(H O\)"):
         Atoms("NH3", np.eye(4, 3), calculator=load_calculator(saved)).get_potential_energy()
     silane = Atoms("SiH4", np.eye(5, 3))
-    with pytest.raises(InputError, match="element Si is none"):
+    with pytest.raises(InputError, match="element Si is not in the training set"):
         load_calculator(saved).get_hessian(silane)
     for systems in ([1, 0, 0], [0, 0, 2], [1, 1, 1], []):
         some = molecule("H2O")[: len(systems)]
@@ -156,7 +177,7 @@ def test_torch_uses_at_most_one_thread_per_core(monkeypatch, threads, cores, exp
     assert requested == [expected]
 
 
-def test_a_compiled_program_gives_the_same(architecture, aspirin, two_threads):
+def test_calculator_compiled_equals_eager(architecture, aspirin, two_threads):
     """Also when atoms come and go at the cutoff, and for molecules of any size."""
     potential = potential_of(architecture)
     plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
@@ -185,7 +206,7 @@ assert not atoms.calc.energy_forces.compiled_ok
 """
 
 
-def test_without_a_compiler_it_goes_on_without_compilation(saved):
+def test_calculator_works_without_a_compiler(saved):
     """In a process of its own, as PyTorch remembers which compilers work."""
     environment = {
         "CXX": "/no/such/compiler",
@@ -201,7 +222,7 @@ def test_without_a_compiler_it_goes_on_without_compilation(saved):
     assert "/no/such/compiler" in process.stderr
 
 
-def test_positions_that_are_none_are_refused():
+def test_calculator_refuses_positions_that_are_not_finite():
     """The neighbour search would end the process for some of them."""
     calculator = NeuralCalculator(potential_of("mlp"), ELEMENTS, "float64", "cpu")
     for place in (np.nan, 1e12):

@@ -1,28 +1,35 @@
 """What is said of a potential energy surface: minima, frequencies, scans, spectra, force errors."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
 from nnpipe.analysis import plots
 from nnpipe.analysis.forces import force_errors
 from nnpipe.analysis.frequencies import at_minima, held_out, rmsd, summary
+from nnpipe.analysis.md_figures import md_figures
 from nnpipe.analysis.scan import scan
 from nnpipe.analysis.spectrum import vibrational_density
 from nnpipe.data.splits import read_split, write_split
 from nnpipe.labelling.methods import gfn2
+from nnpipe.simulation.calculator import load_calculator
+from nnpipe.simulation.md import simulate
 from nnpipe.simulation.relax import relax
+from nnpipe.simulation.settings import Settings
 from nnpipe.structures.vibrations import hessian
 
 XTB = TBLite(method="GFN2-xTB", verbosity=0)
 
 
-def test_gfn2_at_its_own_minima_is_as_far_from_qm9_as_is_known(molecules):
+def test_frequencies_of_gfn2_deviate_from_qm9_as_published(molecules):
     """Minima within 0.1 Å, frequencies within some 30 cm^-1, no imaginary one."""
     rows = np.array([6, 7, 20, 40])
     table = at_minima(
@@ -37,7 +44,7 @@ def test_gfn2_at_its_own_minima_is_as_far_from_qm9_as_is_known(molecules):
     assert 0.001 < row["mean_rmsd_a"] < 0.1
 
 
-def test_relaxation_finds_the_minimum_from_nearby():
+def test_relax_finds_the_minimum_from_nearby():
     water = molecule("H2O")
     first, found = relax(water, XTB, 0.005, 200)
     water.rattle(0.05, seed=1)
@@ -46,7 +53,7 @@ def test_relaxation_finds_the_minimum_from_nearby():
     np.testing.assert_allclose(first.get_all_distances(), again.get_all_distances(), atol=2e-3)
 
 
-def test_rmsd_is_that_of_heavy_atoms_best_superposed():
+def test_rmsd_superposes_heavy_atoms():
     ethanol = molecule("CH3CH2OH")
     turned = ethanol.copy()
     turned.positions = ethanol.positions @ Rotation.random(rng=1).as_matrix().T + 3.0
@@ -75,14 +82,14 @@ class Lost(Calculator):
         raise CalculationFailed("SCF not converged")
 
 
-def test_a_scan_goes_on_without_a_surface_that_is_not_found(tmp_path):
+def test_scan_continues_if_a_calculator_does_not_converge(tmp_path):
     table = scan(molecule("C2H6"), {"xtb": XTB, "lost": Lost()})
     assert table["lost"].isna().all()
     assert table["xtb"].notna().mean() > 0.9
     plots.save(plots.scan("ethane", table), tmp_path / "scan.png")
 
 
-def test_a_scan_of_ethane_shows_its_bond_and_its_barrier():
+def test_scan_of_ethane_shows_bond_and_barrier():
     """C-C at 1.53 Å, some eV to break it, three barriers of some 0.12 eV around it."""
     ethane, _ = relax(molecule("C2H6"), XTB, 0.005, 200)
     table = scan(ethane, {"xtb": XTB})
@@ -96,7 +103,24 @@ def test_a_scan_of_ethane_shows_its_bond_and_its_barrier():
     assert scan(molecule("H2O"), {"xtb": XTB}).empty
 
 
-def test_a_spectrum_has_its_peak_where_the_oscillator_is():
+def test_md_figures_are_drawn_for_a_molecule_with_a_rotor(tmp_path):
+    """The run, the spectrum and the scan of hydrogen peroxide with the shipped model."""
+    calculator = load_calculator("gnn", device="cpu")
+    summaries = simulate(
+        [molecule("H2O2")], calculator, Settings(length_ps=0.01, frame_fs=2.0), tmp_path / "x.xyz"
+    )
+    frames = read(tmp_path / "x.xyz", ":", format="extxyz")
+    figures = md_figures(frames, list(map(asdict, summaries)), calculator, 0.5)
+    assert list(figures) == ["run", "spectrum", "scan"]
+    stretch = figures["scan"].axes[0]
+    assert [line.get_label() for line in stretch.lines] == ["model", "GFN2-xTB"]
+    assert all(np.isfinite(line.get_ydata()).mean() > 0.5 for line in stretch.lines)
+    trajectory, harmonic = figures["spectrum"].axes[0].lines
+    assert len(harmonic.get_xdata()) == 6
+    assert np.trapezoid(trajectory.get_ydata(), trajectory.get_xdata()) == pytest.approx(1000)
+
+
+def test_spectrum_has_its_peaks_at_the_oscillators():
     """1,600 and, weaker, 3,000 cm^-1, in units of the textbook: c in cm/fs."""
     time = np.arange(5000) * 2.0
     velocities = np.zeros((5000, 2, 3))
@@ -109,7 +133,7 @@ def test_a_spectrum_has_its_peak_where_the_oscillator_is():
     assert np.trapezoid(density, wavenumber) == pytest.approx(1)
 
 
-def test_force_errors_are_of_components_and_per_reference():
+def test_force_errors_are_per_component_and_reference():
     frames = []
     for name, force in (("a", 1.0), ("a", 2.0), ("b", 3.0), ("b", 0.0)):
         atoms = Atoms("H", info={"reference": name})

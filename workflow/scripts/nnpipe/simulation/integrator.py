@@ -36,7 +36,8 @@ def langevin_step(
 
     The scheme is BAOAB of Leimkuhler and Matthews, https://doi.org/10.1093/amrx/abs010: half kick
     B, half drift A, Ornstein-Uhlenbeck O, half drift A, half kick B. Without friction, O changes
-    nothing and BAOAB is velocity Verlet.
+    nothing and BAOAB is velocity Verlet. A harmonic oscillator has exact positions on average at
+    any stable timestep, and 1 - (timestep * frequency)^2 / 4 of its kinetic energy.
     """
     pos, velocity = state.unbind()
     timestep, decay, heat = constants.unbind()

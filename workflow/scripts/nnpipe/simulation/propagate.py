@@ -1,7 +1,7 @@
-"""Systems on their way, with the forces of any calculator, or with a model in one program."""
+"""Systems that move step by step, with the forces of any calculator or of a compiled model."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,15 +16,16 @@ from ..errors import InputError
 from ..structures.bonds import bonded_pairs
 from .calculator import SYSTEM_IDX, NeuralCalculator
 from .integrator import langevin_step, step_constants
+from .settings import Settings
 
-if TYPE_CHECKING:
-    from .settings import Settings
-
-Links = tuple[np.ndarray, np.ndarray]
+# bonds (P, 2) of a system; lattice translation and length (P, 4) Å of each in the first geometry
+BondReference = tuple[np.ndarray, np.ndarray]
 
 
 def combine(systems: Sequence[Atoms]) -> Atoms:
-    """All systems in one object, told apart by the array `system`; they share one cell."""
+    """Return all systems as one object in the cell of the first one; the array `system` says which
+    system an atom belongs to.
+    """
     whole = systems[0][:0]
     for system in systems:
         whole += system
@@ -32,36 +33,35 @@ def combine(systems: Sequence[Atoms]) -> Atoms:
     return whole
 
 
-def _links(system: Atoms) -> Links:
-    """Bonds (P, 2), and of each the translation and the length (P, 4) Å."""
+def _bond_reference(system: Atoms) -> BondReference:
     pairs = bonded_pairs(system)
     first, last = system.positions[pairs.T]
-    apart, length = find_mic(last - first, system.cell, system.pbc)
-    return pairs, np.column_stack([apart - (last - first), length])
+    vector, length = find_mic(last - first, system.cell, system.pbc)
+    return pairs, np.column_stack([vector - (last - first), length])
 
 
 class Propagator:
-    """Systems, by their numbers, that move together; here one, as any calculator of ASE has it.
+    """Systems that move together; with a calculator of ASE, a single one.
 
-    They start as they are, with their velocities, and are themselves not changed.
+    `systems` are {number: atoms with velocities}; they stay unchanged.
     """
 
     def __init__(
         self,
         systems: dict[int, Atoms],
         calculator: Calculator,
-        settings: "Settings",
+        settings: Settings,
         generator: torch.Generator,
-        links: dict[int, Links] | None = None,
+        references: dict[int, BondReference] | None = None,
     ) -> None:
         self.systems, self.calculator = systems, calculator
-        self.links = links or {number: _links(system) for number, system in systems.items()}
+        self.references = references or {n: _bond_reference(s) for n, s in systems.items()}
         self.settings, self.generator = settings, generator
         self.system_ids = np.array(list(systems))
         self.atoms = combine(list(systems.values()))
         self.atoms.calc = calculator
-        owner = self.atoms.arrays[SYSTEM_IDX]
-        self.sizes = np.bincount(owner)
+        system_idx = self.atoms.arrays[SYSTEM_IDX]
+        self.sizes = np.bincount(system_idx)
         self.ends = row_ends(self.sizes)
         self.noisy = settings.ensemble == "nvt"
         friction = settings.friction_per_ps if self.noisy else 0.0
@@ -70,24 +70,27 @@ class Propagator:
         state = np.stack([self.atoms.positions, self.atoms.get_velocities()])
         self.mass, self.constants, self.bonds, self.lengths, self.system_idx, self.state = (
             torch.as_tensor(array, device=generator.device)
-            for array in (mass, np.array(constants), *self._bonds(), owner, state)
+            for array in (mass, np.array(constants), *self._bonds(), system_idx, state)
         )
         self.has_previous_step, self.true = self.mass.new_zeros(1), self.mass.new_ones(1)
         self.seen, self.energies = self.state, np.zeros(len(systems))
 
     def _bonds(self) -> tuple[np.ndarray, np.ndarray]:
-        """`bonds` and `lengths` for `langevin_step`; rows end with bonds of an atom to itself."""
-        found = [self.links[number] for number in self.systems]
-        shape = len(found), max(1, *(len(some) for some, _ in found))
-        pairs, lengths = np.zeros((*shape, 2), int), np.zeros((*shape, 4))
-        for row, (some, apart) in enumerate(found):
-            pairs[row, : len(some)] = some + self.ends[row]
-            lengths[row, : len(some)] = apart
-        return pairs, lengths
+        """Return `bonds` and `lengths` for `langevin_step`, padded with bonds of an atom to
+        itself.
+        """
+        references = [self.references[number] for number in self.systems]
+        shape = len(references), max(1, *(len(pairs) for pairs, _ in references))
+        bonds, lengths = np.zeros((*shape, 2), int), np.zeros((*shape, 4))
+        for row, (pairs, reference) in enumerate(references):
+            bonds[row, : len(pairs)] = pairs + self.ends[row]
+            lengths[row, : len(pairs)] = reference
+        return bonds, lengths
 
     def step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Look at what is there, and go on: potential and kinetic energies (B,) eV, and how far a
-        bond is off at most (B,) Å.
+        """Measure and take a step.
+
+        Return potential and kinetic energy (B,) eV and largest bond deviation (B,) Å before it.
         """
         noise = self.state[1]  # without friction its factor is 0
         if self.noisy:
@@ -97,22 +100,22 @@ class Propagator:
             self.bonds, self.lengths,
         )  # fmt: skip
         self.has_previous_step = self.true
-        self.energies, kinetic, off = table.reshape(3, -1)
-        return self.energies, kinetic, off
+        self.energies, kinetic, deviation = table.reshape(3, -1)
+        return self.energies, kinetic, deviation
 
-    def _step(self, *given: Tensor) -> np.ndarray:
-        """Take the step, from `state` to `lengths`: (3B,) what `step` returns."""
-        self.state, self.seen, table = langevin_step(self._force, self.system_idx, *given)
+    def _step(self, *arguments: Tensor) -> np.ndarray:
+        """Call `langevin_step` with `arguments` from `state` on; return its table, flat (3B,)."""
+        self.state, self.seen, table = langevin_step(self._forces, self.system_idx, *arguments)
         return table.flatten().numpy()
 
-    def _force(self, pos: Tensor) -> tuple[Tensor, Tensor]:
+    def _forces(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         self.atoms.positions = pos.numpy()
         forces = np.array(self.atoms.get_forces(), float)
         energy = np.array([self.atoms.get_potential_energy()], float)
         return torch.from_numpy(energy), torch.from_numpy(forces)
 
     def frames(self, places: np.ndarray) -> Iterator[Atoms]:
-        """Those of the systems, as last looked at, with energy and forces."""
+        """Yield the systems at `places` of `system_ids` as measured last, with their forces."""
         seen = self.seen.cpu().numpy()
         for place in places:
             pos, velocity, forces = seen[:, self.ends[place] : self.ends[place + 1]].copy()
@@ -124,43 +127,44 @@ class Propagator:
             )
             yield frame
 
-    def drop(self, gone: np.ndarray) -> Self:
-        """The rest of the systems, where they are; gone (B,) bool."""
-        kept = {n: self.systems[n] for n in self.system_ids[~gone].tolist()}
-        rest = type(self)(kept, self.calculator, self.settings, self.generator, self.links)
-        atoms = torch.from_numpy(np.repeat(~gone, self.sizes)).to(self.state.device)
+    def drop(self, ended: np.ndarray) -> Self:
+        """Return a propagator of the remaining systems at their current state; ended (B,) bool."""
+        kept = {n: self.systems[n] for n in self.system_ids[~ended].tolist()}
+        rest = type(self)(kept, self.calculator, self.settings, self.generator, self.references)
+        atoms = torch.from_numpy(np.repeat(~ended, self.sizes)).to(self.state.device)
         rest.state, rest.has_previous_step = self.state[:, atoms], self.has_previous_step
         return rest
 
 
 class CompiledPropagator(Propagator):
-    """Systems with a model: integrator, forces and what is looked at are one program."""
+    """Systems with a model. Integrator, forces and measurement are one program."""
 
     calculator: NeuralCalculator
-    moved = np.inf  # Å^2, of the atom that moved most since neighbours were listed
+    moved = np.inf  # Å^2, largest squared displacement since neighbours were listed
 
-    def _step(self, *given: Tensor) -> np.ndarray:
-        if not self.moved < (self.calculator.lists.skin / 2) ** 2:
+    def _step(self, *arguments: Tensor) -> np.ndarray:
+        lists = self.calculator.lists
+        if not self.moved < (lists.skin / 2) ** 2:
             pos = self.state[0]
-            ends = torch.from_numpy(self.ends[:-1]).to(pos.device)
-            self.origin = pos[ends[self.system_idx]]
-            self.batch = self.calculator.lists.make_batch(
-                self.atoms.numbers, pos - self.origin, self.sizes, self.atoms.cell.array,
-                self.atoms.pbc, self.calculator.lists.skin,
-            )  # fmt: skip
-        state, self.seen, table = self.calculator.step(self.batch, self.origin, *given)
-        self.state = state.clone()  # as the program's next results may take the place of these
-        both = table.cpu().numpy()
-        self.moved = both[-1]
-        return both[:-1]
+            first_atoms = torch.from_numpy(self.ends[:-1]).to(pos.device)
+            self.origin = pos[first_atoms[self.system_idx]]
+            numbers, box = self.atoms.numbers, (self.atoms.cell.array, self.atoms.pbc)
+            local = pos - self.origin
+            self.batch = lists.make_batch(numbers, local, self.sizes, *box, lists.skin)
+        state, self.seen, table = self.calculator.step(self.batch, self.origin, *arguments)
+        self.state = state.clone()  # the program may overwrite its results in the next call
+        values = table.cpu().numpy()
+        self.moved = values[-1]
+        return values[:-1]
 
 
 def make_propagators(
-    systems: Sequence[Atoms], calculator: Calculator, settings: "Settings"
+    systems: Sequence[Atoms], calculator: Calculator, settings: Settings
 ) -> list[Propagator]:
-    """All systems on their way, with a model in groups that are best computed together.
+    """Return the propagators of all systems: with a model, one for each group of systems that are
+    best computed together, else one for each system.
 
-    Raises InputError for systems in different cells with a model, and what its `check` does.
+    Raises InputError if systems with a model have different cells, and the errors of its `check`.
     """
     if not isinstance(calculator, NeuralCalculator):
         generator = torch.Generator().manual_seed(settings.seed + 1)
@@ -171,9 +175,8 @@ def make_propagators(
             raise InputError("systems that run together have different cells; run them one by one")
     calculator.check(combine(systems))
     generator = torch.Generator(calculator.device).manual_seed(settings.seed + 1)
+    groups = calculator.lists.group_systems(np.array([len(system) for system in systems]))
     return [
-        CompiledPropagator(
-            {n: systems[n] for n in numbers.tolist()}, calculator, settings, generator
-        )
-        for numbers in calculator.lists.group_systems(np.array([len(system) for system in systems]))
+        CompiledPropagator({n: systems[n] for n in group.tolist()}, calculator, settings, generator)
+        for group in groups
     ]

@@ -1,4 +1,4 @@
-"""Whether a trajectory held: its record, its drift and its summary."""
+"""Stability of a trajectory: its record, its drift and its summary."""
 
 import math
 from collections.abc import Sequence
@@ -7,38 +7,48 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from ..structures.bonds import bonded_pairs
+from ..structures.bonds import bond_lengths, bonded_pairs
 from .settings import Settings
 
 HYDROGEN_LOST_A = 2.5  # Å, https://arxiv.org/abs/2511.20487
-BLOCKS = 20  # of a trajectory, whose means count as independent
+BLOCKS = 20  # of a trajectory, whose mean energies the drift is fitted to
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One row of the MD table."""
+    """One row of the MD table.
+
+    `ms_per_step` is the processor time of the thread that takes the steps, per step of one system
+    (systems that run together are faster). On an idle machine it equals the wall time. Other jobs
+    on the same cores lengthen the wall time and hardly change the processor time. On a GPU, which
+    computes on its own, it is the wall time. `cpu_share` is processor time divided by wall time:
+    well below 1, other jobs used the cores, and a step took ms_per_step / cpu_share of wall time.
+    """
 
     model: str
     molecule: str
     ensemble: str
     temperature_k: float
     timestep_fs: float
-    length_ps: float  # asked for
+    length_ps: float  # requested
     stable_ps: float
     max_bond_deviation_a: float
     drift_mev_per_atom_per_ps: float  # slope of the total energy in NVE, else nan
-    ms_per_step: float  # of one system; several are faster together
+    ms_per_step: float
     replica: int
     drift_ci95_mev_per_atom_per_ps: float  # half the width of the slope's 95 % confidence interval
-    hydrogen_lost: bool  # a hydrogen ended 2.5 Å or more from the atom it was bonded to
-    mean_temperature_k: float  # without a last frame that broke the run
+    hydrogen_lost: bool  # a hydrogen moved HYDROGEN_LOST_A or more from its bonded atom
+    mean_temperature_k: float  # without a last frame that ended the run
     atoms: int
     relaxed: bool
-    ended: str  # "complete", or why it stopped
+    ended: str  # "complete", or the reason for the early end
+    cpu_share: float
 
 
 def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
-    """Those that hold kinetic energy, 1 at least: all in nvt, in nve none of the whole's motion."""
+    """Return how many degrees of freedom hold kinetic energy, at least 1: in nvt all of them, in
+    nve all but translation and, unless periodic, rotation of the whole system.
+    """
     if ensemble == "nvt":
         return 3 * len(atoms)
     centred = atoms.positions - atoms.positions.mean(0)
@@ -47,14 +57,14 @@ def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
 
 
 def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, float]:
-    """Slope of the total energy (eV/ps) and half its 95 % confidence interval, by least squares on
-    the means of blocks, which vibrations do not correlate as they do frames.
+    """Return the slope of the total energy (eV/ps) and half its 95 % confidence interval.
 
-    What wanders slowly still correlates them: the interval is that of as many independent blocks as
-    the autocorrelation r of the residuals leaves, n (1 - r) / (1 + r), as Santer et al. have it,
-    https://doi.org/10.1029/1999JD901105; infinite if that is no more than two.
+    Least squares on the means of blocks, as vibrations correlate single frames. Slow fluctuations
+    correlate blocks too. The interval therefore counts only n (1 - r) / (1 + r) of n blocks, with
+    the autocorrelation r of the residuals (Santer et al., https://doi.org/10.1029/1999JD901105);
+    it is infinite if at most two remain. Both values are nan for fewer than six frames.
     """
-    import scipy.stats  # takes a second, and most runs need none of it
+    import scipy.stats  # takes a second to import
 
     blocks = min(BLOCKS, len(time_ps) // 2)
     if blocks < 3:
@@ -64,64 +74,77 @@ def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, f
         for values in (time_ps, total_ev)
     )
     line = scipy.stats.linregress(time, total)
-    rest = total - line.intercept - line.slope * time
-    square = rest @ rest
-    r = max(0.0, rest[1:] @ rest[:-1] / square) if square else 0.0
-    free = blocks * (1 - r) / (1 + r) - 2
-    if free <= 0:
+    residuals = total - line.intercept - line.slope * time
+    square = residuals @ residuals
+    r = max(0.0, residuals[1:] @ residuals[:-1] / square) if square else 0.0
+    degrees = blocks * (1 - r) / (1 + r) - 2
+    if degrees <= 0:
         return line.slope, math.inf
-    wider = math.sqrt((blocks - 2) / free)
-    return line.slope, line.stderr * wider * scipy.stats.t.ppf(0.975, free)
+    widening = math.sqrt((blocks - 2) / degrees)
+    return line.slope, line.stderr * widening * scipy.stats.t.ppf(0.975, degrees)
 
 
 @dataclass
 class Record:
-    """What the summary of a system is made of."""
+    """History of one system that starts from `start`, frame by frame."""
 
+    start: Atoms
     times: list[float] = field(default_factory=list)  # ps
     totals: list[float] = field(default_factory=list)  # eV
     temperatures: list[float] = field(default_factory=list)  # K
     deviations: list[float] = field(default_factory=list)  # Å
     hydrogen_lost: bool = False
-    reason: str = ""
+    reason: str = ""  # for an early end
 
+    def __post_init__(self) -> None:
+        pairs = bonded_pairs(self.start)
+        self.bonds_of_hydrogen = pairs[(self.start.numbers[pairs] == 1).any(1)]
 
-def _heavy_of_hydrogens(atoms: Atoms) -> np.ndarray:
-    """(P, 2) bonds of hydrogen."""
-    pairs = bonded_pairs(atoms)
-    return pairs[(atoms.numbers[pairs] == 1).any(1)]
+    def add(self, frame: Atoms, reason: str) -> None:
+        """Add a frame; `reason` is "" unless the run ended early with it."""
+        lengths = bond_lengths(frame, self.bonds_of_hydrogen)
+        self.hydrogen_lost |= bool(lengths.max(initial=0) >= HYDROGEN_LOST_A)
+        self.times.append(frame.info["time_fs"] / 1000)
+        self.totals.append(frame.info["total_energy"])
+        self.temperatures.append(frame.info["temperature_k"])
+        self.deviations.append(frame.info["max_bond_deviation_a"])
+        self.reason = reason
 
+    def steps(self, timestep_fs: float) -> float:
+        """Return the number of steps taken, at least 1."""
+        return max(1.0, 1000 * self.times[-1] / timestep_fs)
 
-def _summary(
-    model: str,
-    molecule: str,
-    replica: int,
-    settings: Settings,
-    record: Record,
-    ms_per_step: float,
-    atoms: int,
-    relaxed: bool,
-) -> Summary:
-    slope, half = (
-        drift(record.times, record.totals) if settings.ensemble == "nve" else (math.nan, math.nan)
-    )
-    intact = record.temperatures[: -1 if record.reason else None] or record.temperatures
-    return Summary(
-        model=model,
-        molecule=molecule,
-        ensemble=settings.ensemble,
-        temperature_k=settings.temperature_k,
-        timestep_fs=settings.timestep_fs,
-        length_ps=settings.length_ps,
-        stable_ps=record.times[-1],
-        max_bond_deviation_a=float(np.max(record.deviations)),
-        drift_mev_per_atom_per_ps=float(1000 * slope / atoms),
-        ms_per_step=ms_per_step,
-        replica=replica,
-        drift_ci95_mev_per_atom_per_ps=float(1000 * half / atoms),
-        hydrogen_lost=record.hydrogen_lost,
-        mean_temperature_k=float(np.mean(intact)),
-        atoms=atoms,
-        relaxed=relaxed,
-        ended=record.reason or "complete",
-    )
+    def summary(
+        self,
+        model: str,
+        molecule: str,
+        replica: int,
+        settings: Settings,
+        relaxed: bool,
+        ms_per_step: float,
+        cpu_share: float,
+    ) -> Summary:
+        """Return the row of the MD table."""
+        nve, atoms = settings.ensemble == "nve", len(self.start)
+        slope, half_width = drift(self.times, self.totals) if nve else (math.nan, math.nan)
+        intact = self.temperatures[: -1 if self.reason else None] or self.temperatures
+        return Summary(
+            model=model,
+            molecule=molecule,
+            ensemble=settings.ensemble,
+            temperature_k=settings.temperature_k,
+            timestep_fs=settings.timestep_fs,
+            length_ps=settings.length_ps,
+            stable_ps=self.times[-1],
+            max_bond_deviation_a=float(np.max(self.deviations)),
+            drift_mev_per_atom_per_ps=float(1000 * slope / atoms),
+            ms_per_step=ms_per_step,
+            replica=replica,
+            drift_ci95_mev_per_atom_per_ps=float(1000 * half_width / atoms),
+            hydrogen_lost=self.hydrogen_lost,
+            mean_temperature_k=float(np.mean(intact)),
+            atoms=atoms,
+            relaxed=relaxed,
+            ended=self.reason or "complete",
+            cpu_share=cpu_share,
+        )
