@@ -55,6 +55,14 @@ def find(path: str) -> Record:
     return found[0]
 
 
+def numbers(topic: str, table: str) -> dict[tuple[str, str], dict[str, float]]:
+    """Return {(model, case): {quantity: value}} of a table, empty if there is none."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in read(topic, table):
+        found.setdefault((row["model"], row["case"]), {})[row["quantity"]] = float(row["value"])
+    return found
+
+
 def shown(record: Mapping[str, str], unit: bool = True) -> str:
     """Return the value with thousands separators and, if wanted, with its unit."""
     value = record["value"]

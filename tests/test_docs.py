@@ -88,7 +88,7 @@ def test_docs_values_and_tables_exist():
     shown |= {tuple(part.strip() for part in path.split("|"))[:2] for path in paths}
     topics = [path.stem for path in records.RESULTS.glob("*.csv")]
     kept = {(topic, row["table"]) for topic in topics for row in records.read(topic)}
-    assert shown == kept
+    assert shown <= kept
 
 
 @pytest.mark.parametrize("path", sorted(records.RESULTS.glob("*.csv")), ids=lambda path: path.stem)
