@@ -1,13 +1,13 @@
-"""Dynamics of a trained model beyond what the workflow runs, one command per table.
+"""Long dynamics of a trained model, one command per study.
 
     python benchmarks/dynamics.py seeds         # aspirin, 500 K, 0.5 fs, 100 ps, five seeds
     python benchmarks/dynamics.py molecules     # 100 test molecules, 20 larger ones, 300 K, 50 ps
-    python benchmarks/dynamics.py conservation  # aspirin, NVE from 300 K, 50 ps, half the step too
+    python benchmarks/dynamics.py conservation  # aspirin, NVE from 300 K, 50 ps, two timesteps
 
-The workflow must have run. `--model mlp` takes another model, `--length-ps 5` another length,
-`--part 1/4` every fourth of the systems, so that a study can be run in pieces (with velocities and
-a thermostat's noise of their own).
-Tables and trajectories go to results/benchmarks.
+The workflow must have run. `--model mlp` takes another model and `--length-ps 5` another length.
+`--part 1/4` runs every fourth system, with other velocities and other thermostat noise than the
+other parts. Summaries and trajectories are written to results/benchmarks. Values are recorded in
+benchmarks/results/dynamics.csv, tables `long` and `conservation`.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.io import read
+from records import record
 
 from nnpipe import load_calculator
 from nnpipe.analysis.frequencies import held_out
@@ -54,12 +55,12 @@ LARGER = {
 
 
 def seeds(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings]]:
-    """Replicas of aspirin."""
+    """Return five replicas of aspirin."""
     return [from_smiles(LARGER["aspirin"])] * 5, ["aspirin"] * 5, [settings]
 
 
 def molecules(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings]]:
-    """Test molecules of QM9 and larger ones."""
+    """Return test molecules of QM9 and larger molecules."""
     table, _ = read_molecules(ROOT / "results/data/qm9.safetensors")
     systems, names = [], []
     for row in held_out(table, ROOT / "results/data/split.csv", 100):
@@ -70,20 +71,32 @@ def molecules(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings
 
 
 def conservation(settings: Settings) -> tuple[list[Atoms], list[str], list[Settings]]:
-    """Aspirin without a thermostat, in double precision, at two timesteps."""
+    """Return aspirin without a thermostat, and settings with two timesteps."""
     halves = [replace(settings, timestep_fs=settings.timestep_fs / n, frame_fs=2.0) for n in (1, 2)]
     return [from_smiles(LARGER["aspirin"])], ["aspirin"], halves
 
 
 STUDIES = {
-    "seeds": (seeds, Settings(temperature_k=500.0, length_ps=100.0, frame_fs=100.0)),
-    "molecules": (molecules, Settings(temperature_k=300.0, length_ps=50.0, frame_fs=100.0)),
-    "conservation": (conservation, Settings("nve", temperature_k=300.0, length_ps=50.0)),
+    "seeds": (
+        seeds,
+        Settings(temperature_k=500.0, length_ps=100.0, frame_fs=100.0),
+        "replicas of aspirin",
+    ),
+    "molecules": (
+        molecules,
+        Settings(temperature_k=300.0, length_ps=50.0, frame_fs=100.0),
+        "molecules",
+    ),
+    "conservation": (
+        conservation,
+        Settings(ensemble="nve", temperature_k=300.0, length_ps=50.0),
+        "aspirin",
+    ),
 }
 
 
 def main() -> None:
-    """Run one study and print its table."""
+    """Run one study and record it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--model", default="gnn")
@@ -93,7 +106,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     use_threads(options.threads)
-    study, settings = STUDIES[options.study]
+    study, settings, _ = STUDIES[options.study]
     changes = {key: getattr(options, key) for key in ("length_ps", "timestep_fs")}
     settings = replace(settings, **{key: value for key, value in changes.items() if value})
     systems, names, runs = study(settings)
@@ -116,9 +129,38 @@ def main() -> None:
             rows[-1]["energy_error_mev"] = 1000 * float(np.sqrt(np.mean(error**2)))
     table = pd.DataFrame(rows)
     write_csv(table, stem.with_suffix(".csv"))
-    print(table.to_string(index=False))
-    whole = table["ended"] == "complete"
-    print(f"{whole.sum()} of {len(table)} complete, {table['hydrogen_lost'].sum()} lost a hydrogen")
+    about = {"model": options.model, "seed": runs[0].seed, "note": "Every step is checked"}
+    if options.study == "conservation":
+        for row in rows:
+            values = {
+                "drift of the total energy": ("drift_mev_per_atom_per_ps", "meV/atom/ps"),
+                "95 % interval of the drift, half width": (
+                    "drift_ci95_mev_per_atom_per_ps",
+                    "meV/atom/ps",
+                ),
+                "RMS fluctuation of the total energy": ("energy_error_mev", "meV"),
+            }
+            found = [
+                {"quantity": name, "value": row[column], "unit": unit}
+                for name, (column, unit) in values.items()
+            ]
+            about |= {"data": "aspirin", "n": f"{row['length_ps']:g} ps, NVE from 300 K, float64"}
+            record("dynamics", "conservation", found, case=f"{row['timestep_fs']:g} fs", **about)
+        return
+    complete = f"{(table['ended'] == 'complete').sum()} of {len(table)}"
+    found = [
+        {"quantity": "complete runs", "value": complete},
+        {"quantity": "runs that lost a hydrogen", "value": int(table["hydrogen_lost"].sum())},
+        {
+            "quantity": "largest bond deviation",
+            "value": table["max_bond_deviation_a"].max(),
+            "unit": "Å",
+        },
+    ]
+    run, what = runs[0], STUDIES[options.study][2]
+    about |= {"data": what, "n": f"steps of {run.timestep_fs:g} fs"}
+    case = f"{len(table)} {what}, {run.temperature_k:g} K, {run.length_ps:g} ps"
+    record("dynamics", "long", found, case=case, **about)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What happens to the workflow on a cluster when something goes wrong, tried one by one.
+"""Faults of a cluster during a training, one by one, and how the workflow recovers.
 
     python benchmarks/faults.py         # or some of them: cancelled memory time node killed ...
 
-Starts a Slurm of one node (tests/slurm.py: root and Slurm's daemons are needed) and the smoke
-preset on it, hurts the running training, and compares the weights in the end with those of an
-undisturbed run. The table goes to results/benchmarks/faults.csv.
+Starts a Slurm of one node (tests/slurm.py; needs root and the daemons of Slurm) and runs the smoke
+preset on it, disturbs the running training, and compares the final weights with the weights of an
+undisturbed run. Records go to benchmarks/results/faults.csv.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import yaml
+from records import record
 
-from nnpipe.runtime.files import sha256, write_csv
+from nnpipe.runtime.files import sha256
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from helpers import ROOT, copy_to, entries, submitted
+from helpers import copy_to, entries, submitted
 from slurm import missing, slurm
 
 MODEL = "results/models/gnn"
@@ -36,14 +36,14 @@ CHANGE = {
 
 
 class Cluster:
-    """A copy of the project on a Slurm of its own."""
+    """A copy of the project on a temporary Slurm cluster."""
 
     def __init__(self, folder: Path, environment: dict[str, str], records: Path) -> None:
         self.folder, self.environment, self.records = folder, environment, records
         (folder / "change.yaml").write_text(yaml.safe_dump(CHANGE))
 
     def snakemake(self, *options: str) -> subprocess.Popen[str]:
-        """The workflow up to the weights."""
+        """Start the workflow up to the weights."""
         command = [
             sys.executable, "-m", "snakemake", WEIGHTS, "--workflow-profile", "slurm",
             "--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10", *options,
@@ -55,11 +55,11 @@ class Cluster:
         )  # fmt: skip
 
     def call(self, *command: str) -> str:
-        """What one of Slurm's commands prints."""
+        """Return the output of a command of Slurm."""
         return subprocess.check_output(command, env=self.environment, text=True)
 
     def training(self, running: subprocess.Popen[str]) -> str:
-        """Number of the job of the training, once its first checkpoint is there."""
+        """Wait for the first checkpoint and return the job number of the training."""
         checkpoint = self.folder / MODEL / "checkpoint.safetensors"
         while not checkpoint.is_file():
             if running.poll() is not None:
@@ -68,48 +68,48 @@ class Cluster:
         return self.call("squeue", "-h", "-t", "R", "-o", "%i").split()[0]
 
     def forget(self) -> None:
-        """Take the trained model away."""
+        """Delete the trained model."""
         for path in (self.folder / MODEL).iterdir():
             path.unlink()
 
 
 def undisturbed(cluster: Cluster) -> str:
-    """From nothing to the weights."""
+    """Train without a fault."""
     return cluster.snakemake().communicate()[0]
 
 
 def cancelled(cluster: Cluster) -> str:
-    """The job of the training is cancelled."""
+    """Cancel the job of the training."""
     running = cluster.snakemake()
     cluster.call("scancel", cluster.training(running))
     return running.communicate()[0]
 
 
 def memory(cluster: Cluster) -> str:
-    """It needs more memory than its first attempt may have."""
+    """Give the first attempt too little memory."""
     return cluster.snakemake("--set-resources", "train:mem_mb=attempt * 400").communicate()[0]
 
 
 def limit(cluster: Cluster) -> str:
-    """It needs more time than its first attempt may have."""
+    """Give the first attempt too little time."""
     return cluster.snakemake("--set-resources", "train:runtime=attempt").communicate()[0]
 
 
 def node(cluster: Cluster) -> str:
-    """The node fails under it and comes back."""
+    """Take the node down and bring it back."""
     running = cluster.snakemake()
     cluster.training(running)
     name = cluster.call("sinfo", "-h", "-N", "-o", "%N").split()[0]
     cluster.call("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=fault")
     time.sleep(10)
-    # a node that is alive may have come back by itself
+    # a live node may have come back without help
     if "down" in cluster.call("sinfo", "-h", "-N", "-o", "%T"):
         cluster.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
     return running.communicate()[0]
 
 
 def stopped(cluster: Cluster, how: signal.Signals) -> str:
-    """Snakemake is stopped and started again."""
+    """Stop Snakemake with a signal and start it again."""
     running = cluster.snakemake()
     cluster.training(running)
     os.killpg(running.pid, how)
@@ -118,7 +118,7 @@ def stopped(cluster: Cluster, how: signal.Signals) -> str:
 
 
 def twice(cluster: Cluster) -> str:
-    """A second snakemake is started beside it."""
+    """Start a second Snakemake in the same folder."""
     running = cluster.snakemake()
     cluster.training(running)
     second, _ = cluster.snakemake().communicate()
@@ -127,29 +127,28 @@ def twice(cluster: Cluster) -> str:
 
 
 FAULTS: dict[str, tuple[str, Callable[[Cluster], str]]] = {
-    "cancelled": ("scancel", cancelled),
-    "memory": ("400 MB, then 800", memory),
-    "time": ("a limit of one minute, then two", limit),
-    "node": ("node set to DOWN, 10 s later back", node),
+    "cancelled": ("`scancel` of the job", cancelled),
+    "memory": ("400 MB of memory, then 800 MB", memory),
+    "time": ("time limit of one minute, then two", limit),
+    "node": ("node set to DOWN, back after 10 s", node),
     "killed": (
-        "SIGKILL to snakemake, the same command again",
+        "`SIGKILL` to Snakemake, same command again",
         partial(stopped, how=signal.SIGKILL),
     ),
-    "interrupted": ("Ctrl-C, the same command again", partial(stopped, how=signal.SIGINT)),
-    "twice": ("a second snakemake in the folder", twice),
+    "interrupted": ("Ctrl-C, same command again", partial(stopped, how=signal.SIGINT)),
+    "twice": ("second Snakemake in the same folder", twice),
 }
 
 
 def main() -> None:
-    """Try the faults and print the table."""
+    """Provoke the faults and record the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("faults", nargs="*", default=list(FAULTS))
     chosen = parser.parse_args().faults
     if missing():
         sys.exit(missing())
-    # what a shell starts in the background ignores Ctrl-C, and so would snakemake
+    # a process that a shell starts in the background ignores Ctrl-C, and so would Snakemake
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    rows = []
     with tempfile.TemporaryDirectory() as place, slurm() as (environment, records):
         cluster = Cluster(copy_to(Path(place)), environment, records)
         print(undisturbed(cluster))
@@ -163,19 +162,21 @@ def main() -> None:
             log = (cluster.folder / "results/logs/train/gnn.log").read_text()
             weights = cluster.folder / WEIGHTS
             unfinished = [p.name for p in (cluster.folder / MODEL).iterdir() if ".part" in p.name]
-            rows.append(
-                {
-                    "fault": what,
-                    # one that Slurm itself sent again has a record of each time
-                    "jobs": ", ".join(e["JobState"] for n, e in ended if jobs.get(n) == "train"),
-                    "went_on_from_checkpoint": "going on from epoch" in log,
-                    "partial_files": len(unfinished),
-                    "same_weights": weights.is_file() and sha256(weights) == whole,
-                    "said": printed.rsplit("second snakemake: ", 1)[1] if name == "twice" else "",
-                }
-            )
-            print(pd.DataFrame(rows).to_string(index=False), flush=True)
-    write_csv(pd.DataFrame(rows), ROOT / "results/benchmarks/faults.csv")
+            ended_as = ", ".join(e["JobState"] for n, e in ended if jobs.get(n) == "train")
+            if name == "twice":
+                ended_as += f"; the second: {printed.rsplit('second snakemake: ', 1)[1]}"
+            outcome = {
+                "job states in Slurm's records": ended_as,
+                "resumed from the checkpoint": "yes" if "going on from epoch" in log else "no",
+                "half-written files": len(unfinished),
+                "weights of an undisturbed run": (
+                    "yes" if weights.is_file() and sha256(weights) == whole else "no"
+                ),
+            }
+            rows = [{"quantity": quantity, "value": value} for quantity, value in outcome.items()]
+            about = {"model": "gnn", "data": "smoke preset, 60 epochs", "split": 0, "seed": 0}
+            record("faults", "faults", rows, case=what, **about)
+            print(outcome, flush=True)
 
 
 if __name__ == "__main__":

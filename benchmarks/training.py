@@ -1,12 +1,12 @@
-"""Training throughput of the models of config.yaml, and how near it is to what the machine can do.
+"""Throughput of training steps, and how near it is to the peak of the machine.
 
     python benchmarks/training.py gnn mlp
 
-The workflow must have run. Every round times each way of a step on the same batches, one thread:
-energies alone and with forces, as it is and compiled (compilation itself is not counted). Shares
-are of the making of batches, of the step (loss and gradients) and of the optimiser. `gflops` are
-those of the step's matrix products a second while it runs, `gflops_of_machine` those of a large
-product alone. The table, medians over rounds, goes to results/benchmarks/training.csv.
+The workflow must have run. Each round times every kind of step on the same batches with one thread:
+energies only and energies with forces, eager and compiled (compilation is not timed). Medians over
+the rounds are recorded in benchmarks/results/default_run.csv: molecules per second in table
+`training_speed`; in table `training_efficiency` the shares of collating, step (loss and gradients)
+and optimiser, and GFLOP/s of the matrix products of the step and of one large product.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import yaml
+from records import record
 from torch.utils.flop_counter import FlopCounterMode
 
 from nnpipe.config import hyperparameters_of, training_of
@@ -26,7 +27,6 @@ from nnpipe.graphs.compile import CompiledFunction
 from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.models.registry import build
 from nnpipe.runtime.device import use_threads
-from nnpipe.runtime.files import write_csv
 from nnpipe.training.batching import shuffled_batches
 from nnpipe.training.run import make_potential
 from nnpipe.training.settings import Settings
@@ -35,22 +35,28 @@ from nnpipe.training.step import BatchSpec, collate_part, make_loss_and_gradient
 
 DATA = Path(__file__).parents[1] / "results/data"
 MOLECULES, BATCHES, ROUNDS = 1000, 20, 7
+SPEED = "molecules/s"
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+")
     options = parser.parse_args()
     use_threads(1)
     config = yaml.safe_load((DATA.parents[1] / "config.yaml").read_text())
-    table = pd.concat([measure(config, name) for name in options.models], ignore_index=True)
-    write_csv(table, DATA.parent / "benchmarks/training.csv")
-    print(table.to_string(index=False))
+    about = {"data": f"{MOLECULES:,} training molecules of QM9", "split": 0, "seed": 0}
+    for name in options.models:
+        for (what, compiled), found in measure(config, name).items():
+            case = "compiled" if compiled else "eager"
+            speed = {"quantity": what, "value": found.pop(SPEED), "unit": SPEED}
+            record("default_run", "training_speed", [speed], model=name, case=case, **about)
+            rows = [{"quantity": f"{what}, {key}", "value": v} for key, v in found.items()]
+            record("default_run", "training_efficiency", rows, model=name, case=case, **about)
 
 
-def measure(config: dict, name: str) -> pd.DataFrame:
-    """Rows of one model."""
+def measure(config: dict, name: str) -> dict[tuple[str, bool], dict[str, float]]:
+    """Return {(labels, compiled): medians over the rounds} of one model."""
     molecules, header = read_molecules(DATA / "qm9.safetensors")
     rows = read_split(DATA / "split.csv", molecules.index)["train"][:MOLECULES]
     hyperparameters = hyperparameters_of(config, name)
@@ -62,12 +68,13 @@ def measure(config: dict, name: str) -> pd.DataFrame:
     model = build(config["models"][name]["architecture"], hyperparameters)
     potential = make_potential(model, minima, "energy")
     parameters = list(model.parameters())
-    optimizer = SOAP(parameters, 1e-5, 0.0)  # so small that every round sees the same model
+    # so small a rate that the model is the same in every round
+    optimizer = SOAP(parameters, 1e-5, 0.0)
     found: dict[tuple[str, bool], list[dict[str, float]]] = {}
     step = make_loss_and_gradients(potential, settings)
     ways = {False: step, True: CompiledFunction(step)}
     kinds = {}
-    for what, data in (("energy", minima), ("energy + forces", labels)):
+    for what, data in (("energies", minima), ("energies and forces", labels)):
         batches, targets = (
             shuffled_batches(data, settings, 0)[:BATCHES],
             potential.normalised_target(data),
@@ -82,20 +89,17 @@ def measure(config: dict, name: str) -> pd.DataFrame:
             for compiled, way in ways.items():
                 times = run(way, data, targets, batches, parameters, optimizer)
                 rates = {
-                    "molecules_per_s": number / sum(times.values()),
-                    "gflop_per_molecule": operations / 1e9,
-                    "gflops": operations * number / times["step"] / 1e9,
-                    "gflops_of_machine": peak(),
+                    SPEED: number / sum(times.values()),
+                    "GFLOP per molecule": operations / 1e9,
+                    "GFLOP/s of the step": operations * number / times["step"] / 1e9,
+                    "GFLOP/s of the machine": peak(),
                 }
-                shares = {f"{part}_share": t / sum(times.values()) for part, t in times.items()}
+                shares = {
+                    f"share of the {part}": t / sum(times.values()) for part, t in times.items()
+                }
                 if turn:
                     found.setdefault((what, compiled), []).append(rates | shares)
-    size = sum(parameter.numel() for parameter in parameters)
-    return pd.DataFrame(
-        {"model": name, "parameters": size, "step": what, "compiled": compiled}
-        | dict(pd.DataFrame(rounds).median())
-        for (what, compiled), rounds in found.items()
-    )
+    return {key: pd.DataFrame(rounds).median().to_dict() for key, rounds in found.items()}
 
 
 def run(
@@ -106,7 +110,7 @@ def run(
     parameters: list[torch.nn.Parameter],
     optimizer: SOAP,
 ) -> dict[str, float]:
-    """Seconds of the parts of some steps."""
+    """Return the seconds of the parts of one step per batch."""
     spent = dict.fromkeys(("batch", "step", "optimiser"), 0.0)
     for rows in batches:
         began = time.perf_counter()
@@ -124,7 +128,7 @@ def run(
 
 
 def peak() -> float:
-    """GFLOP/s of a product of two matrices that fit in the cache."""
+    """Return the GFLOP/s of a product of two matrices that fit into the cache."""
     matrix, repeats = torch.ones(512, 512), 20
     started = time.perf_counter()
     for _ in range(repeats):
