@@ -1,12 +1,12 @@
-"""Make forces.xyz, a DFT reference of forces off the minimum.
+"""Make resources/forces.xyz, DFT reference forces off the minimum.
 
     python benchmarks/reference_forces.py small results/data/qm9.safetensors results/data/split.csv
     python benchmarks/reference_forces.py frames results/md/gnn_aspirin.xyz aspirin
 
-B3LYP/6-31G(2df,p), the level of QM9, by PySCF with density fitting. `small` draws 100
-molecules of at most five heavy atoms that a split has neither for training nor for validation, and
-heats each by 0.5 ps of GFN2-xTB dynamics at 500 K; `frames` takes twelve frames, evenly spaced, of
-a trajectory. Results are appended; frames that are there already are not computed again.
+B3LYP/6-31G(2df,p), the method of QM9, by PySCF with density fitting. `small` draws 100 molecules of
+at most five heavy atoms outside the training and validation sets and runs 0.5 ps of GFN2-xTB
+dynamics at 500 K for each. `frames` takes twelve evenly spaced frames of a trajectory. Results are
+appended; existing frames are not computed again.
 """
 
 import sys
@@ -31,7 +31,7 @@ MOLECULES, HEAVY, TEMPERATURE_K, LENGTH_FS, FRAMES = 100, 5, 500, 500, 12
 
 
 def heated(atoms: Atoms, seed: int) -> Atoms:
-    """The geometry after a short run with GFN2-xTB."""
+    """Return the geometry after a short run with GFN2-xTB."""
     rng = np.random.default_rng(seed)
     atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
     thermalize_momenta(atoms, TEMPERATURE_K, rng=rng)
@@ -42,7 +42,7 @@ def heated(atoms: Atoms, seed: int) -> Atoms:
 
 
 def small(molecules: str, split: str) -> list[Atoms]:
-    """Molecules at their minima, with QM9's number in `info`."""
+    """Return molecules at their minima, with their number in QM9 in `info`."""
     table, _ = read_molecules(molecules)
     parts = read_split(split, table.index)
     free = np.setdiff1d(
@@ -60,7 +60,7 @@ def small(molecules: str, split: str) -> list[Atoms]:
 
 
 def frames(trajectory: str, name: str) -> list[Atoms]:
-    """Evenly spaced frames, the start left out."""
+    """Return evenly spaced frames without the first one."""
     every = read(trajectory, ":")
     chosen = [every[n] for n in np.linspace(0, len(every) - 1, FRAMES + 1).round().astype(int)[1:]]
     for number, atoms in enumerate(chosen):
@@ -70,7 +70,7 @@ def frames(trajectory: str, name: str) -> list[Atoms]:
 
 
 def main(kind: str, *arguments: str) -> None:
-    """Append what is not there yet."""
+    """Append the missing frames."""
     keys = ("reference", "qm9", "frame")
     known = read(PATH, ":") if PATH.is_file() else []
     done = {tuple(atoms.info.get(key) for key in keys) for atoms in known}

@@ -1,9 +1,9 @@
-"""The peers, each built by its own package, behind one `forward(graph) -> energy`.
+"""The peers, each built by its package, behind one `forward(graph) -> energy`.
 
-A peer's package is imported when it is built, as each has an environment of its own. Settings are
-those its authors published for QM9, or the defaults of the package (MACE, NequIP, ViSNet, whose
-authors' for QM9 has 512 features and 9 layers), and the same architecture cut to the parameters of
-AtomGNN.
+The package of a peer is imported when the peer is built, because each has its own environment. The
+settings are the published ones for QM9, or the defaults of the package for MACE, NequIP and ViSNet
+(the published ViSNet for QM9 has 512 features and 9 layers), and the same architecture reduced to
+the number of parameters of AtomGNN.
 """
 
 import os
@@ -20,7 +20,7 @@ ELEMENTS = (1, 6, 7, 8, 9)
 
 @dataclass(frozen=True)
 class Graph:
-    """B molecules with N atoms and all E ordered pairs within the peer's cutoff."""
+    """B molecules with N atoms and all E ordered pairs within the cutoff."""
 
     z: Tensor  # (N,) int64, atomic numbers
     pos: Tensor  # (N, 3) float32, Å
@@ -29,19 +29,19 @@ class Graph:
     edges: Tensor  # (2, E) int64
 
     def types(self) -> Tensor:
-        """(N,) place of each atom's element in ELEMENTS."""
+        """Return (N,) indices into ELEMENTS."""
         return torch.searchsorted(torch.tensor(ELEMENTS), self.z)
 
 
 class Wrapped(nn.Module):
-    """A package's network and how it is called."""
+    """A network of a package and the function that calls it."""
 
     def __init__(self, net: nn.Module, call: Callable[[nn.Module, Graph], Tensor]) -> None:
         super().__init__()
         self.net, self.call = net, call
 
     def forward(self, graph: Graph) -> Tensor:
-        """(B,) energies, in standard deviations of the label."""
+        """Return energies (B,) in standard deviations of the label."""
         return self.call(self.net, graph)
 
 
@@ -74,7 +74,7 @@ def dimenet(cutoff: float, **settings: Any) -> nn.Module:
 
 
 def triplets(edges: Tensor, num_nodes: int) -> tuple[Tensor, ...]:
-    """Pairs of edges k->j->i with k != i, as DimeNet++ wants them."""
+    """Return the pairs of edges k->j->i with k != i that DimeNet++ needs."""
     j, i = edges
     order = i.argsort(stable=True)  # edges by the atom they end at
     counts = torch.bincount(i, minlength=num_nodes)
@@ -112,7 +112,7 @@ def visnet(cutoff: float, **settings: Any) -> nn.Module:
 
 def torchmdnet(model: str, cutoff: float, features: int, layers: int, **settings: Any) -> nn.Module:
     """TensorNet (https://arxiv.org/abs/2306.06482) or the equivariant transformer
-    (https://arxiv.org/abs/2202.02541) of TorchMD-NET; it searches neighbours itself.
+    (https://arxiv.org/abs/2202.02541) of TorchMD-NET, which finds neighbours itself.
     """
     from torchmdnet.models.model import create_model
 
@@ -130,7 +130,7 @@ def torchmdnet(model: str, cutoff: float, features: int, layers: int, **settings
 
 def mace(cutoff: float, irreps: str, neighbours: float = 12.0, **settings: Any) -> nn.Module:
     """MACE (https://arxiv.org/abs/2206.07697)."""
-    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # its e3nn reads its own tables
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # e3nn loads its own tables
     import numpy as np
     from e3nn import o3
     from mace.modules import ScaleShiftMACE, interaction_classes
@@ -148,7 +148,7 @@ def mace(cutoff: float, irreps: str, neighbours: float = 12.0, **settings: Any) 
     def call(net: nn.Module, graph: Graph) -> Tensor:
         sizes = torch.bincount(graph.molecule, minlength=graph.size)
         data = {
-            "positions": graph.pos.clone(),  # the network asks for its gradient in place
+            "positions": graph.pos.clone(),  # the network sets requires_grad in place
             "node_attrs": nn.functional.one_hot(graph.types(), len(ELEMENTS)).float(),
             "edge_index": graph.edges,
             "shifts": graph.pos.new_zeros(graph.edges.shape[1], 3),
@@ -163,13 +163,13 @@ def mace(cutoff: float, irreps: str, neighbours: float = 12.0, **settings: Any) 
 
 
 def nequip(cutoff: float, neighbours: float = 12.0, **settings: Any) -> nn.Module:
-    """NequIP (https://doi.org/10.1038/s41467-022-29939-5), its current package."""
+    """NequIP (https://doi.org/10.1038/s41467-022-29939-5)."""
     from nequip.model import NequIPGNNModel
     from nequip.utils.global_state import set_global_state
 
     set_global_state()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scales and shifts are taken off the labels
+        warnings.simplefilter("ignore")  # the labels are normalised already
         net = NequIPGNNModel(
             seed=0, model_dtype="float32", r_max=cutoff, type_names=["H", "C", "N", "O", "F"],
             avg_num_neighbors=neighbours, do_derivatives=False, **settings,
@@ -218,13 +218,13 @@ def painn(cutoff: float, features: int, layers: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Peer:
-    """A published model, where its package lives and how its authors train it."""
+    """A published model, its environment and its published training settings."""
 
-    environment: str | None  # envs/{environment}.txt; None for nnpipe's own
+    environment: str | None  # envs/{environment}.txt; None: the environment of nnpipe
     make: Callable[..., nn.Module]
     cutoff: float  # Å
     learning_rate: float
-    molecules: int  # in a batch; published: 100 for PaiNN, 128 for the equivariant transformer
+    molecules: int  # per batch; published: 100 for PaiNN, 128 for the equivariant transformer
     published: dict[str, Any]
     equal: dict[str, Any]  # at AtomGNN's number of parameters
 
@@ -272,4 +272,9 @@ PEERS = {
         {"features": 128, "layers": 3},
         {"features": 56, "layers": 3},
     ),
+}  # fmt: skip
+LABELS = {
+    "gnn": "gnn", "schnet": "SchNet", "painn": "PaiNN", "tensornet": "TensorNet",
+    "et": "equivariant transformer", "nequip": "NequIP", "visnet": "ViSNet",
+    "dimenet++": "DimeNet++", "mace": "MACE",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""AtomGNN as a contender: the steps, the labels and the training function of nnpipe itself."""
+"""AtomGNN in the comparison: steps, labels and training function of nnpipe."""
 
 import time
 from dataclasses import replace
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from worker import TEST, chain, milliseconds
+from task import FORCES_FIRST, TEST_MOLECULES, chain, milliseconds
 
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.data.molecules import Molecules, read_molecules
@@ -28,12 +28,12 @@ from nnpipe.training.soap import SOAP
 from nnpipe.training.step import BatchSpec, BatchStepper
 
 ROOT = Path(__file__).parents[2]
-FORCES_FIRST, SHARE = "forces-first", 0.75  # of the time, for U0 alone
+FORCES_SHARE = 0.75  # of the time; the rest trains on U0 of minima only
 TABLES = ROOT / "results/data/qm9.safetensors", ROOT / "results/data/neighbours.safetensors"
 
 
 class Ours:
-    """A model of config.yaml; see worker.Contender."""
+    """A model of config.yaml; see task.Contender."""
 
     def __init__(self, name: str, setting: str, archive: Path) -> None:
         config = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -48,18 +48,18 @@ class Ours:
 
     @cached_property
     def tables(self) -> tuple[Molecules, str, dict[str, np.ndarray]]:
-        """All molecules, the digest of their table and the split."""
+        """Return all molecules, the digest of their table and the split."""
         molecules, header = read_molecules(TABLES[0])
         split = read_split(ROOT / "results/data/split.csv", molecules.index)
         return molecules, header["digest"], split
 
     def minima(self, target: str, part: str, number: int | None = None) -> Dataset:
-        """The first molecules of a part of the split at their minima."""
+        """Return the first molecules of a part of the split at their minima."""
         rows = self.tables[2][part][:number]
         return load_dataset(*TABLES, rows, target, self.hyperparameters["cutoff"])
 
     def labels(self, path: Path, part: str) -> Dataset:
-        """Labelled geometries of a part of the split."""
+        """Return the labelled geometries of a part of the split."""
         molecules, digest, split = self.tables
         return load_labels(
             path, molecules.index[split[part]], self.hyperparameters["cutoff"], digest
@@ -67,18 +67,18 @@ class Ours:
 
     @cached_property
     def data(self) -> dict[bool, tuple[Dataset, Dataset]]:
-        """What is trained on and the minima its references are of, with forces and without."""
+        """Return {with forces: (training data, minima for the atomic references)}."""
         minima, u0 = self.minima("energy", "train"), self.minima("u0", "train")
         labels = self.labels(ROOT / "results/data/labels.safetensors", "train")
         return {True: (labels, minima), False: (u0, u0)}
 
     def potential(self, forces: bool) -> Potential:
-        """A new one, for energies with forces or for U0."""
+        """Return an untrained potential, for energies with forces or for U0."""
         model = build(self.architecture, self.hyperparameters, self.settings.seed)
         return make_potential(model, self.data[forces][1], "energy" if forces else "u0")
 
     def run(self, forces: bool, seconds: float) -> float:
-        """Molecules/s, the making of batches included."""
+        """See task.Contender. Making batches is included."""
         data, _ = self.data[forces]
         if forces not in self.steps:
             potential = self.potential(forces)
@@ -100,13 +100,13 @@ class Ours:
         return done / (time.perf_counter() - started)
 
     def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
-        """As many epochs as fit, compilation included, by nnpipe's own training function.
+        """See task.Contender. Train as many epochs as fit, compilation included.
 
-        Told to take forces first, U0 is learnt as the workflow's gnn_u0 learns it.
+        With FORCES_FIRST, U0 is trained as gnn_u0 in the workflow.
         """
         if forces or self.setting != FORCES_FIRST:
             return self.stage(forces, seconds)[0]
-        first, potential = self.stage(True, SHARE * seconds)
+        first, potential = self.stage(True, FORCES_SHARE * seconds)
         last = self.stage(False, seconds - first[-1]["seconds"], potential)[0]
         for row in last:
             row["seconds"] += first[-1]["seconds"]
@@ -116,13 +116,13 @@ class Ours:
     def stage(
         self, forces: bool, seconds: float, start: Potential | None = None
     ) -> tuple[list[dict[str, float]], Potential]:
-        """A training of its own, from the weights of `start` at half the rate if there is one."""
+        """Train once; with `start`, from its weights and at half the learning rate."""
         started = time.perf_counter()
         self.run(forces, 1.0)  # compiles
         rate = self.run(forces, 8.0)
         data, minima = self.data[forces]
         left, each, settings = 0.93 * seconds, len(data) / rate, self.settings
-        if forces:  # a pass over the minima costs what energies alone cost
+        if forces:  # a pass over minima costs as much as a pass without forces
             self.run(False, 1.0)
             once = len(minima) / self.run(False, 4.0)
             each += settings.minima_passes * once
@@ -138,7 +138,7 @@ class Ours:
             potential.model.load_state_dict(start.model.state_dict())
             settings = replace(settings, learning_rate=settings.learning_rate / 2)
         target = "energy" if forces else "u0"
-        quarter, whole = (self.minima(target, "test", TEST // part) for part in (4, 1))
+        quarter, whole = (self.minima(target, "test", TEST_MOLECULES // part) for part in (4, 1))
         before = time.perf_counter() - started
         history = train(
             potential, data, quarter, settings, minima=minima if forces else None
@@ -159,7 +159,7 @@ class Ours:
         return rows, potential
 
     def force_error(self, potential: Potential) -> float:
-        """MAE (eV/Å) off the minima of test molecules."""
+        """Return the force MAE (eV/Å) of distorted test molecules."""
         data, off = self.labels(self.archive.with_name("off.safetensors"), "test"), []
         for rows in torch.arange(len(data)).split(32):
             batch, known = data.collate(rows)
@@ -167,13 +167,13 @@ class Ours:
         return torch.cat(off).abs().mean().item()
 
     def dynamics(self, atoms: int, seconds: float) -> float:
-        """See worker.Contender; with the compiled calculator, and steps that list neighbours anew
-        as often as a user's do.
+        """See task.Contender. The calculator is compiled, and the timestep is realistic, so that
+        neighbour lists are renewed as often as in a real run.
         """
         return milliseconds(load_calculator(self.trained, compiled=True), atoms, seconds, 0.5)
 
     def big(self, atoms: int, train: bool) -> None:
-        """See worker.Contender."""
+        """See task.Contender."""
         z, pos = (tensor.numpy() for tensor in chain(atoms))
         pos = pos.astype(float)
         calculator = load_calculator(self.trained)

@@ -1,18 +1,18 @@
-"""AtomGNN beside its peers, each from its own package in its own environment, one table a command.
+"""AtomGNN beside its peers, each from its own package in its own environment, one task per command.
 
     python benchmarks/peers/run.py throughput          # molecules/s in training, alternating
     python benchmarks/peers/run.py accuracy            # errors after 10 minutes of training each
-    python benchmarks/peers/run.py accuracy --energy   # of U0; gnn also as the workflow's gnn_u0
-    python benchmarks/peers/run.py dynamics            # ms a step of 20 and of 300 atoms
+    python benchmarks/peers/run.py accuracy --energy   # of U0; gnn also as gnn_u0 in the workflow
+    python benchmarks/peers/run.py dynamics            # ms per step of 20 and of 302 atoms
     python benchmarks/peers/run.py memory              # of one molecule of 10 to 1,000 atoms
 
-The workflow must have run. Environments are made as they are needed, in results/benchmarks/peers.
-`--settings equal` takes every peer at AtomGNN's number of parameters instead of its published
-setting, `--peers mace painn` these alone, `--minutes 1` a shorter training, `--at-once 2` trains
-two side by side, each on half of the threads. Every contender trains on the same molecules, labels
-and loss, whose weights change late in the training for all; peers by Adam at their published rate
-and batch, of 32 molecules at most, as ten minutes are short. What cannot be installed or does not
-run is said in the table.
+The workflow must have run. Environments are created when needed, in results/benchmarks/peers.
+`--settings equal` runs the peers at AtomGNN's number of parameters only, `--peers mace painn` only
+these peers, `--minutes 1` a shorter training. `--at-once 2` trains two models at a time, each on
+half of the threads. All models train on the same molecules and labels with the same loss, whose weights
+change late in the training. Peers train by Adam at their published learning rates, with batches of
+at most 32 molecules, because ten minutes are short. Values are recorded in
+benchmarks/results/peers.csv. A model that cannot be installed or fails is reported, not recorded.
 """
 
 import argparse
@@ -29,13 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import yaml
 from matplotlib.figure import Figure
-from models import PEERS
-from ours import FORCES_FIRST
-from worker import TEST
+from models import LABELS, PEERS
+from task import FORCES_FIRST, TEST_MOLECULES, chain
 
 from nnpipe.analysis.plots import logarithmic, panels, save
 from nnpipe.config import training_of
@@ -47,22 +45,26 @@ from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
-from nnpipe.runtime.files import atomic, sha256, write_csv
+from nnpipe.runtime.files import atomic, sha256
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.training.atomic_references import atomic_references
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+from records import numbers, record  # noqa: E402
+
 DATA = HERE.parents[1] / "results/data"
 OUT = HERE.parents[1] / "results/benchmarks/peers"
-OFF = 300  # test molecules that are distorted
+DISTORTED_MOLECULES = 300  # of the test
 ROUNDS, SECONDS = 5, 5.0
 SIZES = (10, 30, 100, 300, 1000)
 CHAINS = (20, 302)  # atoms of alkanes
+DATA_SET = "training molecules of QM9 of the workflow"
 
 
 @cache
 def prepare() -> Path:
-    """All that a contender sees, as plain arrays in one archive, anew if its source changed."""
+    """Return the archive with all data of the tasks; it is made again if its sources changed."""
     path = OUT / "data.npz"
     config = yaml.safe_load((HERE.parents[1] / "config.yaml").read_text())
     files = ("correction.json", "labels.safetensors", "qm9.safetensors", "split.csv")
@@ -71,16 +73,23 @@ def prepare() -> Path:
     if path.is_file() and str(np.load(path).get("source")) == source:
         return path
     OUT.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is far slower on more
+    os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is much slower on several
     molecules, header = read_molecules(DATA / "qm9.safetensors")
     split = read_split(DATA / "split.csv", molecules.index)
     about = {"molecules": header["digest"], "method": "xtb"}
     chunk, off = OUT / "off_chunk.safetensors", OUT / "off.safetensors"
-    write_chunk(molecules, split["test"][:OFF], method("xtb"), Settings(seed=1), chunk, about)
+    write_chunk(
+        molecules,
+        split["test"][:DISTORTED_MOLECULES],
+        method("xtb"),
+        Settings(seed=1),
+        chunk,
+        about,
+    )
     correction = read_correction(DATA / "correction.json")
     write_labels([chunk], molecules, correction, 5.0, off, about)
     tables = DATA / "qm9.safetensors", DATA / "neighbours.safetensors"
-    train, test = split["train"], split["test"][:TEST]
+    train, test = split["train"], split["test"][:TEST_MOLECULES]
 
     def of(rows: np.ndarray, target: str) -> Dataset:
         return load_dataset(*tables, rows, target, 5.0)
@@ -119,7 +128,7 @@ def prepare() -> Path:
 
 
 def interpreter(name: str) -> Path:
-    """The Python of a contender's environment, which is made if it is not there."""
+    """Return the Python of a model's environment, which is created if necessary."""
     environment = PEERS[name].environment if name in PEERS else None
     if environment is None:
         return Path(sys.executable)
@@ -134,7 +143,7 @@ def interpreter(name: str) -> Path:
 
 
 class Process:
-    """A contender in its own process. `failed` says what went wrong, from then on."""
+    """A model in a separate process. `failed` holds the reason after a failure."""
 
     def __init__(self, name: str, setting: str, threads: int) -> None:
         self.name, self.setting, self.failed, self.parameters = name, setting, "", 0
@@ -155,126 +164,157 @@ class Process:
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout
         for line in self.process.stdout:
-            if line.startswith("{"):  # packages print, too
+            if line.startswith("{"):  # packages print other lines
                 return json.loads(line)
         last = (OUT / f"{self.name}_{self.setting}.log").read_text().strip().splitlines()[-1:]
         code = self.process.wait()
         said = " ".join(last) or f"ended with {code}"
-        self.failed = "killed, for memory most likely" if code == -signal.SIGKILL else said
+        self.failed = "killed, probably for lack of memory" if code == -signal.SIGKILL else said
         return {}
 
     def ask(self, task: str, **arguments: Any) -> dict[str, Any]:
-        """What the contender answers; nothing once it has failed."""
+        """Return the answer to a task, empty after a failure."""
         if self.failed:
             return {}
         assert self.process.stdin
-        with suppress(BrokenPipeError):  # killed, for memory most likely; reading says so
+        with suppress(BrokenPipeError):  # _read reports the reason
             self.process.stdin.write(json.dumps({"task": task, **arguments}) + "\n")
             self.process.stdin.flush()
         return self._read()
 
     def end(self) -> None:
-        """Close it."""
+        """End the process."""
         if hasattr(self, "process"):
             self.process.kill()
             self.process.wait()
 
-    @property
-    def row(self) -> dict[str, Any]:
-        """The first columns of every table."""
-        return {"model": self.name, "setting": self.setting, "parameters": self.parameters}
+    def record(self, kind: str, rows: list[dict[str, Any]], options: Any, **about: Any) -> None:
+        """Record `rows` in the tables of the model's setting; gnn belongs to each setting."""
+        if self.failed:
+            print(f"{self.name}, {self.setting}: {self.failed}", flush=True)
+            return
+        about = {"data": DATA_SET, "split": 0, "seed": 0} | about
+        for setting in options.settings if self.name == "gnn" else [self.setting]:
+            record("peers", f"{kind}{setting}", rows, model=LABELS[self.name], **about)
 
 
-def throughput(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
-    """Molecules/s of training steps, optimiser included."""
-    kinds = {"energy": {"forces": False}, "energy_forces": {"forces": True}}
-    return turns(contenders, options, "run", kinds, "per_s")
+def throughput(contenders: list[tuple[str, str]], options: argparse.Namespace) -> None:
+    """Record molecules/s of training steps, optimiser included."""
+    kinds = {
+        "training on energies": {"forces": False},
+        "training on energies and forces": {"forces": True},
+    }
+    take_turns(contenders, options, "run", kinds, "molecules/s")
 
 
-def dynamics(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
-    """Milliseconds of a step through ASE."""
-    kinds = {f"{atoms}_atoms": {"atoms": atoms} for atoms in CHAINS}
-    return turns(contenders, options, "dynamics", kinds, "ms")
+def dynamics(contenders: list[tuple[str, str]], options: argparse.Namespace) -> None:
+    """Record the time per MD step in ASE."""
+    kinds = {f"MD step, {atoms} atoms": {"atoms": atoms} for atoms in CHAINS}
+    take_turns(contenders, options, "dynamics", kinds, "ms", data="alkane chain", split="")
 
 
-def turns(
+def take_turns(
     contenders: list[tuple[str, str]],
     options: argparse.Namespace,
     task: str,
     kinds: dict[str, dict[str, Any]],
     unit: str,
-) -> pd.DataFrame:
-    """Medians over rounds in which all contenders take turns; the first one does not count."""
+    **about: Any,
+) -> None:
+    """Record medians over rounds in which the models take turns; the first round warms up."""
     processes = [Process(*one, options.threads) for one in contenders]
-    rates: dict[tuple[int, str], list[float]] = {}
+    found: dict[tuple[int, str], list[float]] = {}
     for turn in progress_bar(range(1 + ROUNDS), unit="rounds"):
         for number, process in enumerate(processes):
             for kind, arguments in kinds.items():
-                found = process.ask(task, **arguments, seconds=SECONDS if turn else 1.0)
-                if turn and found:
-                    rates.setdefault((number, kind), []).append(found["result"])
-    rows = []
+                answer = process.ask(task, **arguments, seconds=SECONDS if turn else 1.0)
+                if turn and answer:
+                    found.setdefault((number, kind), []).append(answer["result"])
     for number, process in enumerate(processes):
-        medians = {
-            f"{kind}_{unit}": np.median(rates.get((number, kind), [np.nan])) for kind in kinds
-        }
-        rows.append(process.row | medians | {"failed": process.failed})
+        rows = [
+            {
+                "quantity": kind,
+                "value": float(np.median(found[number, kind])),
+                "unit": unit,
+                "note": f"Median of {ROUNDS} rounds; the models take turns",
+            }
+            for kind in kinds
+            if (number, kind) in found
+        ]
+        rows.append({"quantity": "parameters", "value": process.parameters})
+        process.record("", rows, options, **about)
         process.end()
-    return pd.DataFrame(rows)
 
 
-def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
-    """Errors against time, one contender after the other or as many as `at_once` side by side."""
+def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> None:
+    """Record errors against time, with `at_once` models training at a time."""
+    what = "U0" if options.energy else "energy"
 
-    def one(contender: tuple[str, str]) -> list[dict[str, Any]]:
+    def one(contender: tuple[str, str]) -> tuple[Process, list[dict[str, Any]]]:
         process = Process(*contender, options.threads // options.at_once)
         task = {"forces": not options.energy, "seconds": 60 * options.minutes}
-        history = process.ask("train", **task).get("result", [{}])
+        history = process.ask("train", **task).get("result", [])
         process.end()
-        return [process.row | entry | {"failed": process.failed} for entry in history]
+        return process, history
 
-    rows = []
+    note = f"{options.minutes:g} min on {options.threads // options.at_once} threads"
     with ThreadPool(options.at_once) as pool:
-        for found in progress_bar(
-            pool.imap(one, contenders, 1), total=len(contenders), unit="trainings"
-        ):
-            rows += found
-            write_csv(pd.DataFrame(rows), OUT / "accuracy.partial.csv")
-    return pd.DataFrame(rows)
+        trainings = pool.imap(one, contenders, 1)
+        for process, history in progress_bar(trainings, total=len(contenders), unit="trainings"):
+            suffix = f", {process.setting}" if process.setting == FORCES_FIRST else ""
+            for entry in history:
+                row = {"quantity": f"{what}, MAE{suffix}", "value": 1000 * entry["energy_mae"]}
+                row |= {"unit": "meV", "case": f"{entry['seconds'] / 60:.2f} min"}
+                process.record("history_", [row], options, note=note)
+            if not history:
+                process.record("", [], options)
+                continue
+            last = history[-1]
+            n = f"{TEST_MOLECULES:,} test minima"
+            rows = [{"quantity": f"{what}, MAE{suffix}", "value": 1000 * last["energy_mae"]}]
+            rows[0] |= {"unit": "meV", "n": n}
+            if "force_mae" in last:
+                n = f"distorted geometries of {DISTORTED_MOLECULES} test molecules"
+                row = {"quantity": "forces, MAE", "value": 1000 * last["force_mae"]}
+                rows.append(row | {"unit": "meV/Å", "n": n})
+            process.record("", rows, options, note=note)
+    if not options.energy:
+        for setting in options.settings:
+            suffix = "" if setting == "published" else f"_{setting}"
+            save(figure(setting), HERE.parents[1] / f"docs/figures/peers{suffix}.png")
 
 
-def figure(table: pd.DataFrame) -> Figure:
-    """Error of energies against the time of training, a line for each contender."""
+def figure(setting: str) -> Figure:
+    """Draw the recorded energy MAE against the training time, a line per model."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for (model, case), row in numbers("peers", f"history_{setting}").items():
+        lines.setdefault(model, []).append((float(case.split()[0]), row["energy, MAE"]))
     drawn, ((axis,),) = panels(width=6, height=4)
-    for (model, setting), rows in table.groupby(["model", "setting"], sort=False):
-        style = {"gnn": "k-", "published": "--"}
-        line = style.get(model, style.get(setting, "-"))
-        errors = 1000 * rows["energy_mae"]
-        axis.plot(rows["seconds"] / 60, errors, line, label=f"{model}, {setting}")
+    for model, points in lines.items():
+        axis.plot(*zip(*sorted(points), strict=True), "k-" if model == "gnn" else "--", label=model)
     logarithmic(axis)
-    axis.set_xlabel("training, compilation included (min)")
-    axis.set_ylabel("MAE of energies, test minima (meV)")
+    axis.set_xlabel("training time, compilation included (min)")
+    axis.set_ylabel("energy MAE on test minima (meV)")
     drawn.legend(frameon=False, fontsize="small", loc="outside right")
     return drawn
 
 
-def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> pd.DataFrame:
-    """Megabytes that an evaluation with forces, or a training step, adds to the process."""
-    rows = []
-    for one in progress_bar(contenders, unit="contenders"):
-        for train in (False, True):
+def memory(contenders: list[tuple[str, str]], options: argparse.Namespace) -> None:
+    """Record the memory that an evaluation with forces, or a training step, adds to the process."""
+    for one in progress_bar(contenders, unit="models"):
+        for train, what in ((False, "energy and forces"), (True, "training step")):
             for size in SIZES:
                 process = Process(*one, options.threads)
                 process.ask("big", atoms=SIZES[0], train=train)
-                found = process.ask("big", atoms=size, train=train)
-                added = found.get("added_mb", np.nan)
-                row = {"atoms": size, "train": train, "added_mb": added, "failed": process.failed}
-                rows.append(process.row | row)
+                added = process.ask("big", atoms=size, train=train).get("added_mb", np.nan)
+                atoms = len(chain(size)[0])
+                row = {"quantity": f"{what}, {atoms:,} atoms", "value": added, "unit": "MB"}
+                about = {"data": f"alkane chain of {atoms:,} atoms", "split": "", "seed": ""}
+                process.record("memory_", [row], options, **about)
                 process.end()
-    return pd.DataFrame(rows)
 
 
-TABLES = {
+TASKS = {
     "throughput": throughput,
     "accuracy": accuracy,
     "dynamics": dynamics,
@@ -283,9 +323,9 @@ TABLES = {
 
 
 def main() -> None:
-    """Make one table."""
+    """Run one task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--settings", nargs="*", default=["published", "equal"])
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -297,13 +337,8 @@ def main() -> None:
     if options.energy:
         contenders.append(("gnn", FORCES_FIRST))
     contenders += [(peer, setting) for setting in options.settings for peer in options.peers]
-    prepare()  # once: contenders may start side by side
-    found = TABLES[options.table](contenders, options)
-    suffix = "_u0" if options.energy else ""
-    write_csv(found, OUT / f"{options.table}{suffix}.csv")
-    if options.table == "accuracy":
-        save(figure(found), OUT / f"accuracy{suffix}.png")
-    print(found.to_string(index=False))
+    prepare()  # before models start at the same time
+    TASKS[options.task](contenders, options)
 
 
 if __name__ == "__main__":

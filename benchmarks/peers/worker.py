@@ -1,9 +1,8 @@
-"""One contender in a process of its own: tasks come as lines of JSON, results go back as such.
+"""Run the tasks of one model in a separate process: JSON lines in, JSON lines out.
 
     python benchmarks/peers/worker.py CONTENDER SETTING DATA.npz THREADS
 
-Runs in the environment of the contender, which need not have nnpipe. benchmarks/peers/run.py starts
-it.
+benchmarks/peers/run.py starts it in the environment of the model, which need not contain nnpipe.
 """
 
 import json
@@ -11,37 +10,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from models import PEERS, Graph
+from task import Contender, chain, milliseconds
 from torch import Tensor
 
-LATE = 0.5  # of a peer's time, in which minima count for more: about gnn's late epochs
-TEST = 2000  # test molecules
-
-
-class Contender(Protocol):
-    """What a task asks for."""
-
-    parameters: int
-
-    def run(self, forces: bool, seconds: float) -> float:
-        """Molecules/s of training steps for `seconds`, at weights that hardly move."""
-
-    def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
-        """Train for `seconds`; errors (eV, eV/Å) and the time of each evaluation."""
-
-    def dynamics(self, atoms: int, seconds: float) -> float:
-        """Milliseconds of a step of ASE's dynamics of a chain of about `atoms` atoms."""
-
-    def big(self, atoms: int, train: bool) -> None:
-        """A step, or an evaluation with forces, of one chain of about `atoms` atoms."""
+LATE_SHARE = 0.5  # share of the time of a peer that uses the settings of gnn's final stage
 
 
 class Geometries:
-    """Molecules from the archive, energies with the linear references taken off."""
+    """Molecules of the archive, energies relative to the atomic references."""
 
     def __init__(self, data: Any, part: str) -> None:
         self.z, self.pos = (
@@ -57,7 +38,7 @@ class Geometries:
         return len(self.ptr) - 1
 
     def graph(self, rows: Tensor, cutoff: float) -> tuple[Graph, Tensor]:
-        """Molecules `rows` as one graph, and the indices of their atoms."""
+        """Return the molecules `rows` as one graph, and the indices of their atoms."""
         sizes = self.ptr[rows + 1] - self.ptr[rows]
         molecule = torch.repeat_interleave(sizes)
         atoms = torch.arange(len(molecule)) + (self.ptr[rows] - sizes.cumsum(0) + sizes)[molecule]
@@ -66,7 +47,10 @@ class Geometries:
 
 
 def make_graph(z: Tensor, pos: Tensor, molecule: Tensor, size: int, cutoff: float) -> Graph:
-    """The graph with its pairs; molecules lie apart, so that one search does for all."""
+    """Return the graph with all pairs within the cutoff.
+
+    Molecules are moved apart, so that one search finds the pairs of all molecules.
+    """
     far = pos + molecule[:, None] * torch.tensor([1e3, 0.0, 0.0])
     parts = []
     for some in torch.arange(len(pos)).split(256):
@@ -77,43 +61,8 @@ def make_graph(z: Tensor, pos: Tensor, molecule: Tensor, size: int, cutoff: floa
     return Graph(z, pos, molecule, size, torch.stack([j, i])[:, i != j])
 
 
-def chain(atoms: int) -> tuple[Tensor, Tensor]:
-    """Atomic numbers and positions (Å) of an alkane of about `atoms` atoms, stretched out."""
-    carbons = max(2, round((atoms - 2) / 3))
-    number = torch.arange(-1, carbons + 1)  # the outer two are hydrogens
-    side = number % 2 * 2 - 1
-    line = torch.stack([1.27 * number, 0.42 * side, torch.zeros(carbons + 2)], 1)
-    c, ends = line[1:-1], line[[1, -2]] + 0.72 * (line[[0, -1]] - line[[1, -2]])
-    up = side[1:-1, None] * torch.tensor([0.0, 0.65, 0.0])
-    out = torch.tensor([0.0, 0.0, 0.88])
-    z = torch.cat([torch.full((carbons,), 6), torch.ones(2 * carbons + 2, dtype=torch.long)])
-    return z, torch.cat([c, c + up + out, c + up - out, ends]).float()
-
-
-def milliseconds(calculator: Any, atoms: int, seconds: float, timestep_fs: float = 1e-7) -> float:
-    """Of a step of velocity Verlet from 300 K, so short that an untrained model does no harm."""
-    from ase import Atoms, units
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-    from ase.md.verlet import VelocityVerlet
-
-    z, pos = (tensor.numpy() for tensor in chain(atoms))
-    system = Atoms(z, pos, calculator=calculator)
-    system.rattle(0.02, seed=0)  # the gradient of an angle of 180 degrees may be no number
-    generator = np.random.default_rng(0)
-    MaxwellBoltzmannDistribution(system, temperature_K=300, rng=generator)  # all atoms move
-    run = VelocityVerlet(system, timestep_fs * units.fs)
-    run.run(5)  # compiles, where something is compiled
-    started, steps = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        run.run(10)
-        steps += 10
-    if not np.isfinite(system.positions).all():
-        raise ArithmeticError("atoms are nowhere")
-    return 1000 * (time.perf_counter() - started) / steps
-
-
 class Peer:
-    """A model of another package, trained with Adam and the labels and loss of nnpipe."""
+    """A model of another package, trained by Adam with the labels and the loss of nnpipe."""
 
     def __init__(self, name: str, setting: str, data: Any) -> None:
         self.peer = PEERS[name]
@@ -127,7 +76,7 @@ class Peer:
         self.late = False
 
     def outputs(self, graph: Graph, forces: bool, train: bool) -> tuple[Tensor, Tensor | None]:
-        """Energies and, if wanted, forces, both in standard deviations of the label."""
+        """Return energies and forces or None, in standard deviations of the label."""
         if not forces:
             return self.model(graph), None
         pos = graph.pos.detach().requires_grad_()
@@ -136,7 +85,7 @@ class Peer:
         return energy, -gradient
 
     def stage(self) -> dict[str, Any]:
-        """Settings of gnn's training now: late, with those of its last stage."""
+        """Return the settings of gnn's training; late, the settings of its final stage."""
         return self.settings | (self.settings["stages"][-1] if self.late else {})
 
     def step(
@@ -153,17 +102,17 @@ class Peer:
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.weights, ours["clip_norm"])
-        if norm.isfinite():  # ViSNet's may not be
+        if norm.isfinite():  # gradients of ViSNet may be NaN
             optimizer.step()
 
     def cut(self, part: Geometries, rows: Tensor) -> tuple[Graph, Tensor, Tensor | None]:
-        """A batch with its labels in standard deviations."""
+        """Return a batch with its labels in standard deviations."""
         graph, atoms = part.graph(rows, self.peer.cutoff)
         forces = None if part.forces is None else part.forces[atoms] / self.scale
         return graph, (part.energy[rows] / self.scale).float(), forces
 
     def run(self, forces: bool, seconds: float) -> float:
-        """See Contender; the batches are ready beforehand."""
+        """See Contender. Batches are made before the timing."""
         if forces not in self.batches:
             part = Geometries(self.data, "labels" if forces else "u0")
             rows = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))
@@ -178,7 +127,7 @@ class Peer:
         return done / (time.perf_counter() - started)
 
     def stream(self, forces: bool) -> Iterator[tuple[Graph, Tensor, Tensor | None]]:
-        """Batches without end: labels and minima evenly mixed, each shuffled anew every pass."""
+        """Yield batches forever: labels and minima evenly mixed, shuffled again in every pass."""
         generator = torch.Generator().manual_seed(0)
         names = ("labels", "minima") if forces else ("u0",)
         parts = [Geometries(self.data, name) for name in names]
@@ -196,8 +145,8 @@ class Peer:
             yield self.cut(parts[which], queues[which].pop())
 
     def train(self, forces: bool, seconds: float) -> list[dict[str, float]]:
-        """See Contender. The rate falls as a cosine of the time that has passed; the last of it is
-        late, as gnn's last epochs are.
+        """See Contender. The learning rate is a cosine of the elapsed time. The last part of the
+        time uses the settings of gnn's final stage.
         """
         ours = self.settings
         optimizer = torch.optim.Adam(self.weights, self.peer.learning_rate)
@@ -214,7 +163,7 @@ class Peer:
                 history.append(about | self.errors(forces, average, last))
                 marks, started = marks[1:], time.perf_counter()
                 continue
-            self.late = forces and done >= (1 - LATE) * seconds
+            self.late = forces and done >= (1 - LATE_SHARE) * seconds
             warm = min(1, (steps + 1) / ours["warmup_steps"])
             rate = warm * (0.505 + 0.495 * np.cos(np.pi * done / seconds))
             for group in optimizer.param_groups:
@@ -228,8 +177,8 @@ class Peer:
         return history
 
     def errors(self, forces: bool, average: list[Tensor], whole: bool) -> dict[str, float]:
-        """MAE with averaged weights: of energies (eV) at test minima and, trained on forces, of
-        those (eV/Å) off the minima. Before the end a quarter of the test has to do.
+        """Return the MAE with averaged weights: of energies (eV) at test minima and, if trained on
+        forces, of forces (eV/Å) off the minima. Intermediate evaluations use a quarter of the test.
         """
         kept = [weight.detach().clone() for weight in self.weights]
         with torch.no_grad():
@@ -249,7 +198,7 @@ class Peer:
         return found
 
     def dynamics(self, atoms: int, seconds: float) -> float:
-        """See Contender. One thin calculator for all, as not every package has one."""
+        """See Contender. One calculator serves all peers, because not every package has one."""
         from ase.calculators.calculator import Calculator, all_changes
 
         peer = self
@@ -273,7 +222,7 @@ class Peer:
         return milliseconds(Thin(), atoms, seconds)
 
     def take_gradients(self, wanted: bool) -> None:
-        """Of the weights; what keeps nothing for them needs less memory."""
+        """Switch gradients of the weights, which need memory, on or off."""
         for weight in self.weights:
             weight.requires_grad_(wanted)
 
@@ -288,11 +237,11 @@ class Peer:
 
 
 def main() -> None:
-    """Answer tasks until there are no more."""
+    """Answer tasks until the input ends."""
     name, setting, path, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
     torch.set_flush_denormal(True)
-    data = np.load(path)  # plain arrays; objects are refused
+    data = np.load(path)  # plain arrays; pickled objects are refused
     if name in PEERS:
         contender: Contender = Peer(name, setting, {key: data[key] for key in data.files})
     else:
@@ -302,7 +251,7 @@ def main() -> None:
     print(json.dumps({"parameters": contender.parameters}), flush=True)
     for line in sys.stdin:
         task = json.loads(line)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what is there now
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak to the current memory
         before = memory_mb("VmRSS")
         result = getattr(contender, task.pop("task"))(**task)
         answer = {"result": result, "added_mb": memory_mb("VmHWM") - before}
@@ -310,7 +259,7 @@ def main() -> None:
 
 
 def memory_mb(which: str) -> float:
-    """Resident memory of this process, now (VmRSS) or at its peak (VmHWM); Linux only."""
+    """Return the resident memory (MiB) of this process, current (VmRSS) or peak (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith(which)]
     return int(line.split()[1]) / 1024
