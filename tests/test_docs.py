@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from ase.build import bulk
 from ase.calculators.fd import calculate_numerical_forces
+from snakemake.utils import update_config
 
 from conftest import ELEMENTS
 from helpers import ROOT, SMOKE, copy_to, snakemake
@@ -23,6 +25,7 @@ from nnpipe.analysis.accuracy import ACCURACY
 from nnpipe.analysis.cost import cost
 from nnpipe.analysis.forces import FORCES
 from nnpipe.analysis.frequencies import summary
+from nnpipe.config import check
 from nnpipe.models import registry
 from nnpipe.models.potential import Potential
 from nnpipe.simulation.calculator import NeuralCalculator
@@ -235,3 +238,28 @@ def test_contributing_the_model_of_the_example_obeys_the_physics(tmp_path, monke
     np.testing.assert_allclose(forces, calculate_numerical_forces(aspirin, 1e-4), atol=1e-6)
     aspirin.rotate(50, (1, 2, 3))
     assert aspirin.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+
+
+def examples():
+    """Configurations in the pages: page and YAML."""
+    for page in PAGES:
+        for text in re.findall(r"^( *)```yaml\n(.*?)^ *```$", page.read_text(), re.M | re.DOTALL):
+            yield pytest.param(text[1], id=page.stem)
+
+
+@pytest.mark.parametrize("example", list(examples()))
+def test_docs_configurations_are_valid(example, tmp_path, monkeypatch):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    change = yaml.safe_load(example)
+    if "my_model" in example:  # the reader's own architecture
+        change["models"]["my_model"]["architecture"] = "schnet"
+    if "my/molecules.extxyz" in example:  # as the page says
+        del config["models"]["gnn_u0"]
+    update_config(config, change)
+    (tmp_path / "resources").symlink_to(ROOT / "resources")
+    (tmp_path / "my").mkdir()
+    for name in ("my/molecules.extxyz", "nnpipe.sif"):
+        (tmp_path / name).touch()
+    bulk("C").write(tmp_path / "my/crystal.cif")
+    monkeypatch.chdir(tmp_path)
+    check(config)

@@ -7,11 +7,11 @@
     python benchmarks/peers/run.py memory              # of one molecule of 10 to 1,000 atoms
 
 The workflow must have run. Environments are created when needed, in results/benchmarks/peers.
-`--settings equal` runs the peers at AtomGNN's number of parameters only, `--peers mace painn` only
-these peers, `--minutes 1` a shorter training. `--at-once 2` trains two models at a time, each on
-half of the threads. All models train on the same molecules and labels with the same loss, whose weights
-change late in the training. Peers train by Adam at their published learning rates, with batches of
-at most 32 molecules, because ten minutes are short. Values are recorded in
+`--settings equal` runs the peers at AtomGNN's number of parameters only, `--peers mace painn`
+only these peers, `--minutes 1` a shorter training. `--at-once 2` trains two models at a time,
+each on half of the threads. All models train on the same molecules and labels with the same loss,
+whose weights change late in the training. Peers train by Adam at their published learning rates,
+with batches of at most 32 molecules, because ten minutes are short. Values are recorded in
 benchmarks/results/peers.csv. A model that cannot be installed or fails is reported, not recorded.
 """
 
