@@ -44,7 +44,7 @@ def normal_modes(
 
 
 def hessian(function: ForceFunction, pos: np.ndarray) -> np.ndarray:
-    """Return the Hessian (3N, 3N) eV/Å^2 at `pos` (N, 3) Å of one energy surface."""
+    """Return the Hessian (3N, 3N) eV/Å^2 of `function` at `pos` (N, 3) Å."""
     return hessian_of_forces(
         lambda pairs: np.array([[function(one)[1] for one in pair] for pair in pairs]), pos
     )
