@@ -1,4 +1,4 @@
-"""Table of all runs."""
+"""Table of all molecular dynamics runs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Relax a molecule with a model and run it."""
+"""Relax a molecule with a model and run molecular dynamics."""
 
 import json
 from dataclasses import asdict

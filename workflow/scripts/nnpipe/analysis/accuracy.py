@@ -1,4 +1,4 @@
-"""Predictions, their errors, and published figures beside them."""
+"""Predictions, their errors, and published errors for comparison."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ from ..runtime.files import sha256, write_csv
 from ..units import readable
 
 log = logging.getLogger(__name__)
-ACCURACY = [
+ACCURACY = [  # columns of the table
     "model", "split", "target", "unit", "n_train", "n_test", "mae", "rmse", "mse", "seed",
     "parameters", "train_seconds", "peak_memory_mb",
 ]  # fmt: skip
@@ -30,12 +30,12 @@ def write_predictions(
     path: str | Path,
     device: str = "auto",
 ) -> None:
-    """Write a row for every molecule of the split: index, split, atoms and, in the target's unit,
-    target, reference (what the atomic references alone predict) and prediction.
+    """Write one row per molecule of the split: index, split, number of atoms, and in the target's
+    unit: target, reference (sum of the atomic references) and prediction.
     """
     potential, info = load_model(folder)
     if info.data.get("split") != sha256(split):
-        log.warning("%s: trained on another split, its test molecules may be no test here", folder)
+        log.warning("%s: trained on another split, which may contain these test molecules", folder)
     where = pick_device(device)
     potential.to(where)
     index = read_store(molecules, "molecules")[0]["index"]
@@ -59,7 +59,7 @@ def write_predictions(
 
 
 def accuracy(model: str, info: ModelInfo, predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a split: errors of a model in its target's unit (mse in its square)."""
+    """Return one row per split: errors of a model in the target's unit (mse in its square)."""
     rows = []
     for part, table in predictions.groupby("split", sort=False):
         error = (table["prediction"] - table["target"]).to_numpy()
@@ -74,9 +74,9 @@ def accuracy(model: str, info: ModelInfo, predictions: pd.DataFrame) -> pd.DataF
 
 
 def accuracy_markdown(table: pd.DataFrame, published: pd.DataFrame) -> str:
-    """The test rows beside published figures (of QM9), for reading; errors of eV in meV."""
+    """Return the test errors and published errors on QM9 as a Markdown table; eV become meV."""
     lines = [
-        "Errors on molecules that no training saw.",
+        "Errors on test molecules.",
         "",
         "| model | target | training molecules | MAE | RMSE | MSE | source |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- |",

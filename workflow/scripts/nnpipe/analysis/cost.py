@@ -1,4 +1,4 @@
-"""What every job of a run cost."""
+"""Time, memory and input/output of every job of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,9 @@ import pandas as pd
 
 
 def cost(benchmarks: Sequence[str | Path]) -> pd.DataFrame:
-    """Seconds, memory and processor time of every job, from Snakemake's benchmark files."""
+    """Return one row per job from the benchmark files of Snakemake: wall and processor time (s),
+    memory and data read and written (MB).
+    """
     rows = []
     for path in benchmarks:
         measured = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]

@@ -36,9 +36,9 @@ def md_figures(
     spacing_fs = replica[1].info["time_fs"] if len(replica) > 1 else 1.0
     density = vibrational_density(velocities, relaxed.get_masses(), spacing_fs)
     model, molecule = summaries[0]["model"], summaries[0]["molecule"]
-    surfaces = {model: calculator, "GFN2-xTB": TBLite(method="GFN2-xTB", verbosity=0)}
+    calculators = {model: calculator, "GFN2-xTB": TBLite(method="GFN2-xTB", verbosity=0)}
     return {
         "run": plots.trajectory(frames, summaries, max_bond_deviation_a),
         "spectrum": plots.spectrum(summaries[0], *density, frequencies),
-        "scan": plots.scan(f"{molecule} with {model}", scan(relaxed, surfaces)),
+        "scan": plots.scan(f"{molecule} with {model}", scan(relaxed, calculators)),
     }

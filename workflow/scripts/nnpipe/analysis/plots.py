@@ -1,4 +1,4 @@
-"""Figures, one function each: tables in, a matplotlib figure out."""
+"""Figures: each function takes tables and returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..units import readable
 def panels(
     columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes (rows, columns), each of `width` by `height` inches."""
+    """Return a figure and its axes (rows, columns), each of `width` by `height` inches."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -29,19 +29,19 @@ def panels(
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure as PNG, whole or not at all."""
+    """Write the figure as PNG, atomically."""
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
 def _errors(predictions: pd.DataFrame, unit: str) -> pd.Series:
-    """Absolute errors on the test molecules, in the readable unit, indexed by QM9 number."""
+    """Return absolute errors on the test molecules in the readable unit, indexed by QM9 number."""
     test = predictions[predictions["split"] == "test"].set_index("index")
     return (test["prediction"] - test["target"]).abs() * readable(unit)[0]
 
 
 def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Figure:
-    """Prediction against label on the test molecules, and the distribution of errors."""
+    """Return predictions against labels of the test molecules, and the distribution of errors."""
     test = predictions[predictions["split"] == "test"]
     level = test["reference"]
     factor, small = readable(unit)
@@ -52,12 +52,12 @@ def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Fig
     )
     ends = np.array(left.get_xlim())
     left.plot(ends, ends, color="black", linewidth=0.6)
-    left.set_xlabel(f"{target}, less atomic references ({unit})")
-    left.set_ylabel(f"{model}, less the same ({unit})")
+    left.set_xlabel(f"{target} minus atomic references ({unit})")
+    left.set_ylabel(f"{model} minus atomic references ({unit})")
     widest = np.abs(error).quantile(0.99)
     right.hist(error, np.linspace(-widest, widest, 61))
     right.set_xlabel(f"error of {model} ({small})")
-    right.set_ylabel(f"test molecules, of {len(test):,}")
+    right.set_ylabel(f"number of test molecules ({len(test):,} in total)")
     rmse = np.sqrt((error**2).mean())
     right.set_title(f"MAE {error.abs().mean():.1f}, RMSE {rmse:.1f} {small}", fontsize="medium")
     return figure
@@ -66,7 +66,9 @@ def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Fig
 def error_by_size(
     predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
 ) -> Figure:
-    """Test MAE against the number of atoms; `targets` holds (target, unit) of every model."""
+    """Return the test MAE against the number of atoms; `targets` are (target, unit) of each
+    model.
+    """
     figure, ((axis,),) = panels(width=5)
     for model, table in predictions.items():
         target, unit = targets[model]
@@ -83,7 +85,7 @@ def error_by_size(
         )
     logarithmic(axis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("atoms in the molecule (sizes with 10 or more test molecules)")
+    axis.set_xlabel("atoms per molecule (sizes with at least 10 test molecules)")
     axis.set_ylabel("test MAE (unit in legend)")
     axis.legend(fontsize="small")
     return figure
@@ -92,7 +94,7 @@ def error_by_size(
 def error_by_element(
     predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]], molecules: Molecules
 ) -> Figure:
-    """Test MAE over the molecules that hold an element."""
+    """Return the test MAE of the molecules that contain an element, for each element."""
     figure, ((axis,),) = panels(width=5)
     elements = np.unique(molecules.z)
     owner = np.repeat(molecules.index, np.diff(molecules.ptr))
@@ -102,12 +104,12 @@ def error_by_element(
         errors = _errors(table, unit)
         heights = []
         for element in elements:
-            holders = np.unique(owner[molecules.z == element])
-            heights.append(errors[errors.index.isin(holders)].mean())
+            containing = np.unique(owner[molecules.z == element])
+            heights.append(errors[errors.index.isin(containing)].mean())
         at = np.arange(len(elements)) + (place - (len(predictions) - 1) / 2) * width
         axis.bar(at, heights, width, label=f"{model} ({target}, {readable(unit)[1]})")
     axis.set_xticks(range(len(elements)), [chemical_symbols[element] for element in elements])
-    axis.set_xlabel("test molecules that hold the element")
+    axis.set_xlabel("element in the test molecule")
     axis.set_ylabel("test MAE (unit in legend)")
     axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
     axis.legend(fontsize="small", ncols=2)
@@ -117,7 +119,7 @@ def error_by_element(
 def learning_curves(
     histories: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
 ) -> Figure:
-    """Validation MAE of the averaged weights over epochs and over training time."""
+    """Return the validation MAE of the averaged weights over epochs and over training time."""
     figure, ((left, right),) = panels(2)
     for model, history in histories.items():
         target, unit = targets[model]
@@ -135,8 +137,8 @@ def learning_curves(
 
 
 def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
-    """Harmonic frequencies of every model against the reference, and their deviations; what lies
-    beyond an axis is drawn at its edge.
+    """Return harmonic frequencies of every model against the reference, and their deviations;
+    values beyond an axis are drawn at its edge.
     """
     figure, axes = panels(len(tables), 2, width=3.2, height=2.6)
     for (model, table), (top, bottom) in zip(tables.items(), axes.T, strict=True):
@@ -147,15 +149,15 @@ def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
         top.plot([0, 4000], [0, 4000], color="black", linewidth=0.6)
         error = (found - known).abs().mean()
         top.set_title(f"{model}: MAE {error:.1f} cm$^{{-1}}$", fontsize="medium")
-        top.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
+        top.set_xlabel("B3LYP frequency of QM9 (cm$^{-1}$)")
         extent = (0, 4000, -300, 300)
         inside = (found - known).clip(*extent[2:])
         bottom.hexbin(known, inside, gridsize=60, bins="log", mincnt=1, extent=extent)
         bottom.axhline(0, color="black", linewidth=0.6)
         bottom.set_ylim(-310, 310)
-        bottom.set_xlabel("QM9, B3LYP (cm$^{-1}$)")
+        bottom.set_xlabel("B3LYP frequency of QM9 (cm$^{-1}$)")
     axes[0, 0].set_ylabel("harmonic frequency (cm$^{-1}$)")
-    axes[1, 0].set_ylabel("deviation (cm$^{-1}$),\nbeyond 300 at the edge")
+    axes[1, 0].set_ylabel("deviation (cm$^{-1}$)\n(clipped at $\\pm$300)")
     return figure
 
 
@@ -165,7 +167,9 @@ def spectrum(
     density: np.ndarray,
     frequencies: np.ndarray,
 ) -> Figure:
-    """Vibrational density of states of a trajectory above its harmonic frequencies."""
+    """Return the vibrational density of states (cm) of a trajectory, with marks at the harmonic
+    frequencies (cm^-1).
+    """
     figure, ((axis,),) = panels(width=6)
     axis.plot(wavenumber, 1000 * density, linewidth=0.8, label="trajectory")
     axis.plot(
@@ -182,27 +186,29 @@ def spectrum(
 
 
 def scan(name: str, table: pd.DataFrame) -> Figure:
-    """Energy along a stretched bond and around it, of every surface."""
+    """Return the energy of every calculator while one bond is stretched and turned."""
     figure, axes = panels(2)
-    labels = {"stretch": "length of {} (Å)", "torsion": "turn about {} (degrees)"}
+    labels = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (degrees)"}
     for axis, kind in zip(axes[0], labels, strict=True):
         rows = table[table["scan"] == kind]
-        surfaces = [c for c in table.columns if c not in ("scan", "bond", "at")]
-        for number, surface in enumerate(surfaces):
+        calculators = [c for c in table.columns if c not in ("scan", "bond", "at")]
+        for number, label in enumerate(calculators):
             style = "-" if number == 0 else "--"
-            axis.plot(rows["at"], rows[surface], style, linewidth=1, label=surface)
+            axis.plot(rows["at"], rows[label], style, linewidth=1, label=label)
         if len(rows):
             axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
-            low, high = np.nanmin(rows[surfaces]), min(12, np.nanmax(rows[surfaces]))
+            low, high = np.nanmin(rows[calculators]), min(12, np.nanmax(rows[calculators]))
             axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axis.set_ylabel("energy (eV)")
     axes[0, 0].legend(fontsize="small")
-    figure.suptitle(f"{name}: one bond stretched and turned, the rest rigid", fontsize="medium")
+    figure.suptitle(
+        f"{name}: stretch and torsion of one bond, rest of the molecule rigid", fontsize="medium"
+    )
     return figure
 
 
 def logarithmic(axis: Axes) -> None:
-    """A logarithmic vertical axis with plain numbers."""
+    """Make the vertical axis logarithmic, with plain numbers."""
     axis.set_yscale("log")
     for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
@@ -211,28 +217,28 @@ def logarithmic(axis: Axes) -> None:
 def trajectory(
     frames: Sequence[Atoms], summaries: Sequence[Mapping[str, Any]], limit_a: float
 ) -> Figure:
-    """Temperature, energy and largest bond deviation over time, of one or several replicas; a last
-    frame that broke a run may lie outside.
+    """Return temperature, energy and largest bond deviation over time, of one or several replicas.
+    A last frame that ended a run early may lie outside the axes.
     """
     figure, axes = panels(1, 3, width=6, height=1.8)
     top, middle, bottom = axes[:, 0]
     seen: dict[Axes, list[np.ndarray]] = {top: [], middle: []}
     for summary in summaries:
         number = summary["replica"]
-        mine = [frame for frame in frames if frame.info.get("replica", 0) == number]
-        time = np.array([frame.info["time_fs"] for frame in mine]) / 1000
-        potential = np.array([frame.get_potential_energy() for frame in mine])
-        total = np.array([frame.info["total_energy"] for frame in mine])
+        replica = [frame for frame in frames if frame.info.get("replica", 0) == number]
+        time = np.array([frame.info["time_fs"] for frame in replica]) / 1000
+        potential = np.array([frame.get_potential_energy() for frame in replica])
+        total = np.array([frame.info["total_energy"] for frame in replica])
         whole = slice(None, -1 if summary["ended"] != "complete" and len(time) > 2 else None)
         lines = (
-            (top, [frame.info["temperature_k"] for frame in mine], f"C{number}", None),
+            (top, [frame.info["temperature_k"] for frame in replica], f"C{number}", None),
             (middle, potential - potential[0], "C0", "potential"),
             (middle, total - potential[0], "C1", "total"),
         )
         for axis, values, colour, label in lines:
             axis.plot(time, values, colour, linewidth=0.8, label=None if number else label)
             seen[axis].append(np.asarray(values)[whole])
-        deviation = [frame.info["max_bond_deviation_a"] for frame in mine]
+        deviation = [frame.info["max_bond_deviation_a"] for frame in replica]
         bottom.plot(time, deviation, f"C{number}", linewidth=0.8)
     first, held = summaries[0], min(summary["stable_ps"] for summary in summaries)
     ended = next((s["ended"] for s in summaries if s["ended"] != "complete"), "complete")

@@ -1,4 +1,4 @@
-"""Energy along a bond that is stretched and around one that is turned."""
+"""Energy of a molecule while one bond is stretched or turned."""
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,18 @@ STRETCHES = np.linspace(-0.5, 2.0, 51)  # Å, added to the bond's length
 ANGLES = np.arange(0, 361, 5)  # degrees
 
 
-def scan(atoms: Atoms, surfaces: dict[str, Calculator]) -> pd.DataFrame:
-    """One row a geometry: scan, at, and the energy (eV) of every surface less that of `atoms`, nan
-    where it cannot be found.
+def scan(atoms: Atoms, calculators: dict[str, Calculator]) -> pd.DataFrame:
+    """Return one row per geometry: scan (stretch or torsion), bond, at (length in Å or angle in
+    degrees), and for each calculator the energy (eV) relative to `atoms`, nan if it does not
+    converge.
 
-    The molecule is rigid but for the bond: of the bonds that may turn, the one whose lesser side is
-    the largest. Empty if no bond may turn.
+    The rest of the molecule is rigid. The bond is the rotatable single bond whose smaller side has
+    the most atoms. The table is empty if there is none.
     """
     where = atoms.numbers, atoms.positions
     rotors = [rotor for rotor in rotatable_bonds(*where, bond_matrix(*where)) if rotor.is_single]
     if not rotors:
-        return pd.DataFrame(columns=["scan", "at", *surfaces])
+        return pd.DataFrame(columns=["scan", "at", *calculators])
     a, b, side, _ = max(rotors, key=lambda rotor: min(rotor.side.sum(), (~rotor.side).sum()))
     axis = atoms.positions[b] - atoms.positions[a]
     length = np.linalg.norm(axis)
@@ -40,17 +41,17 @@ def scan(atoms: Atoms, surfaces: dict[str, Calculator]) -> pd.DataFrame:
                 origin = atoms.positions[b]
                 moved.positions[side] = turn.apply(atoms.positions[side] - origin) + origin
             row = {"scan": name, "bond": bond, "at": value + length * (name == "stretch")}
-            for surface, calculator in surfaces.items():
-                row[surface] = _energy(moved, calculator)
+            for label, calculator in calculators.items():
+                row[label] = _energy(moved, calculator)
             rows.append(row)
     table = pd.DataFrame(rows)
-    for surface, calculator in surfaces.items():
-        table[surface] -= _energy(atoms, calculator)
+    for label, calculator in calculators.items():
+        table[label] -= _energy(atoms, calculator)
     return table
 
 
 def _energy(atoms: Atoms, calculator: Calculator) -> float:
-    """eV, or nan where a field does not converge."""
+    """Return the energy in eV, or nan if the calculator does not converge."""
     try:
         return float(calculator.get_potential_energy(atoms))
     except CalculatorError:

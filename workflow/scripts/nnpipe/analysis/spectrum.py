@@ -8,11 +8,12 @@ from ..units import SPEED_OF_LIGHT
 def vibrational_density(
     velocities: np.ndarray, masses: np.ndarray, frame_fs: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Wavenumbers (K,) cm^-1 and the vibrational density of states (K,), of integral 1.
+    """Return wavenumbers (K,) cm^-1 and the vibrational density of states (K,) cm, of integral 1.
 
-    The power spectrum of the mass-weighted velocities (T, N, 3), that is the Fourier transform of
-    their autocorrelation (Wiener-Khinchin), with a Hann window. Frames lie `frame_fs` apart; what
-    vibrates faster than half their rate is folded back.
+    velocities (T, N, 3) in any unit, masses (N,) amu, `frame_fs` between frames. The density is
+    the power spectrum of the mass-weighted velocities, which is the Fourier transform of their
+    autocorrelation (Wiener-Khinchin), with a Hann window. Vibrations faster than half the frame
+    rate are aliased.
     """
     weighted = np.sqrt(masses)[:, None] * (velocities - velocities.mean(0))
     windowed = weighted * np.hanning(len(velocities))[:, None, None]
