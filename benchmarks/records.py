@@ -94,10 +94,13 @@ def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -
         f"{name} ({unit})" if len(each) == 1 and (unit := min(each)) else name
         for name, each in units.items()
     ]
+    # words to the left, numbers to the right
+    words = {row["quantity"] for row in records if row["value"][0].isalpha()}
+    aligned = ["---" if name in words else "---:" for name in units]
     titles = {"model": model, "case": case}
     lines = [
         [titles[name] for name in names] + heads,
-        ["---"] * len(names) + ["---:"] * len(heads),
+        ["---"] * len(names) + aligned,
         *([*labels, *(one.get(name, "") for name in units)] for labels, one in cells.items()),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -197,6 +197,19 @@ def test_readme_python_runs():
     assert np.isclose(energy, -4218.6, atol=1.0)  # eV, ethanol in QM9
 
 
+def test_docs_python_imports_what_exists():
+    lines = [
+        line
+        for page in PAGES
+        for code in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.DOTALL)
+        for line in re.findall(r"^(?:from|import) .+$", code, re.MULTILINE)
+        if "records" not in line  # a script of benchmarks/
+    ]
+    assert len(lines) > 3
+    for line in lines:
+        exec(line, {})
+
+
 def test_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 

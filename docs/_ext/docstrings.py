@@ -23,7 +23,8 @@ def convert(text: str) -> str:
     for block in re.split(r"\n\s*\n", text.strip("\n")):
         lines = block.split("\n")
         if all(line.startswith((" ", "\t")) for line in lines):
-            before = blocks.pop() if blocks and blocks[-1].startswith("::") else "::\n"
+            literal = ".. code-block:: text\n"
+            before = blocks.pop() if blocks and blocks[-1].startswith(literal) else literal
             blocks.append(f"{before}\n{block}\n")
         else:
             text = plain("\n".join(line.strip() for line in lines))
