@@ -1,4 +1,4 @@
-"""The ASE calculator: conventions, precision, refusals."""
+"""The ASE calculator: conventions, precision, errors."""
 
 import os
 import subprocess
@@ -20,6 +20,7 @@ from nnpipe.models.checkpoint import ModelInfo, save_model
 from nnpipe.models.potential import Potential
 from nnpipe.runtime.device import pick_device, use_threads
 from nnpipe.simulation.calculator import NeuralCalculator
+from nnpipe.simulation.md import simulate
 
 INFO = ModelInfo(
     architecture="mlp",
@@ -68,7 +69,7 @@ def test_calculator_results_are_new_after_every_move(architecture):
 
 @pytest.mark.parametrize("side", [0.0, 7.0], ids=["open", "periodic"])
 def test_calculator_with_neighbour_list_equals_a_new_calculator(architecture, aspirin, side):
-    """A list of neighbours serves some steps, until it may lack one or the cell changes."""
+    """A neighbour list is reused until it may be incomplete or the cell changes."""
     potential = potential_of(architecture)
     aspirin.calc = NeuralCalculator(potential, ELEMENTS, "float64", "cpu")
     aspirin.cell, aspirin.pbc = [side] * 3, side > 0
@@ -85,7 +86,7 @@ def test_calculator_with_neighbour_list_equals_a_new_calculator(architecture, as
 
 @pytest.mark.parametrize("what", ["lists.make_batches", "_evaluate"])
 def test_calculator_recovers_from_a_failed_calculation(aspirin, what, monkeypatch):
-    """Neither for those atoms nor for those before them, of another number."""
+    """For the atoms of the failed calculation and for other atoms before it."""
     calculator = NeuralCalculator(potential_of("gnn"), ELEMENTS, "float64", "cpu")
     ethanol = molecule("CH3CH2OH")
     aspirin.calc = ethanol.calc = calculator
@@ -103,7 +104,7 @@ def test_calculator_recovers_from_a_failed_calculation(aspirin, what, monkeypatc
 
 @pytest.mark.parametrize("far", [0.0, 1e5])
 def test_calculator_in_single_precision_is_close(architecture, aspirin, far):
-    """Wherever the molecule is, as positions are taken from its first atom."""
+    """Also far from the origin, as positions are relative to the first atom."""
     results = []
     aspirin.translate(far)
     for dtype in ("float64", "float32"):
@@ -114,7 +115,7 @@ def test_calculator_in_single_precision_is_close(architecture, aspirin, far):
 
 
 def test_load_calculator_finds_the_shipped_model_by_name(tmp_path, monkeypatch):
-    """From any folder; a folder of that name comes first."""
+    """From any working directory; a folder of that name has precedence."""
     monkeypatch.chdir(tmp_path)
     water = molecule("H2O")
     water.calc = load_calculator("gnn", "float64", "cpu")
@@ -124,14 +125,14 @@ def test_load_calculator_finds_the_shipped_model_by_name(tmp_path, monkeypatch):
         load_calculator("gnn")
 
 
-def test_nnpipe_offers_load_calculator_and_simulate():
-    """Without torch before their first use."""
-    program = (
-        "import sys, nnpipe; assert 'torch' not in sys.modules; nnpipe.simulate; nnpipe.nothing"
-    )
+def test_nnpipe_imports_its_functions_at_their_first_use():
+    """As the import of torch takes seconds."""
+    program = "import sys, nnpipe; print('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(Path(nnpipe.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
-    assert b"module 'nnpipe' has no attribute 'nothing'" in done.stderr
+    assert subprocess.check_output([sys.executable, "-c", program], env=environment) == b"False\n"
+    assert nnpipe.simulate is simulate
+    with pytest.raises(AttributeError, match="module 'nnpipe' has no attribute 'nothing'"):
+        nnpipe.nothing  # noqa: B018
 
 
 def test_calculator_leaves_the_atoms_unchanged(saved):
@@ -178,7 +179,7 @@ def test_torch_uses_at_most_one_thread_per_core(monkeypatch, threads, cores, exp
 
 
 def test_calculator_compiled_equals_eager(architecture, aspirin, two_threads):
-    """Also when atoms come and go at the cutoff, and for molecules of any size."""
+    """For molecules of any size, with other neighbours in every geometry."""
     potential = potential_of(architecture)
     plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
     fast = NeuralCalculator(potential, ELEMENTS, "float32", "cpu", compiled=True)
@@ -207,7 +208,7 @@ assert not atoms.calc.energy_forces.compiled_ok
 
 
 def test_calculator_works_without_a_compiler(saved):
-    """In a process of its own, as PyTorch remembers which compilers work."""
+    """In a separate process, as PyTorch remembers which compilers work."""
     environment = {
         "CXX": "/no/such/compiler",
         "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
@@ -223,7 +224,7 @@ def test_calculator_works_without_a_compiler(saved):
 
 
 def test_calculator_refuses_positions_that_are_not_finite():
-    """The neighbour search would end the process for some of them."""
+    """For some of them the neighbour search would end the process."""
     calculator = NeuralCalculator(potential_of("mlp"), ELEMENTS, "float64", "cpu")
     for place in (np.nan, 1e12):
         water = molecule("H2O")

@@ -1,4 +1,4 @@
-"""What is said of a potential energy surface: minima, frequencies, scans, spectra, force errors."""
+"""Analysis of a potential energy surface: minima, frequencies, scans, spectra, force errors."""
 
 from dataclasses import asdict
 
@@ -30,7 +30,7 @@ XTB = TBLite(method="GFN2-xTB", verbosity=0)
 
 
 def test_frequencies_of_gfn2_deviate_from_qm9_as_published(molecules):
-    """Minima within 0.1 Å, frequencies within some 30 cm^-1, no imaginary one."""
+    """Minima within 0.1 Å, frequencies within 60 cm^-1 on average, none imaginary."""
     rows = np.array([6, 7, 20, 40])
     table = at_minima(
         molecules, rows, XTB, lambda atoms: hessian(gfn2(atoms.numbers), atoms.positions)
@@ -74,7 +74,7 @@ def test_held_out_molecules_are_test_molecules_at_minima(molecules, tmp_path):
 
 
 class Lost(Calculator):
-    """Whose field converges nowhere."""
+    """Does not converge for any geometry."""
 
     implemented_properties = ["energy"]  # noqa: RUF012
 
@@ -90,7 +90,7 @@ def test_scan_continues_if_a_calculator_does_not_converge(tmp_path):
 
 
 def test_scan_of_ethane_shows_bond_and_barrier():
-    """C-C at 1.53 Å, some eV to break it, three barriers of some 0.12 eV around it."""
+    """C-C bond of 1.53 Å, bond energy of several eV, three torsion barriers of about 0.12 eV."""
     ethane, _ = relax(molecule("C2H6"), XTB, 0.005, 200)
     table = scan(ethane, {"xtb": XTB})
     stretch = table[table["scan"] == "stretch"].set_index("at")["xtb"]
@@ -121,7 +121,7 @@ def test_md_figures_are_drawn_for_a_molecule_with_a_rotor(tmp_path):
 
 
 def test_spectrum_has_its_peaks_at_the_oscillators():
-    """1,600 and, weaker, 3,000 cm^-1, in units of the textbook: c in cm/fs."""
+    """At 1,600 and, weaker, at 3,000 cm^-1; speed of light in cm/fs."""
     time = np.arange(5000) * 2.0
     velocities = np.zeros((5000, 2, 3))
     velocities[:, 0, 0] = np.cos(2 * np.pi * 2.99792458e-5 * 1600 * time)

@@ -57,7 +57,7 @@ def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Fig
     widest = np.abs(error).quantile(0.99)
     right.hist(error, np.linspace(-widest, widest, 61))
     right.set_xlabel(f"error of {model} ({small})")
-    right.set_ylabel(f"number of test molecules ({len(test):,} in total)")
+    right.set_ylabel(f"test molecules ({len(test):,} in total)")
     rmse = np.sqrt((error**2).mean())
     right.set_title(f"MAE {error.abs().mean():.1f}, RMSE {rmse:.1f} {small}", fontsize="medium")
     return figure
@@ -251,7 +251,7 @@ def trajectory(
     )
     top.axhline(first["temperature_k"], color="black", linewidth=0.6, linestyle="--")
     top.set_ylabel("temperature (K)")
-    middle.set_ylabel("energy (eV)")
+    middle.set_ylabel("energy relative\nto start (eV)")
     middle.legend(fontsize="small", loc="upper right", ncols=2)
     for axis, parts in seen.items():
         values = np.concatenate(parts)
