@@ -2,7 +2,10 @@
 
 import copy
 import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import date
@@ -216,6 +219,17 @@ def test_settings_refuse_in_one_line():
     assert str(caught.value) == "Settings.learning_rate: '1e-3' is not a number; write 0.001"
     with pytest.raises(InputError, match=r"^Settings: unknown key 'learning_rat'; did you mean"):
         Settings(learning_rat=1e-3)
+
+
+def test_configuration_needs_nothing_but_what_comes_with_snakemake():
+    """The host may have no NumPy, and a dry run must not wait for PyTorch."""
+    program = "import sys, nnpipe.config; print(*sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "nnpipe.training.settings" in printed
+    assert not {"ase", "numpy", "rdkit", "scipy", "torch"} & set(printed)
 
 
 def test_a_model_inherits_from_the_model_it_starts_from():

@@ -68,7 +68,8 @@ def one_line(error: ValidationError, kind: Any, where: str = "") -> str:
         examples = map(str, _at(path, schema)["examples"])
         message = f"{value!r} is not one of {', '.join(examples)}"
     else:
-        message = MESSAGES[first["type"]].format(value=value, **context)
+        message = MESSAGES.get(first["type"], "{value!r} is not valid")
+        message = message.format(value=value, **context)
         message += _number_hint(value, first["type"])
     dotted = ".".join([where, *map(str, path)] if where else map(str, path))
     # a check of a whole section names the key that it is about
