@@ -293,6 +293,23 @@ def test_a_stage_replaces_settings_of_its_epochs(data, validation):
     assert [(now.minima_passes, now.force_weight) for now in found] == [(1, 1.0)] * 2 + [(3, 0.5)]
 
 
+def test_a_stage_replaces_the_weight_of_energies():
+    """Also a weight of 0: the losses are those of a training with that weight from the start."""
+    whole = labelled("CO", 24)
+
+    def losses(energy_weight: float, stage: Stage) -> list[float]:
+        settings = replace(QUICK, energy_weight=energy_weight, stages=(stage,))
+        history = train(start("mlp", whole), whole, whole, settings).history
+        return [entry["train_loss"] for entry in history]
+
+    expected = losses(0.4, Stage(2))
+    assert losses(0.2, Stage(2)) != pytest.approx(expected, rel=1e-2)
+    for weight in (0.2, 0.0):
+        assert losses(weight, Stage(2, energy_weight=0.4)) == pytest.approx(expected, rel=1e-4)
+    forces_alone = losses(0.4, Stage(2, energy_weight=0.0))
+    assert forces_alone == pytest.approx(losses(0.0, Stage(2)), rel=1e-4)
+
+
 def test_minima_are_mixed_into_every_epoch(data, validation):
     """Each is seen as many times as was asked for, all along."""
     settings = replace(QUICK, minima_passes=2)

@@ -15,6 +15,9 @@ class Stage:
     minima_passes: int | None = setting(
         None, "replaces training.minima_passes in this stage", strict=True, ge=0
     )
+    energy_weight: float | None = setting(
+        None, "replaces training.energy_weight in this stage", strict=True, ge=0
+    )
     force_weight: float | None = setting(
         None, "replaces training.force_weight in this stage", "Å", strict=True, ge=0
     )
@@ -36,7 +39,7 @@ class Settings:
     stages: tuple[Stage, ...] = setting(
         (Stage(epochs=50),),
         "epochs, in one or several stages; an epoch is one pass over the training geometries; a"
-        " stage may replace minima_passes and force_weight",
+        " stage may replace minima_passes, energy_weight and force_weight",
         min_length=1,
     )
     batch_atoms: int = setting(
