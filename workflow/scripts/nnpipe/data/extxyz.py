@@ -68,10 +68,8 @@ def read_extxyz(
                 if number == 1:
                     has_forces = row[2] is not None
                     typical = float(np.median(_distances(atoms).min(1)))
-                    if (
-                        np.isfinite(typical)
-                        and not TYPICAL_NEAREST_A[0] < typical < TYPICAL_NEAREST_A[1]
-                    ):
+                    low, high = TYPICAL_NEAREST_A
+                    if np.isfinite(typical) and not low < typical < high:
                         log.warning(
                             "%s: atoms are %.2f Å from their nearest neighbours; if this is wrong,"
                             " set data.extxyz.length_unit to the unit of the positions",
@@ -80,7 +78,10 @@ def read_extxyz(
                     if not has_forces:
                         log.warning("%s: no %r: models train on energies only", where, forces)
                 elif (row[2] is not None) != has_forces:
-                    raise InputError(f"{where}: some frames have {forces!r} and some have none")
+                    raise InputError(
+                        f"{where}: some frames have {forces!r} and some have none;"
+                        " add the missing forces, or remove all"
+                    )
                 rows.append(row)
                 if len(rows) == CHUNK_MOLECULES:
                     yield _chunk(number, rows, per_energy, per_length)
@@ -91,9 +92,11 @@ def read_extxyz(
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: after frame {number}: not in extended xyz ({reason})") from error
+        raise InputError(
+            f"{path}: after frame {number}: not in extended xyz ({reason}); correct the file"
+        ) from error
     if not number:
-        raise InputError(f"{path}: no frames")
+        raise InputError(f"{path}: no frames; name another file in data.sources")
     if rows:
         yield _chunk(number, rows, per_energy, per_length)
 
@@ -119,7 +122,9 @@ def _row(
         if numbers is not None and not np.isfinite(np.asarray(numbers, float)).all():
             raise InputError(f"{where}: {name} not finite; remove the frame")
     if np.ndim(value) or (force is not None and np.shape(force) != (len(atoms), 3)):
-        raise InputError(f"{where}: {energy!r} is not one number, or {forces!r} not 3 per atom")
+        raise InputError(
+            f"{where}: {energy!r} is not one number, or {forces!r} not 3 per atom; remove the frame"
+        )
     distances = _distances(atoms)
     if distances.min() < MIN_DISTANCE_A:
         a, b = sorted(np.unravel_index(distances.argmin(), distances.shape))
