@@ -1,10 +1,14 @@
 """Copies of the project and calls of Snakemake, shared by the tests of the workflow."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,12 +31,19 @@ def copy_to(folder: Path) -> Path:
     return folder
 
 
-def command(
-    folder: Path, *arguments: str, change: dict | None = None, preset: str = SMOKE
+def options(
+    folder: Path, *arguments: str, change: dict | None = None, preset: str | Path = SMOKE
 ) -> list[str]:
-    """Return the command line of Snakemake with a preset and a change of the configuration."""
-    (folder / "change.yaml").write_text(yaml.safe_dump(change or {}))
-    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", preset, "change.yaml"]
+    """Return options of Snakemake: `arguments`, a preset and a change of the configuration."""
+    text = yaml.safe_dump(change or {})
+    file = folder / f"change-{zlib.crc32(text.encode())}.yaml"
+    file.write_text(text)
+    return [*arguments, "--configfile", str(preset), str(file)]
+
+
+def command(folder: Path, *arguments: str, **settings: Any) -> list[str]:
+    """Return the command line of Snakemake with such options."""
+    return [sys.executable, "-m", "snakemake", *options(folder, *arguments, **settings)]
 
 
 def snakemake(
@@ -40,7 +51,7 @@ def snakemake(
     *arguments: str,
     change: dict | None = None,
     check: bool = True,
-    preset: str = SMOKE,
+    preset: str | Path = SMOKE,
 ) -> str:
     """Run Snakemake in the folder and return its output."""
     done = subprocess.run(
@@ -53,6 +64,51 @@ def snakemake(
     )
     assert not check or done.returncode == 0, done.stdout
     return done.stdout
+
+
+# Snakemake is imported once and forked for each call: a dry run then takes a third of its time
+CALLS = """
+import json, os, sys
+from pathlib import Path
+
+sys.path.insert(0, "workflow/scripts")
+import snakemake.cli, snakemake.scheduling.job_scheduler
+import nnpipe.config, nnpipe.structures.load
+
+snakemake.cli.get_argument_parser()  # imports the plugins
+for options, file in json.load(sys.stdin):
+    text = Path(file).read_text() if file else ""
+    if file:
+        Path(file).write_text(text + "\\nCHANGED = True\\n")
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.dup2(write, 1)
+        os.dup2(write, 2)
+        os.close(read)
+        snakemake.cli.main(options)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        print(json.dumps(pipe.read()), flush=True)
+    os.wait()
+    if file:
+        Path(file).write_text(text)
+"""
+
+
+def snakemake_calls(folder: Path, calls: Sequence[tuple[list[str], str]]) -> list[str]:
+    """Return the output of Snakemake for each call: its options, and a Python file of the folder
+    (or "") that is changed during the call."""
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS],
+        cwd=folder,
+        text=True,
+        input=json.dumps(calls),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(printed) == len(calls)
+    return printed
 
 
 def entries(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,22 +18,36 @@ import yaml
 from ase import Atoms
 from ase.io import read
 
-from helpers import ROOT, command, copy_to, snakemake
+from helpers import ROOT, command, copy_to, options, snakemake, snakemake_calls
 from nnpipe import load_calculator
 from nnpipe.analysis.accuracy import ACCURACY
+from nnpipe.analysis.compare import differences
 from nnpipe.runtime.digest import digest
 
 
-def planned(folder: Path, change: dict | None = None) -> set[str]:
-    """Rules that a dry run would run."""
-    printed = snakemake(folder, "-n", change=change)
+def planned(printed: str) -> set[str]:
+    """Return the rules that a dry run would run."""
+    assert "Building DAG of jobs" in printed, printed
+    assert "Error" not in printed, printed
     return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE)) - {"all"}
+
+
+def counted(printed: str) -> dict[str, str]:
+    """Return the number of jobs of each rule in a run or a dry run."""
+    return dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """The folder of a finished run of everything."""
+    """The folder of a finished run of everything, with one molecule in place of four."""
     folder = copy_to(tmp_path_factory.mktemp("smoke"))
+    return run_everything(folder)
+
+
+def run_everything(folder: Path) -> Path:
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["molecules"] = {"aspirin": config["molecules"]["aspirin"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     snakemake(folder, "--cores", "8")
     return folder
 
@@ -100,6 +115,13 @@ def test_models_and_figures(finished):
     assert not list((finished / "results").rglob("*.part"))
 
 
+@pytest.mark.long
+def test_two_runs_agree_in_everything_but_time(finished, tmp_path):
+    second = run_everything(copy_to(tmp_path / "second"))
+    assert differences(finished / "results", second / "results") == []
+    assert (second / "results/md/gnn_aspirin.xyz").is_file()
+
+
 def test_report(finished):
     snakemake(finished, "--report", "results/report.html")
     text = (finished / "results/report.html").read_text()
@@ -107,156 +129,200 @@ def test_report(finished):
     assert "accuracy.csv" in text
 
 
-def test_nothing_reruns_when_nothing_changed_and_touching_is_nothing(done):
-    assert planned(done) == set()
+def test_touching_and_comments_rerun_nothing(done):
     for path in (done / "workflow/scripts/nnpipe").rglob("*.py"):
         path.write_text(path.read_text() + "\n# a remark\n")
-    for folder in (done / "workflow", done / "results", done / "tests"):
+    for folder in (done / "workflow", done / "results", done / "tests", done / "resources"):
         for path in folder.rglob("*"):
-            if ".snakemake" not in path.parts:
-                path.touch()
-    assert planned(done) == set()
+            path.touch()
+    assert planned(snakemake(done, "-n")) == set()
 
 
 MD = {"run_md", "md_figures", "md_table", "cost_table"}
 ACCURACY_OF_MODELS = {
-    "predict",
-    "accuracy_table",
-    "parity_figure",
-    "comparison_figures",
-    "cost_table",
-}
-SURFACES = {"relax_and_frequencies", "frequency_table", "force_table"} | MD
-TRAINED = {"train"} | ACCURACY_OF_MODELS | SURFACES
+    "predict", "accuracy_table", "parity_figure", "comparison_figures", "cost_table",
+}  # fmt: skip
+ENERGY_MODELS = {"relax_and_frequencies", "frequency_table", "force_table"} | MD
+TRAINED = {"train"} | ACCURACY_OF_MODELS | ENERGY_MODELS
 LABELLED = {"label_chunk", "merge_labels"} | TRAINED
+SPLIT = LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"}
+MINIMA = {"relax_and_frequencies", "relax_and_frequencies_gfn2", "frequency_table", "cost_table"}
+FIGURES = {"parity_figure", "comparison_figures", "frequency_table", "md_figures"}
+STAGES = {"training": {"stages": [{"epochs": 3}]}}
+
+# a change of the configuration or of a file of the library, and the rules that run again
+RERUNS = [
+    ({}, set()),
+    ({"data": {"cutoff": 4.5}}, TRAINED | {"find_neighbours", "merge_labels"}),
+    ({"models": {"gnn": STAGES}}, TRAINED),
+    ({"models": {"gnn_u0": STAGES}}, {"train"} | ACCURACY_OF_MODELS),
+    ({"labels": {"geometries": 2}}, LABELLED),
+    ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
+    ({"evaluation": {"frequency_molecules": 3}}, MINIMA),
+    ({"md": {"temperature_k": 400}}, MD),
+    ({"md": {"replicas": 2}}, MD),
+    ({"md": {"max_bond_deviation_a": 0.4}}, MD),
+    ({"split": {"test": 50}}, SPLIT),
+    ({"molecules": {"water": "O"}}, {"starting_structure"} | MD),
+    ("models/atom_mlp.py", TRAINED),
+    ("models/schnet.py", {"train"} | ACCURACY_OF_MODELS),
+    ("simulation/md.py", MD),
+    ("structures/neighbours.py", TRAINED | {"find_neighbours", "merge_labels"}),
+    ("analysis/plots.py", FIGURES),
+    ("data/splits.py", SPLIT),
+    ("structures/load.py", {"starting_structure"} | ENERGY_MODELS),
+    ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
+    ("labelling/distortions.py", LABELLED),
+    ("analysis/frequencies.py", MINIMA | {"md_figures"}),
+]
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"data": {"cutoff": 4.5}}, TRAINED | {"find_neighbours", "merge_labels"}),
-        ({"models": {"gnn": {"training": {"stages": [{"epochs": 3}]}}}}, TRAINED),
-        (
-            {"models": {"gnn_u0": {"training": {"stages": [{"epochs": 3}]}}}},
-            {"train"} | ACCURACY_OF_MODELS,
-        ),
-        ({"labels": {"geometries": 2}}, LABELLED),
-        ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
-        (
-            {"evaluation": {"frequency_molecules": 3}},
-            {
-                "relax_and_frequencies",
-                "relax_and_frequencies_gfn2",
-                "frequency_table",
-                "cost_table",
-            },
-        ),
-        ({"md": {"temperature_k": 400}}, MD),
-        ({"md": {"replicas": 2}}, MD),
-        ({"md": {"max_bond_deviation_a": 0.4}}, MD),
-        (
-            {"split": {"test": 50}},
-            LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"},
-        ),
-        ({"molecules": {"water": "O"}}, {"starting_structure"} | MD),
-    ],
-)
-def test_a_changed_value_reruns_what_depends_on_it(finished, change, expected):
-    assert planned(finished, change) == expected
+@pytest.fixture(scope="module")
+def dry_runs(finished) -> list[str]:
+    """Output of a dry run for each of RERUNS."""
+    calls = []
+    for change, _ in RERUNS:
+        settings = change if isinstance(change, dict) else {}
+        file = "" if isinstance(change, dict) else f"workflow/scripts/nnpipe/{change}"
+        calls.append((options(finished, "-n", change=settings), file))
+    return snakemake_calls(finished, calls)
 
 
-@pytest.mark.parametrize(
-    ("file", "expected"),
-    [
-        ("models/atom_mlp.py", TRAINED),
-        ("models/schnet.py", {"train"} | ACCURACY_OF_MODELS),
-        ("simulation/md.py", MD),
-        ("structures/neighbours.py", TRAINED | {"find_neighbours", "merge_labels"}),
-        (
-            "analysis/plots.py",
-            {"parity_figure", "comparison_figures", "frequency_table", "md_figures"},
-        ),
-        (
-            "data/splits.py",
-            LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"},
-        ),
-        ("structures/load.py", {"starting_structure"} | SURFACES),
-        ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
-        ("labelling/distortions.py", LABELLED),
-        (
-            "analysis/frequencies.py",
-            {
-                "relax_and_frequencies",
-                "relax_and_frequencies_gfn2",
-                "frequency_table",
-                "md_figures",
-                "cost_table",
-            },
-        ),
-    ],
-)
-def test_a_changed_library_file_reruns_what_depends_on_it(done, file, expected):
-    path = done / "workflow/scripts/nnpipe" / file
-    path.write_text(path.read_text() + "\nCHANGED = True\n")
-    assert planned(done) == expected
+@pytest.mark.parametrize("case", range(len(RERUNS)), ids=[str(change) for change, _ in RERUNS])
+def test_a_change_reruns_what_depends_on_it(dry_runs, case):
+    assert planned(dry_runs[case]) == RERUNS[case][1]
 
 
-def test_one_model_s_file_retrains_that_model_only(done):
-    path = done / "workflow/scripts/nnpipe/models/atom_mlp.py"
-    path.write_text(path.read_text() + "\nCHANGED = True\n")
-    printed = snakemake(done, "-n")
+def test_the_file_of_a_model_retrains_that_model_alone(dry_runs):
+    printed = dry_runs[[change for change, _ in RERUNS].index("models/atom_mlp.py")]
     trained = re.findall(
         r"^rule train:(?:\n    .*)*?\n    wildcards: model=(\w+)", printed, re.MULTILINE
     )
     assert trained == ["mlp"]
 
 
-def test_one_trajectory_needs_one_model(tmp_path):
-    printed = snakemake(copy_to(tmp_path), "results/md/gnn_aspirin.xyz", "-n")
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    counts.pop("total")
-    once = [
-        "download",
-        "convert_molecules",
-        "find_neighbours",
-        "split_molecules",
-        "fit_correction",
-        "merge_labels",
-        "starting_structure",
+ONCE = [
+    "download", "convert_molecules", "find_neighbours", "split_molecules", "fit_correction",
+    "merge_labels", "starting_structure", "train", "run_md",
+]  # fmt: skip
+REFUSED = [
+    ({"molecules": {"bad": "C1CC"}}, "config: molecules.bad: SMILES 'C1CC' does not parse"),
+    ({"md": {"timestep_fs": 2.0}}, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
+    (
+        {"training": {"stage": 3}},
+        "config: training: unknown key 'stage'; did you mean 'stages'?",
+    ),
+]
+MODULE = """
+configfile: "{root}/config.yaml"
+configfile: "{root}/workflow/presets/pretrained.yaml"
+configfile: "change.yaml"
+
+module nnpipe:
+    snakefile: "{root}/Snakefile"
+    config: config
+    prefix: "potentials"
+
+use rule * from nnpipe as nnpipe_*
+"""
+
+
+def test_a_fresh_copy(tmp_path):
+    """One trajectory needs one model; refused configurations; every way to start the workflow."""
+    folder, everything = copy_to(tmp_path / "copy"), set(rules())
+    other, module = tmp_path / "other", tmp_path / "module"
+    other.mkdir()
+    module.mkdir()
+    (module / "Snakefile").write_text(MODULE.format(root=folder))
+    (module / "change.yaml").write_text("{}")
+    calls = [
+        options(folder, "results/md/gnn_aspirin.xyz", "-n"),
+        options(folder, "-n"),
+        options(folder, "-n", "--snakefile", "workflow/Snakefile"),
+        options(folder, "-n", "--directory", str(other)),
+        ["nnpipe_all", "-n", "--snakefile", str(module / "Snakefile"), "--directory", str(module)],
+        *(options(folder, change=change) for change, _ in REFUSED),
     ]
-    assert counts == dict.fromkeys([*once, "train", "run_md"], "1") | {"label_chunk": "2"}
+    one, here, catalog, elsewhere, imported, *refused = snakemake_calls(
+        folder, [(call, "") for call in calls]
+    )
+    count = counted(one)
+    del count["total"]
+    assert count == dict.fromkeys(ONCE, "1") | {"label_chunk": "2"}
+
+    assert planned(here) == everything - {"copy_pretrained"}
+    assert counted(elsewhere) == counted(here)
+    assert planned(catalog) == planned(here) | {"default"}
+    assert planned(imported) == {f"nnpipe_{rule}" for rule in [*everything, "all"]}
+
+    for printed, (_, message) in zip(refused, REFUSED, strict=True):
+        assert [line for line in printed.splitlines() if message in line], printed
+        assert "Traceback" not in printed
+    assert not (folder / "results").exists()
 
 
-def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules):
-    """The one that ships knows what methanol looks like, which it was not trained on."""
-    folder, preset = copy_to(tmp_path), "workflow/presets/pretrained.yaml"
+@pytest.mark.parametrize("module", [False, True], ids=["elsewhere", "module"])
+def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules, module):
+    """In a directory elsewhere. Methanol is not among its training molecules."""
+    copy, folder = copy_to(tmp_path / "copy"), tmp_path / "elsewhere"
+    folder.mkdir()
     change = {"molecules": {"methanol": "CO"}, "md": {"length_ps": 0.01, "frame_fs": 1.0}}
-    printed = snakemake(folder, "results/md/gnn_methanol.xyz", change=change, preset=preset)
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    assert set(counts) == {"starting_structure", "copy_pretrained", "run_md", "total"}
-    start = read(folder / "results/md/gnn_methanol.xyz", 0, format="extxyz")
+    target, snakefile = "results/md/gnn_methanol.xyz", copy / "Snakefile"
+    if module:
+        target, snakefile = f"potentials/{target}", folder / "Snakefile"
+        snakefile.write_text(MODULE.format(root=copy))
+        (folder / "change.yaml").write_text(yaml.safe_dump(change))
+    preset = copy / "workflow/presets/pretrained.yaml"
+    where = ("--snakefile", str(snakefile), "--cores", "2")
+    printed = snakemake(folder, target, *where, change=change, preset=preset)
+    jobs = {rule.removeprefix("nnpipe_") for rule in counted(printed)}
+    assert jobs == {"starting_structure", "copy_pretrained", "run_md", "total"}
+    assert not (copy / "results").exists()
+    start = read(folder / target, 0, format="extxyz")
     known = Atoms(*molecules.geometry(np.searchsorted(molecules.index, 8))[1:])
     assert start.get_chemical_formula() == known.get_chemical_formula()
     bonds = [sorted(atoms.get_all_distances()[atoms.numbers == 8][0]) for atoms in (start, known)]
     np.testing.assert_allclose(*bonds, atol=0.02)  # from the oxygen to every atom
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"molecules": {"bad": "C1CC"}}, "config: molecules.bad: SMILES 'C1CC' does not parse"),
-        ({"md": {"timestep_fs": 2.0}}, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
-        (
-            {"training": {"stage": 3}},
-            "config: training: unknown key 'stage'; did you mean 'stages'?",
-        ),
-    ],
-)
-def test_bad_configurations_are_refused_before_anything_runs(tmp_path, change, message):
-    printed = snakemake(copy_to(tmp_path), change=change, check=False)
-    assert [line for line in printed.splitlines() if message in line]
-    assert "Traceback" not in printed
-    assert not (tmp_path / "results").exists()
+# jobs that record when they begin and end, on as many threads as a training or on one
+COUNTING = """
+configfile: "{root}/config.yaml"
+
+include: "{root}/workflow/rules/common.smk"
+
+rule wide:
+    output: "wide{{number}}"
+    threads: 8
+    shell: "echo begin {{threads}} >> order; sleep 0.3; echo end >> order; touch {{output}}"
+
+use rule wide as narrow with:
+    output: "narrow{{number}}"
+    threads: 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a limit of cores")
+def test_no_more_jobs_run_than_cores_exist(tmp_path):
+    (tmp_path / "Snakefile").write_text(COUNTING.format(root=ROOT))
+    core = {min(os.sched_getaffinity(0))}
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "8",
+        "wide0",
+        "wide1",
+        "narrow0",
+        "narrow1",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, core),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "order").read_text().splitlines() == ["begin 1", "end"] * 4
 
 
 def wait_for(condition, seconds: float = 60) -> None:
@@ -326,23 +392,21 @@ def test_two_runs_in_one_folder_do_not_meet(finished, tmp_path):
     wait_for(lambda: not scripts_in(folder), 5)
 
 
-def test_a_failing_job_says_why_in_one_line_and_in_its_log(tmp_path):
-    folder = copy_to(tmp_path)
+def test_a_failing_job_says_why_in_one_line_and_in_its_log(done):
     change = {"split": {"train": 1000}}
-    printed = snakemake(folder, "results/data/split.csv", change=change, check=False)
+    printed = snakemake(done, "results/data/split.csv", change=change, check=False)
     line = (
         "error: config.yaml: split: 1000 + 40 + 60 molecules are more than the 400 of the data set"
     )
     assert line in printed
-    assert line in (folder / "results/logs/split_molecules/qm9.log").read_text()
+    assert line in (done / "results/logs/split_molecules/qm9.log").read_text()
     assert "Traceback" not in printed
 
 
-def test_a_copy_runs_its_own_library_whichever_is_installed(tmp_path):
-    folder = copy_to(tmp_path)
-    path = folder / "workflow/scripts/nnpipe/data/splits.py"
+def test_a_copy_runs_its_own_library_whichever_is_installed(done):
+    path = done / "workflow/scripts/nnpipe/data/splits.py"
     path.write_text(path.read_text() + '\nraise InputError("the library of this copy")\n')
-    printed = snakemake(folder, "results/data/split.csv", check=False)
+    printed = snakemake(done, "results/data/split.csv", check=False)
     assert "the library of this copy" in printed
 
 
@@ -420,20 +484,22 @@ def imports(path: Path, seen: set[Path]) -> set[str]:
     return found
 
 
-def rules() -> list[str]:
+def rules() -> dict[str, str]:
+    """Return the text of every rule by its name."""
     texts = [path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk"))]
-    return [
-        rule for text in texts for rule in re.split(r"^(?=rule )", text, flags=re.MULTILINE)[1:]
-    ]
+    parts = [part for text in texts for part in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]]
+    return {part.split(":")[0]: part for part in parts}
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.split()[1].rstrip(":"))
-def test_every_rule_is_complete(rule):
+@pytest.mark.parametrize("name", rules())
+def test_every_rule_is_complete(name):
+    rule = rules()[name]
     where = ["localrule: True"] if "localrule:" in rule else ["resources:", "mem_mb=", "runtime="]
     for part in ("input:", "output:", "log:", "benchmark:", "conda:", "script:", *where):
         assert part in rule, part
-    assert re.match(r'rule \w+:\n    """[A-Z][^"]+\."""', rule)
+    assert re.match(r'\w+:\n    """[A-Z][^"]+\."""', rule)
     script = ROOT / "workflow/rules" / re.search(r'script:\s+"(.+)"', rule)[1]
+    assert script.stem == name
     assert len(script.read_text().splitlines()) <= 40
     environment = yaml.safe_load(
         (ROOT / "workflow/rules" / re.search(r'conda:\s+"(.+)"', rule)[1]).read_text()

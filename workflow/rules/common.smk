@@ -40,7 +40,7 @@ if config["resources"]["container"]:
 # every job keeps a core busy, so that more jobs than cores only slow each other down
 if workflow.resource_settings.nodes is None and workflow.resource_settings.cores:  # not a cluster
     cores = min(workflow.resource_settings.cores, available_cores())
-    workflow.register_resource("_cores", cores)
+    workflow.global_resources["_cores"] = cores
 # OpenMP threads that wait for work spin for microseconds, then sleep: longer spinning slows down a
 # training on busy cores, and no spinning (OMP_WAIT_POLICY=PASSIVE) slows down every training
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -86,13 +86,11 @@ def code(script, model=None):
 
 
 def shipped(name):
-    """Return the path of a file of the repository.
+    """Return the path of a file of the repository, relative to the working directory.
 
-    The path is relative if the repository lies in the working directory: moving it reruns nothing.
-    `local` keeps a module's prefix away from the path.
+    Nothing runs again if both are moved together. `local` keeps a module's prefix from the path.
     """
-    path, here = os.path.realpath(REPOSITORY / name), os.getcwd()
-    return local(os.path.relpath(path) if path.startswith(here + os.sep) else path)
+    return local(os.path.relpath(REPOSITORY / name))
 
 
 def given(name):

@@ -5,6 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+# Columns of tables and keys of JSON files that measure time and memory; equal runs differ in these
+# alone.
+COST_COLUMNS = [
+    "seconds", "cpu_seconds", "train_seconds", "ms_per_step", "peak_memory_mb", "read_mb",
+    "written_mb",
+]  # fmt: skip
+
 
 def cost(benchmarks: Sequence[str | Path]) -> pd.DataFrame:
     """Return one row per job from the benchmark files of Snakemake: wall and processor time (s),
