@@ -66,7 +66,7 @@ def missing() -> str:
 @contextmanager
 def slurm(nodes: int = 1) -> Iterator[tuple[dict[str, str], Path]]:
     """The environment in which Slurm's commands work, and the file of its records."""
-    folder = Path(tempfile.mkdtemp())  # pytest's own are not open to all, which munge wants
+    folder = Path(tempfile.mkdtemp())  # munge needs a folder that all may read, unlike pytest's
     host = socket.gethostname().split(".")[0]
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(1 + nodes)]

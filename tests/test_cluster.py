@@ -108,7 +108,7 @@ def test_jobs_of_slurm_killed_ones_and_those_of_two_nodes(tmp_path_factory):
 
 
 def test_other_schedulers_run_the_same_jobs(tmp_path_factory):
-    """By one script around their commands; here those of Slurm."""
+    """One script wraps the commands of a scheduler; here the commands of Slurm."""
     folder = copy_to(tmp_path_factory.mktemp("cluster"))
     target = "results/data/neighbours.safetensors"
     with slurm() as (environment, records):

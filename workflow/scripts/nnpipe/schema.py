@@ -18,7 +18,7 @@ T = TypeVar("T")
 def setting(default: Any, description: str, unit: str = "", **bounds: Any) -> Any:
     """Return a key of a section; `...` as the default makes the key required.
 
-    `bounds` are those of pydantic: gt, ge, lt, le, min_length, pattern. A number is not converted
+    `bounds` are bounds of pydantic: gt, ge, lt, le, min_length, pattern. A number is not converted
     from a text or a truth value.
     """
     if type(default) in (bool, int, float):

@@ -51,7 +51,7 @@ def build(architecture: str, hyperparameters: Mapping[str, float], seed: int = 0
     import torch  # the registry itself is read where there is no torch
 
     if architecture not in MODELS:
-        raise InputError(f"architecture {architecture!r} is none of {', '.join(MODELS)}")
+        raise InputError(f"architecture {architecture!r} is not one of {', '.join(MODELS)}")
     module, name = MODELS[architecture].split(".")
     model = getattr(import_module(f".{module}", __package__), name)
     known = inspect.signature(model).parameters
