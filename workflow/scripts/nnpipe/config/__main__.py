@@ -97,7 +97,7 @@ def reference_page() -> str:
         head = ["| key | unit | default | allowed | meaning |", "| --- | --- | --- | --- | --- |"]
         tables.append("\n".join([f"## `{title}`", "", node["description"], "", *head, *rows, ""]))
     renamed = [f"| `{old}` | `{new.split(',')[0]}` |" for old, new in RENAMED.items()]
-    head = ["## Renamed keys", "", "| old | new |", "| --- | --- |"]
+    head = ["## Renamed keys", "", "| key of 0.1.0 | new key |", "| --- | --- |"]
     return "\n".join([*tables, *head, *renamed, ""])
 
 

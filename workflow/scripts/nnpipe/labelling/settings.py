@@ -18,8 +18,8 @@ class Settings:
     )
     small_ring_factors: tuple[Factor, ...] = setting(
         (1.0, 1.0, 1.5, 6.0, 12.0, 18.0),
-        "multiplies geometries, by the largest number of rings of 3 or 4 atoms that share a bond:"
-        " 0, 1, 2, ...; strained cages are rare and open easily",
+        "multiplies geometries; one factor for 0, 1, 2, ... rings of 3 or 4 atoms that share a"
+        " bond; strained cages are rare and break easily",
         min_length=1,
     )
     tiny_molecule_factor: float = setting(
