@@ -1,14 +1,16 @@
-"""Training learns, says where it stands, and resumes to the same weights."""
+"""Training lowers errors, reports its progress and resumes to the same weights."""
 
 import copy
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import socket
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +38,10 @@ from nnpipe.training.settings import Settings, Stage, learning_rate, stage_of
 from nnpipe.training.soap import SOAP
 from nnpipe.training.state import Checkpoint
 from nnpipe.training.step import BatchSpec, BatchStepper, collate_part, make_loss_and_gradients
+from processes import train_as_job, train_in_group
 
 ROOT = Path(__file__).parents[1]
+EPOCHS = 10  # of trainings in processes of their own
 QUICK = Settings(
     stages=(Stage(3),), batch_atoms=150, batch_pairs=10_000, learning_rate=5e-3, warmup_steps=5,
     ema_decay=0.9, minima_passes=0, compiled=False,
@@ -66,7 +70,7 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_every_model_learns(architecture, data, validation):
+def test_training_lowers_the_error_of_every_model(architecture, data, validation):
     potential = start(architecture, data)
     progress = train(potential, data, validation, replace(QUICK, stages=(Stage(50),)))
     error = (predict(potential, data) - data.target).abs().mean()
@@ -82,7 +86,7 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def test_resumed_is_uninterrupted(architecture, data, validation, tmp_path):
+def test_training_resumed_equals_uninterrupted(architecture, data, validation, tmp_path):
     straight = start(architecture, data)
     train(straight, data, validation, QUICK)
     settings = replace(QUICK, checkpoint_seconds=1e-9)  # after every batch
@@ -112,7 +116,7 @@ def test_resumed_is_uninterrupted(architecture, data, validation, tmp_path):
     assert same(weights(again), weights(resumed))
 
 
-def test_a_checkpoint_of_something_else_is_left_alone(data, validation, tmp_path):
+def test_checkpoint_of_another_identity_is_not_resumed(data, validation, tmp_path):
     train(
         start("mlp", data),
         data,
@@ -126,7 +130,7 @@ def test_a_checkpoint_of_something_else_is_left_alone(data, validation, tmp_path
     assert same(weights(other), weights(fresh))
 
 
-def test_seed_decides(data, validation):
+def test_seed_decides_the_weights(data, validation):
     potentials = [start("mlp", data) for _ in range(3)]
     for potential, seed in zip(potentials, (0, 0, 1), strict=True):
         train(potential, data, validation, replace(QUICK, seed=seed))
@@ -135,7 +139,7 @@ def test_seed_decides(data, validation):
     assert not same(first, third)
 
 
-def test_a_loss_that_is_no_number_stops_and_leaves_a_good_state(data, validation, tmp_path):
+def test_loss_that_is_not_finite_stops_with_a_good_checkpoint(data, validation, tmp_path):
     class Poisoned(torch.nn.Module):
         """Fails in the third epoch, as a training with too high a learning rate would."""
 
@@ -191,57 +195,106 @@ def test_force_labels_teach_forces():
     assert errors[1] < 0.35 * test.force_labels(torch.arange(len(test))).norm(dim=1).mean()
 
 
+def assert_close(gradients, expected) -> None:
+    for some, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.long  # each compiles for minutes; the tests below share a smaller program
 @pytest.mark.parametrize("architecture", ["gnn", "mlp"])  # schnet is not compiled
-def test_a_compiled_step_gives_the_same_gradients(architecture, two_threads):
-    """For batches of other sizes and for other weights too, and the same bits every time, on two
-    threads as on one.
-    """
+def test_compiled_step_of_two_threads_gives_the_eager_gradients(architecture, two_threads):
+    """For batches of other sizes and for other weights too, and the same bits every time."""
     data = labelled("CCO", 20)
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy")
     step = make_loss_and_gradients(potential, QUICK)
-    fused = CompiledFunction(step)
+    compiled = CompiledFunction(step)
+    generator = torch.Generator().manual_seed(0)
     for number in (20, 7, 20, 13):
         rows = torch.arange(number)
         args = collate_part(BatchSpec(data, potential.normalised_target(data), rows), rows)
-        for some, other in zip(fused(*args), step(*args), strict=True):
-            torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
-        assert all(same(list(fused(*args)), list(fused(*args))) for _ in range(20))
+        assert_close(compiled(*args), step(*args))
+        assert all(same(list(compiled(*args)), list(compiled(*args))) for _ in range(20))
         with torch.no_grad():
             for parameter in potential.parameters():
-                parameter += 0.01 * torch.randn_like(parameter)
-    assert fused.compiled_ok
-    assert len(fused.programs) == 1
+                parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+    assert compiled.compiled_ok
+    assert len(compiled.programs) == 1
 
 
-def test_threads_share_a_batch(two_threads):
-    """Their parts add up to its loss and gradients, batch after batch, and the weights after steps
-    are the same, to the bit, as if one thread had updated them.
-    """
+@pytest.fixture(scope="module")
+def compiled() -> tuple[BatchStepper, Potential, Dataset]:
+    """The compiled step of a very small MLP on two threads, which several tests share."""
     data = labelled("CCO", 20)
-    potential = make_potential(build("mlp", {"cutoff": CUTOFF}), data, "energy")
-    labels, whole = potential.normalised_target(data), make_loss_and_gradients(potential, QUICK)
+    sizes = {"cutoff": CUTOFF, "features": 8, "channels": 2, "radial": 4, "layers": 1}
+    potential = make_potential(build("mlp", sizes), data, "energy")
+    torch.set_num_threads(2)
     stepper = BatchStepper(potential, replace(QUICK, compiled=True))
-    assert stepper.parallel_map is not map
+    torch.set_num_threads(1)
+    labels = potential.normalised_target(data)
+    stepper.compile(BatchSpec(data, labels, torch.arange(20)))
+    return stepper, potential, data
+
+
+def test_compiled_step_gives_the_eager_gradients(compiled):
+    """For batches of other sizes and for other weights too, and the same bits every time, though
+    two threads call it at once.
+    """
+    stepper, potential, data = compiled
+    eager = make_loss_and_gradients(potential, QUICK)
+    generator = torch.Generator().manual_seed(0)
+    for number in (20, 7, 13):
+        rows = torch.arange(number)
+        args = collate_part(BatchSpec(data, potential.normalised_target(data), rows), rows)
+        first, *others = stepper.parallel_map(lambda _: stepper.step(*args), range(20))  # noqa: B023
+        assert_close(first, eager(*args))
+        assert all(same(list(first), list(other)) for other in others)
+        with torch.no_grad():
+            for parameter in potential.parameters():
+                parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+    assert stepper.step.compiled_ok
+    assert len(stepper.step.programs) == 1
+
+
+def test_compiled_step_is_shared_by_threads(compiled):
+    """Their parts add up to loss and gradients of a batch, batch after batch, and the weights after
+    steps are the same, to the bit, as if one thread had updated them.
+    """
+    stepper, potential, data = compiled
+    labels, eager = potential.normalised_target(data), make_loss_and_gradients(potential, QUICK)
     models = [potential.model, copy.deepcopy(potential.model)]
-    ways = zip(models, (stepper.parallel_map, thread_pool_map(1)), strict=True)
-    optimizers = [SOAP(model.parameters(), 1e-3, 0.0, parallel_map=way) for model, way in ways]
-    batches = [torch.arange(20)[-number:] for number in (20, 7, 3, *[2] * 10)]
-    for rows, found in zip(
-        batches, stepper(BatchSpec(data, labels, b, 0.7) for b in batches), strict=True
-    ):
-        expected = whole(*collate_part(BatchSpec(data, labels, rows, 0.7), rows))
-        for some, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
+    maps = zip(models, (stepper.parallel_map, thread_pool_map(1)), strict=True)
+    optimizers = [SOAP(model.parameters(), 1e-3, 0.0, parallel_map=way) for model, way in maps]
+    batches = [
+        BatchSpec(data, labels, torch.arange(20)[-number:], 0.7) for number in (20, 7, 3, *[2] * 10)
+    ]
+    for batch, (loss, *gradients) in zip(batches, stepper(batches), strict=True):
+        assert_close([loss, *gradients], eager(*collate_part(batch, batch.rows)))
         for model, optimizer in zip(models, optimizers, strict=True):
-            for parameter, gradient in zip(model.parameters(), found[1:], strict=True):
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
                 parameter.grad = gradient.clone()
             optimizer.step()
     assert same(*(list(model.parameters()) for model in models))
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 1
+
+
+def test_stage_scales_the_energy_loss():
+    """A stage that replaces energy_weight gives the gradients of a step made with its weight."""
+    data = labelled("CCO", 6)
+    potential = start("mlp", data)
+    labels, rows = potential.normalised_target(data), torch.arange(6)
+    for before, after in ((0.2, 0.5), (0.0, 0.5), (0.2, 0.0)):
+        step, expected = (
+            make_loss_and_gradients(potential, replace(QUICK, energy_weight=weight))
+            for weight in (before, after or 1.0)
+        )
+        factor = after / (before or 1.0)
+        found = step(*collate_part(BatchSpec(data, labels, rows, 0.7, factor), rows))
+        batch = BatchSpec(data, labels, rows, 0.7, 1.0 if after else 0.0)
+        assert_close(found, expected(*collate_part(batch, rows)))
 
 
 @pytest.mark.parametrize("architecture", MODELS)
-def test_a_padded_batch_has_the_same_gradients(architecture):
+def test_padded_batch_has_the_same_gradients(architecture):
     """What fills it up, as on a GPU, where few shapes must serve, takes no part in the loss."""
     data = labelled("CCO", 20)
     potential = make_potential(build(architecture, {"cutoff": CUTOFF}), data, "energy").double()
@@ -262,26 +315,46 @@ def test_a_padded_batch_has_the_same_gradients(architecture):
         torch.testing.assert_close(some, other, rtol=1e-9, atol=1e-12)
 
 
-def test_of_those_that_want_the_same_program_one_compiles(data, monkeypatch, tmp_path):
-    """The others wait for it, and take what it left."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    batch, results = data.batch(torch.arange(5)), []
+def test_compiled_program_is_made_by_one_process_and_read_by_the_others(data, monkeypatch):
+    """The others wait for the lock of the one that compiles."""
+    batch, paths, waiting, results = data.batch(torch.arange(5)), [], threading.Event(), []
 
-    def compiled() -> None:
+    def watched_lock(path: Path, wait: bool = True) -> int | None:
+        paths.append(path)
+        if wait:
+            waiting.set()
+        return lock(path, wait)
+
+    def compile_sine() -> None:
         results.append(CompiledFunction(lambda batch: (batch.pos.sum(1).sin(),))(batch)[0])
 
-    compiled()
-    held = lock(next(tmp_path.glob("nnpipe_*.lock")))
-    other = threading.Thread(target=compiled)
+    monkeypatch.setattr("nnpipe.graphs.compile.lock", watched_lock)
+    compile_sine()
+    assert not waiting.is_set()
+    held = lock(paths[0])
+    other = threading.Thread(target=compile_sine)
     other.start()
-    other.join(3)
-    assert other.is_alive()
+    assert waiting.wait(60)
+    assert len(results) == 1
     unlock(held)
     other.join()
     torch.testing.assert_close(results[1], batch.pos.sum(1).sin())
 
 
-def test_a_stage_replaces_settings_of_its_epochs(data, validation):
+@pytest.mark.parametrize("reproducible", [False, True])
+def test_compiled_program_is_reused_for_other_sizes_unless_reproducible(
+    data, monkeypatch, tmp_path, reproducible
+):
+    """The sizes that a program was compiled for decide its rounding."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for number in (5, 9, 5):
+        function = CompiledFunction(lambda batch: (batch.pos + 1,), reproducible)
+        function(data.batch(torch.arange(number)))
+        assert function.compiled_ok
+    assert len(list(tmp_path.glob("fxgraph/*/*"))) == (2 if reproducible else 1)
+
+
+def test_stage_replaces_settings_of_its_epochs(data, validation):
     """Minima are seen more often, and forces count for less."""
     stages = (Stage(2), Stage(1, minima_passes=3, force_weight=0.5))
     settings = replace(QUICK, minima_passes=1, stages=stages)
@@ -337,7 +410,7 @@ def part(data: Dataset, start: int, end: int) -> Dataset:
 
 
 @pytest.mark.parametrize("target", ["u0", "gap", "zpve", "alpha", "cv"])
-def test_any_target(tables, target):
+def test_training_learns_any_target(tables, target):
     data = load_dataset(*tables, np.arange(100), target, CUTOFF)
     potential = make_potential(small_model("gnn"), data, target)
     train(potential, data, data, replace(QUICK, stages=(Stage(40),)))
@@ -473,7 +546,7 @@ def test_soap_needs_fewer_steps_than_adam_where_conditioning_is_bad():
     assert distances[0] < 0.6 * distances[1]
 
 
-def test_the_smallest_molecules_always_train(molecules, tmp_path):
+def test_smallest_molecules_always_train(molecules, tmp_path):
     """Methane, ammonia, water, and so on to ethane and methanol are QM9's first eight."""
     always = smallest_molecules(molecules, 8)
     assert set(always) == set(range(1, 9))
@@ -489,85 +562,135 @@ def test_the_smallest_molecules_always_train(molecules, tmp_path):
         write_split(molecules.index, 5, 20, 20, 0, tmp_path / "split.csv", always)
 
 
-FIT = """
-import sys
-from nnpipe.training.run import train_from_files
-from nnpipe.training.settings import Settings
-folder, molecules, neighbours, split = sys.argv[1:]
-import torch
-torch.set_num_threads(1)
-train_from_files(folder, "gnn", {hyperparameters}, "energy", Settings(stages=[{{"epochs": 30}}],
-    batch_atoms=150, batch_pairs=10_000, learning_rate=1e-3, minima_passes=0, compiled=False,
-    checkpoint_seconds=0.05), molecules, neighbours, split, folder + "/checkpoint", device="cpu")
-"""
+@pytest.fixture(scope="module")
+def server() -> multiprocessing.context.ForkServerContext:
+    """Forks processes from one that has imported torch once."""
+    context = multiprocessing.get_context("forkserver")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}/workflow/scripts{os.pathsep}{ROOT}/tests")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        context.set_forkserver_preload(["nnpipe.training.run", "processes"])
+        forkserver.ensure_running()
+    return context
 
 
-def fit_in(folder: Path, tables: tuple[Path, Path], *way: str) -> subprocess.Popen[str]:
-    """A training into the folder, in a process of its own or as `way` starts it."""
-    program, split = folder.parent / "fit.py", folder.parent / "split.csv"
-    program.write_text(FIT.format(hyperparameters={"cutoff": CUTOFF} | SMALL["gnn"]))
-    return subprocess.Popen(
-        [sys.executable, *way, str(program), str(folder), *map(str, tables), str(split)],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")},
-        text=True, stderr=subprocess.PIPE,
-    )  # fmt: skip
+class Training:
+    """A training of a small gnn into a folder, in processes of its own."""
+
+    def __init__(self, context, folder: Path, tables: tuple[Path, Path]) -> None:
+        self.context, self.folder = context, folder
+        self.checkpoint, self.log = folder / "checkpoint", folder / "log"
+        # slow, as rounding grows with the learning rate
+        rates = {"learning_rate": 1e-3, "warmup_steps": 200, "ema_decay": 0.999}
+        settings = replace(QUICK, stages=(Stage(EPOCHS),), checkpoint_seconds=0.02, **rates)
+        self.arguments = {
+            "folder": str(folder), "architecture": "gnn", "target": "energy", "device": "cpu",
+            "hyperparameters": {"cutoff": CUTOFF} | SMALL["gnn"], "settings": asdict(settings),
+            "molecules": str(tables[0]), "neighbours": str(tables[1]),
+            "split": str(folder.parent / "split.csv"), "checkpoint": str(self.checkpoint),
+        }  # fmt: skip
+
+    def start(self, size: int = 1) -> list[BaseProcess]:
+        """Start a group of processes, as torchrun does."""
+        content = {"log": str(self.log), "threads": 1, "arguments": self.arguments}
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / "arguments.json"
+        path.write_text(json.dumps(content))
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port = str(free.getsockname()[1])
+        group = {"WORLD_SIZE": str(size), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        processes = [
+            self.context.Process(
+                target=train_in_group, args=(group | {"RANK": str(rank)}, str(path))
+            )
+            for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        return processes
+
+    def finish(self, size: int = 1) -> None:
+        """Train to the end."""
+        for process in self.start(size):
+            process.join()
+            assert process.exitcode == 0
+
+    def wait_for_checkpoint(self, process: BaseProcess) -> bool:
+        """Return True once a checkpoint is written, False if the process ends before."""
+        before = self.checkpoint.stat().st_mtime_ns if self.checkpoint.exists() else 0
+        while process.is_alive():
+            if self.checkpoint.exists() and self.checkpoint.stat().st_mtime_ns != before:
+                return True
+            time.sleep(0.005)
+        return False
+
+    def losses(self) -> list[float]:
+        """Return the training loss of each epoch."""
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        assert [entry["epoch"] for entry in entries] == list(range(1, EPOCHS + 1))
+        return [entry["train_loss"] for entry in entries]
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_weights(tables, tmp_path, molecules):
-    write_split(molecules.index, 80, 20, 20, 0, tmp_path / "split.csv")
-    assert fit_in(tmp_path / "straight", tables).wait() == 0
-    kills = 0
-    for _ in range(20):
-        process = fit_in(tmp_path / "killed", tables)
-        checkpoint = tmp_path / "killed" / "checkpoint"
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        while process.poll() is None and (
-            not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before
-        ):
-            time.sleep(0.01)
-        if process.poll() is not None:
-            break
-        time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-        if kills == 3:
-            assert fit_in(tmp_path / "killed", tables).wait() == 0
-            break
-    assert kills >= 2
-    infos = [read_info(tmp_path / folder) for folder in ("straight", "killed")]
-    assert infos[0].weights_sha256 == infos[1].weights_sha256
-    lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 31))
+@pytest.fixture(scope="module")
+def uninterrupted(server, tables, molecules, tmp_path_factory) -> Training:
+    """A training that ran to its end in one process."""
+    folder = tmp_path_factory.mktemp("processes")
+    write_split(molecules.index, 80, 20, 20, 0, folder / "split.csv")
+    training = Training(server, folder / "uninterrupted", tables)
+    training.finish()
+    return training
 
 
-def test_two_processes_train_as_one_and_stop_when_asked(tables, tmp_path, molecules):
-    """The same losses and nearly the same weights; after SIGTERM, the same as without it."""
-    write_split(molecules.index, 80, 20, 20, 0, tmp_path / "split.csv")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-
-    assert fit_in(tmp_path / "one", tables).wait() == 0
-    assert fit_in(tmp_path / "two", tables, *torchrun).wait() == 0
-    losses = [
-        [json.loads(line)["train_loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
-        for name in ("one", "two")
-    ]
-    np.testing.assert_allclose(*losses, rtol=2e-2)
-    np.testing.assert_allclose(losses[0][:3], losses[1][:3], rtol=1e-4)
-
-    asked, checkpoint = fit_in(tmp_path / "asked", tables, *torchrun), tmp_path / "asked/checkpoint"
-    while not checkpoint.exists():
-        time.sleep(0.01)
-    asked.terminate()
-    said = asked.communicate()[1]
-    assert asked.returncode != 0
-    assert "training was asked to stop" in said
-    assert not (tmp_path / "asked/model.json").exists()
-    assert fit_in(tmp_path / "asked", tables, *torchrun).wait() == 0
-    two, again = (read_info(tmp_path / folder).weights_sha256 for folder in ("two", "asked"))
-    assert two == again
+def test_training_killed_at_any_moment_resumes_to_the_same_weights(uninterrupted, tables):
+    killed = Training(uninterrupted.context, uninterrupted.folder.parent / "killed", tables)
+    for _ in range(3):
+        (process,) = killed.start()
+        assert killed.wait_for_checkpoint(process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert not (killed.folder / "model.json").exists()
+    killed.finish()
+    assert "going on from epoch" in killed.log.read_text()
+    assert killed.losses() == uninterrupted.losses()
+    shas = [read_info(one.folder).weights_sha256 for one in (uninterrupted, killed)]
+    assert shas[0] == shas[1]
 
 
-def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
+def test_training_in_two_processes_equals_one_and_stops_on_signal(uninterrupted, tables):
+    """The losses equal those of one process up to rounding, which grows. After SIGTERM, the same
+    command ends with the same weights as without it.
+    """
+    folder = uninterrupted.folder.parent
+    two = Training(uninterrupted.context, folder / "two", tables)
+    two.finish(size=2)
+    np.testing.assert_allclose(two.losses(), uninterrupted.losses(), rtol=2e-2)
+    np.testing.assert_allclose(two.losses()[:3], uninterrupted.losses()[:3], rtol=1e-4)
+
+    stopped = Training(uninterrupted.context, folder / "stopped", tables)
+    job = stopped.context.Process(
+        target=train_as_job, args=(2, str(stopped.log), stopped.arguments)
+    )
+    job.start()
+    assert stopped.wait_for_checkpoint(job)
+    job.terminate()
+    job.join()
+    assert job.exitcode == 1
+    reasons = [line for line in stopped.log.read_text().splitlines() if "error" in line]
+    assert "process 0 of 2: training was asked to stop in epoch" in reasons[0]
+    assert "a training in 2 processes failed; the reason stands above" in reasons[-1]
+    assert len(reasons) == 2
+    assert not (stopped.folder / "model.json").exists()
+    assert not list(stopped.folder.glob("*.json"))  # nor the file with the arguments
+    stopped.finish(size=2)
+    assert stopped.losses() == two.losses()
+    shas = [read_info(one.folder).weights_sha256 for one in (two, stopped)]
+    assert shas[0] == shas[1]
+
+
+def test_model_json_describes_the_trained_model(tables, tmp_path, molecules):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
     train_from_files(
         tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, stages=(Stage(1),), seed=5),
@@ -585,7 +708,7 @@ def test_a_trained_model_says_what_it_is(tables, tmp_path, molecules):
 
 
 @pytest.mark.parametrize("damage", ["weights", "json", "format", "absent", "shapes", "types"])
-def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
+def test_damaged_model_is_refused(tables, tmp_path, molecules, damage):
     write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
     train_from_files(
         tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, stages=(Stage(1),)), *tables,
@@ -618,7 +741,7 @@ def test_damaged_models_are_refused(tables, tmp_path, molecules, damage):
         load_model(tmp_path)
 
 
-def test_only_what_is_asked_for_is_taken_as_trained(tmp_path):
+def test_pretrained_model_must_match_the_configuration(tmp_path):
     source = ROOT / "resources/models/gnn"
     info = read_info(source)
     copy_model(source, tmp_path, "gnn", "energy", info.hyperparameters)
@@ -628,7 +751,7 @@ def test_only_what_is_asked_for_is_taken_as_trained(tmp_path):
             copy_model(source, tmp_path, *asked)
 
 
-def test_a_training_can_start_from_another_model(tables, tmp_path, molecules):
+def test_training_starts_from_another_model(tables, tmp_path, molecules):
     """The other's weights are a better start for a related target than chance is."""
     write_split(molecules.index, 340, 30, 30, 0, tmp_path / "split.csv")
     hyperparameters = {"cutoff": CUTOFF} | SMALL["gnn"]

@@ -1,17 +1,16 @@
-"""The processes of a training: several that share the work, each of which can be asked to stop.
+"""Processes that share a training, and signals that stop it.
 
-With several, every process holds the whole model and takes its share of every batch; gradients are
-summed over all of them. So the training is that of one process, but for the order of sums.
+Each process of a group holds the whole model and computes a shard of each batch; the gradients are
+summed over all processes. The training equals that in one process but for the order of sums.
 """
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,24 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..errors import InputError
-from ..runtime.device import use_threads
-from ..runtime.job import PARENT, job
+from ..runtime.job import PARENT
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of a training; this one is number `rank` of `size`."""
+    """The processes that share a training; this one has number `rank` of `size`."""
 
     rank: int = 0
     size: int = 1
 
     def shard(self, rows: Tensor) -> Tensor:
-        """The part of the rows of a batch that is this process's; may be empty."""
+        """Return the rows of a batch that this process computes; there may be none."""
         return rows[self.rank :: self.size]
 
     def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Sums over all processes, in one message."""
+        """Return the sums over all processes, which one message collects."""
         if self.size == 1:
             return list(tensors)
         flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -48,7 +44,7 @@ class ProcessGroup:
         return [part.view(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag of any process is set."""
+        """Return whether the flag of any process is set."""
         if self.size == 1:
             return flag
         return bool(self.sum([torch.tensor(float(flag), device=device)])[0])
@@ -59,7 +55,7 @@ SINGLE = ProcessGroup()
 
 @contextmanager
 def join_process_group() -> Iterator[ProcessGroup]:
-    """The process group of torchrun that this process belongs to, or a group of one."""
+    """Yield the group in which torchrun started this process, or a group of one."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         yield SINGLE
@@ -73,85 +69,66 @@ def join_process_group() -> Iterator[ProcessGroup]:
         dist.destroy_process_group()
 
 
-def work_together(
-    work: Callable[[], None],
-    processes: int,
-    threads: int,
-    log: str | Path,
-    nodes: int,
-    meeting: str,
-) -> None:
-    """Run `work` with its threads in this process, or in several that share them.
+def run_in_group(module: str, path: Path, processes: int, nodes: int, threads: int) -> None:
+    """Run `python -m module path` in processes that form a group.
 
-    On each of several nodes this is called for `processes` of its own; they meet at that address.
+    `processes` counts those of all nodes, `threads` the cores of one node. Several nodes need a
+    Slurm job and a `path` that all of them can read. SIGTERM and SIGUSR1 are passed on as SIGTERM.
+    Raises InputError if a process fails; it has written the reason.
     """
-    if processes * nodes == 1:
-        _member(work, threads)
-    else:
-        share = work, max(1, threads // processes), log
-        _launch(_member, share, processes, nodes, meeting)
+    group = ["--standalone", f"--nproc-per-node={processes // nodes}"]
+    command: list[str] = []
+    variables = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "OMP_NUM_THREADS": str(max(1, threads * nodes // processes)),
+        PARENT: str(os.getpid()),
+    }
+    if nodes > 1:
+        if "SLURM_JOB_ID" not in os.environ:
+            raise InputError("config: resources.nodes: needs a Slurm job; set it to 1")
+        del variables[PARENT]  # the other nodes have no such process
+        command = [
+            "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
+            f"--cpus-per-task={threads}", "--cpu-bind=none",
+        ]  # fmt: skip
+        with socket.socket() as free:
+            free.bind(("", 0))
+            rendezvous = f"{socket.gethostname()}:{free.getsockname()[1]}"
+        group[0] = f"--nnodes={nodes}"
+        group += ["--rdzv-backend=c10d", f"--rdzv-endpoint={rendezvous}", "--rdzv-id=training"]
+    command += [sys.executable, "-m", "torch.distributed.run", *group, "-m", module, str(path)]
 
+    def forward(number: int, frame: object) -> None:
+        # Slurm signals every process of a job, and a second signal would end torchrun at once
+        if "SLURM_JOB_ID" not in os.environ:
+            launcher.send_signal(signal.SIGTERM)
 
-def on_nodes(module: str, told: dict[str, Any], nodes: int, threads: int) -> None:
-    """Run `python -m module`, with `told` as JSON, once on each node of this job of Slurm.
-
-    `meeting`, an address at which the nodes can meet, is told them, too. Raises InputError outside
-    of such a job, or if one of them fails; it has said why.
-    """
-    if "SLURM_JOB_ID" not in os.environ:
-        raise InputError("config: resources.nodes: needs a job of Slurm around it; set it to 1")
-    with socket.socket() as free:
-        free.bind(("", 0))
-        meeting = f"{socket.gethostname()}:{free.getsockname()[1]}"
-    variables = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    variables.pop(PARENT, None)  # of this node alone
-    command = [
-        "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
-        f"--cpus-per-task={threads}", "--cpu-bind=none",
-        sys.executable, "-m", module, json.dumps(told | {"meeting": meeting}),
-    ]  # fmt: skip
-    if subprocess.run(command, env=variables).returncode:
-        raise InputError(f"the training on {nodes} nodes failed; its reason stands above")
-
-
-def _member(work: Callable[[], None], threads: int, log: str | Path | None = None) -> None:
-    use_threads(threads)
-    with job(log, alone=False) if log and os.environ["RANK"] == "0" else nullcontext():
-        work()
-
-
-def _launch(
-    work: Callable[..., None], arguments: tuple[Any, ...], processes: int, nodes: int, meeting: str
-) -> None:
-    """Run `work`, which with its arguments must be fit for pickling, in processes that make a team.
-
-    Raises InputError if one of them fails; it has said why.
-    """
-    config = LaunchConfig(
-        min_nodes=nodes, max_nodes=nodes, nproc_per_node=processes, max_restarts=0,
-        monitor_interval=0.5, run_id=meeting, rdzv_backend="c10d", rdzv_endpoint=meeting,
-    )  # fmt: skip
-    try:
-        elastic_launch(config, work)(*arguments)
-    except ChildFailedError as error:
-        rank = error.get_first_failure()[0]
-        total = processes * nodes
-        raise InputError(f"process {rank} of {total} failed; its reason stands above") from None
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # torchrun inherits this
+    launcher = subprocess.Popen(command, env=variables)
+    signal.signal(signal.SIGUSR1, before)
+    with signal_handler(forward):
+        failed = launcher.wait()
+    if failed:
+        raise InputError(f"a training in {processes} processes failed; the reason stands above")
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGTERM or SIGUSR1 came, as before a cluster's time limit.
+    """Yield a function that returns whether SIGTERM or SIGUSR1 was received within the block.
 
-    They do not end the process within the block.
+    Clusters send them before a time limit. Within the block they do not end the process.
     """
-    seen: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, frame: seen.append(number))
-        for number in (signal.SIGTERM, signal.SIGUSR1)
-    }
+    received: list[int] = []
+    with signal_handler(lambda number, frame: received.append(number)):
+        yield lambda: bool(received)
+
+
+@contextmanager
+def signal_handler(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle SIGTERM and SIGUSR1 by `handler` within the block."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
-        yield lambda: bool(seen)
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)

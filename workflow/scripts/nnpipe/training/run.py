@@ -3,10 +3,11 @@
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from ..graphs.dataset import Dataset, load_dataset, load_labels
 from ..models.checkpoint import ModelInfo, load_model, save_model
 from ..models.potential import INTENSIVE, SURFACE, Potential
 from ..models.registry import build
-from ..runtime.device import peak_memory_mb, pick_device
+from ..runtime.device import peak_memory_mb, pick_device, use_threads
 from ..runtime.files import atomic, sha256
+from ..runtime.job import job
 from ..units import readable
 from .atomic_references import atomic_references
-from .distributed import join_process_group, on_nodes, stop_on_signal, work_together
+from .distributed import join_process_group, run_in_group, stop_on_signal
 from .loop import train
 from .settings import Settings
 from .state import Checkpoint
@@ -170,27 +172,41 @@ def train_from_files(
     )
 
 
-def launch(
-    processes: int,
-    nodes: int,
-    threads: int,
-    log: str | Path,
-    settings: dict[str, Any],
-    meeting: str = "",
-    **arguments: Any,
-) -> None:
-    """Run `train_from_files` in several processes, on several nodes of a Slurm job.
+def launch(processes: int, nodes: int, threads: int, log: str | Path, **arguments: Any) -> None:
+    """Call `train_from_files` in this process, or in several processes on one or several nodes.
 
-    `processes` are all of them, `threads` those of a node. The log is written to by the first one.
-    Called on one of the nodes, `meeting` is where they meet.
+    `arguments`, with `settings` as a dict, must be fit for JSON. `processes` counts those of all
+    nodes, `threads` the cores of one node. The first process writes to `log`.
     """
-    if nodes > 1 and not meeting:
-        told = {"processes": processes, "nodes": nodes, "threads": threads, "log": log}
-        on_nodes("nnpipe.training.run", told | {"settings": settings} | arguments, nodes, threads)
+    if processes == 1:
+        train_from_files(**arguments | {"settings": Settings(**arguments["settings"])})
         return
-    work = partial(train_from_files, settings=Settings(**settings), **arguments)
-    work_together(work, processes // nodes, threads, log, nodes, meeting or "localhost:0")
+    path = Path(f"{arguments['checkpoint']}.arguments.json")
+    threads_per_process = max(1, threads * nodes // processes)
+    content = {"log": str(log), "threads": threads_per_process, "arguments": arguments}
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content))
+    try:
+        run_in_group("nnpipe.training.run", path, processes, nodes, threads)
+    finally:
+        path.unlink()
+
+
+def run_process(path: str | Path) -> None:
+    """Train in this process of a group, as the file that `launch` wrote says."""
+    content = json.loads(Path(path).read_text())
+    rank, size = os.environ["RANK"], os.environ["WORLD_SIZE"]
+    use_threads(content["threads"])
+    arguments = content["arguments"]
+    with job(content["log"], alone=False) if rank == "0" else nullcontext():
+        try:
+            train_from_files(**arguments | {"settings": Settings(**arguments["settings"])})
+        except InputError as error:
+            raise InputError(f"process {rank} of {size}: {error}") from error
 
 
 if __name__ == "__main__":
-    launch(**json.loads(sys.argv[1]))
+    try:
+        run_process(sys.argv[1])
+    except InputError as error:  # of a process that has no log
+        sys.exit(f"error: {error}")
