@@ -1,4 +1,4 @@
-# From QM9 to molecular dynamics. `snakemake --list-rules` says what each rule makes.
+# From QM9 to molecular dynamics. `snakemake --list-rules` describes each rule.
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-# that of the working directory, otherwise the one beside this file
+# the configuration of the working directory, otherwise the one next to this file
 CONFIG = (
     "config.yaml" if Path("config.yaml").exists() else f"{workflow.current_basedir}/config.yaml"
 )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# One scheduler's commands behind three words:
+# The commands of four schedulers behind three words:
 #   submit RULE THREADS MEM_MB MINUTES GPUS JOBSCRIPT   prints the job's number
 #   status NUMBER                                       prints running, success or failed
 #   cancel NUMBER...
@@ -10,7 +10,7 @@ elif has bsub; then scheduler=lsf
 elif has pbsnodes; then scheduler=pbs
 elif has qsub; then scheduler=sge
 else echo "scheduler.sh: no sbatch, bsub or qsub on the PATH" >&2; exit 1; fi
-# what a command says of a job; a scheduler that gives no answer has not said that the job failed
+# output of a status command; a scheduler that does not answer does not mean a failed job
 ask() {
     said=$("$@" 2>&1) && return
     case $said in

@@ -1,4 +1,4 @@
-# Shared by the rules: the checked configuration, wildcards, paths, digests of code.
+# What all rules share: the checked configuration, wildcards, paths, digests of code.
 import os
 import sys
 from pathlib import Path
@@ -37,7 +37,7 @@ if config["resources"]["container"]:
     containerized: config["resources"]["container"]
 
 
-# every job keeps a core busy, so that more jobs than cores only slow each other down
+# every job keeps its cores busy: more threads than cores would slow down all jobs
 if workflow.resource_settings.nodes is None and workflow.resource_settings.cores:  # not a cluster
     cores = min(workflow.resource_settings.cores, available_cores())
     workflow.global_resources["_cores"] = cores

@@ -1,8 +1,8 @@
-# The data set into a table of molecules, their neighbours, and a split.
+# From the data set to a table of molecules, a table of neighbours and a split.
 
 
 rule download:
-    """Fetch the data set from the first source that has it, and check it."""
+    """Download the data set from the first source that provides it, and verify its checksum."""
     input:
         files=[given(source) for source in config["data"]["sources"] if source not in SOURCES],
     output:
@@ -22,7 +22,7 @@ rule download:
 
 
 rule convert_molecules:
-    """Read the data set into one table, in units of eV and Å."""
+    """Convert the data set to one table of molecules, in eV and Å."""
     input:
         manifest="results/data/raw.json",
     output:
@@ -44,7 +44,7 @@ rule convert_molecules:
 
 
 rule find_neighbours:
-    """Find every atom's neighbours within the cutoff, nearest first."""
+    """Find the neighbours of every atom within the cutoff, in order of distance."""
     input:
         molecules="results/data/qm9.safetensors",
     output:

@@ -29,7 +29,7 @@ rule predict:
 
 
 rule accuracy_table:
-    """Table of errors of every model, and the same beside published figures."""
+    """Write the table of errors of every model, and a table that adds published errors."""
     input:
         predictions=expand("results/predictions/{model}.csv", model=config["models"]),
         infos=expand("results/models/{model}/model.json", model=config["models"]),
@@ -52,7 +52,7 @@ rule accuracy_table:
 
 
 rule parity_figure:
-    """Figure of predictions against labels."""
+    """Plot predictions against labels."""
     input:
         predictions="results/predictions/{model}.csv",
         info="results/models/{model}/model.json",
@@ -77,7 +77,7 @@ rule parity_figure:
 
 
 rule comparison_figures:
-    """Figures of all models: learning curves, error by size, error by element."""
+    """Plot all models together: learning curves, error by molecule size, error by element."""
     input:
         predictions=expand("results/predictions/{model}.csv", model=config["models"]),
         infos=expand("results/models/{model}/model.json", model=config["models"]),
@@ -117,7 +117,7 @@ rule comparison_figures:
 
 
 rule relax_and_frequencies:
-    """Relax held-out molecules and find their harmonic frequencies."""
+    """Relax test molecules with a model and compute their harmonic frequencies."""
     input:
         weights="results/models/{model}/model.safetensors",
         info="results/models/{model}/model.json",
@@ -144,7 +144,7 @@ rule relax_and_frequencies:
 
 
 rule relax_and_frequencies_gfn2:
-    """Relax the same molecules with GFN2-xTB and find their harmonic frequencies."""
+    """Relax the same molecules with GFN2-xTB and compute their harmonic frequencies."""
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
@@ -154,7 +154,7 @@ rule relax_and_frequencies_gfn2:
         "results/logs/relax_and_frequencies_gfn2/qm9.log",
     benchmark:
         "results/benchmarks/relax_and_frequencies_gfn2/qm9.tsv"
-    priority: 70  # the longest job before a training
+    priority: 70  # the longest job before the trainings
     conda:
         "../../envs/labels.yaml"
     resources:
@@ -168,7 +168,7 @@ rule relax_and_frequencies_gfn2:
 
 
 rule frequency_table:
-    """Table and figure of harmonic frequencies against QM9's own."""
+    """Write the table of harmonic frequencies against the frequencies of QM9, and plot them."""
     input:
         modes=expand("results/minima/{model}.csv", model=[*ENERGY_MODELS, "GFN2-xTB"]),
     output:
@@ -194,7 +194,7 @@ rule frequency_table:
 
 
 rule force_table:
-    """Table of force errors on geometries of the data set's own level of theory."""
+    """Write the table of force errors against the level of theory of the data set."""
     input:
         reference=(
             "results/data/qm9.safetensors" if own_data(config) else shipped("resources/forces.xyz")

@@ -1,11 +1,11 @@
-# Geometries off the minimum with energies and forces, in chunks that can run anywhere.
+# Distorted geometries with energies and forces, in chunks that run independently.
 
 LABELS = config["labels"]
-DFT = LABELS["method"] == "dft"  # hundreds of times the work of GFN2-xTB
+DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
 
 
 rule label_chunk:
-    """Distort a share of the training molecules and label every geometry."""
+    """Distort a part of the training molecules and label every geometry."""
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
@@ -29,7 +29,7 @@ rule label_chunk:
 
 
 rule fit_correction:
-    """Fit what the labelling method's curvature lacks to frequencies of training molecules."""
+    """Fit the correction of the labels to the DFT frequencies of training molecules."""
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
@@ -54,7 +54,7 @@ rule fit_correction:
 
 
 rule merge_labels:
-    """Put the labels of all chunks on QM9's surface and find their neighbours."""
+    """Merge the labels of all chunks on QM9's potential energy surface and find neighbours."""
     input:
         molecules="results/data/qm9.safetensors",
         correction="results/data/correction.json",

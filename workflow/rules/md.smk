@@ -1,8 +1,8 @@
-# Molecular dynamics of the molecules of config.yaml.
+# Molecular dynamics of the molecules in config.yaml.
 
 
 rule starting_structure:
-    """Make a molecule's starting geometry; what cannot be simulated is refused here, first of all."""
+    """Write the starting structure of a molecule, or refuse what cannot be simulated."""
     input:
         files=lambda wc: [
             local(s) for s in [structure_of(config, wc.molecule)] if Path(s).is_file()
@@ -30,7 +30,7 @@ rule starting_structure:
 
 
 rule run_md:
-    """Relax a molecule with a model and run it; a run that breaks ends there and says why."""
+    """Relax a molecule with a model and run molecular dynamics, until a bond breaks if one does."""
     input:
         weights="results/models/{model}/model.safetensors",
         info="results/models/{model}/model.json",
@@ -59,7 +59,7 @@ rule run_md:
 
 
 rule md_figures:
-    """Figures of a run, of its spectrum, and of the energy along a bond with GFN2-xTB beside."""
+    """Plot a run, its spectrum, and the energy along a bond next to the energy of GFN2-xTB."""
     input:
         weights="results/models/{model}/model.safetensors",
         info="results/models/{model}/model.json",
@@ -103,7 +103,7 @@ rule md_figures:
 
 
 rule md_table:
-    """Table of all runs: how long each held, drift, speed."""
+    """Write the table of all runs: stable time, energy drift, time per step."""
     input:
         summaries=expand("results/md/{run}.json", run=RUNS),
     output:

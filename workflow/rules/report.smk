@@ -1,4 +1,4 @@
-# What the run itself costs.
+# The cost of the run itself.
 
 # rule/job of the jobs in the table; labels and frequencies are made for QM9 only
 COSTS = expand(
@@ -14,7 +14,7 @@ COSTS += ["force_table/all", *expand("run_md/{run}", run=RUNS)]
 
 
 rule cost_table:
-    """Table of seconds and memory of every job, from the benchmark files."""
+    """Write the table of the time and memory of every job, from the benchmark files."""
     input:
         expand("results/benchmarks/{job}.tsv", job=COSTS),
     output:

@@ -1,8 +1,8 @@
-# One rule for every model, and one for those that are trained already.
+# One rule trains any model; the other copies a model that was trained before.
 
 
 rule copy_pretrained:
-    """Take a trained model as it is, in place of training one."""
+    """Copy a model that was trained before."""
     input:
         weights=pretrained_file("model.safetensors"),
         info=pretrained_file("model.json"),
@@ -30,7 +30,7 @@ rule copy_pretrained:
 
 
 rule train:
-    """Train a model; killed and started again, it goes on from its last checkpoint."""
+    """Train a model; a training that was killed resumes from its last checkpoint."""
     input:
         molecules="results/data/qm9.safetensors",
         neighbours="results/data/neighbours.safetensors",
@@ -51,7 +51,7 @@ rule train:
         "results/benchmarks/train/{model}.tsv"
     wildcard_constraints:
         model="|".join(TRAINED) or "(?!)",
-    priority: 40  # it wants all cores, what follows from it only one each
+    priority: 40  # a training uses all cores, each job that follows it only one
     conda:
         "../../envs/train.yaml"
     threads: config["resources"]["threads"]

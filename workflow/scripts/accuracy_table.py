@@ -1,4 +1,4 @@
-"""Tables of errors of every model."""
+"""Write the tables of the errors of every model."""
 
 from pathlib import Path
 

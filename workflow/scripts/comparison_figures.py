@@ -1,4 +1,4 @@
-"""Figures of all models: learning curves, error by size, error by element."""
+"""Plot all models together: learning curves, error by molecule size, error by element."""
 
 from pathlib import Path
 

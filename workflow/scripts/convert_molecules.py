@@ -1,4 +1,4 @@
-"""Read the data set into one table."""
+"""Convert the data set to one table of molecules."""
 
 from nnpipe.data.extxyz import convert_extxyz
 from nnpipe.data.qm9 import convert_qm9

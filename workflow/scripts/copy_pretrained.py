@@ -1,4 +1,4 @@
-"""Take a trained model as it is."""
+"""Copy a model that was trained before."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Table of what every job cost."""
+"""Write the table of the time and memory of every job."""
 
 from nnpipe.analysis.cost import cost
 from nnpipe.runtime.files import write_csv

@@ -1,4 +1,4 @@
-"""Fetch QM9."""
+"""Download the data set, or take it from a local file."""
 
 from nnpipe.data.download import SOURCES, download
 from nnpipe.runtime.job import job

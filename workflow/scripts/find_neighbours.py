@@ -1,4 +1,4 @@
-"""Find every atom's neighbours."""
+"""Find the neighbours of every atom."""
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.neighbour_table import write_neighbours

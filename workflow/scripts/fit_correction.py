@@ -1,4 +1,4 @@
-"""Fit what GFN2-xTB's curvature lacks; labels of QM9's own method lack nothing."""
+"""Fit the correction of GFN2-xTB labels; DFT labels need no correction."""
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split

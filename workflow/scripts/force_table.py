@@ -1,4 +1,4 @@
-"""Table of force errors on reference geometries."""
+"""Write the table of force errors on reference geometries."""
 
 from pathlib import Path
 

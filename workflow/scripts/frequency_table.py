@@ -1,4 +1,4 @@
-"""Table and figure of harmonic frequencies."""
+"""Write the table of harmonic frequencies and plot them."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Distort a share of the training molecules and label every geometry."""
+"""Distort a part of the training molecules and label every geometry."""
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split

@@ -1,4 +1,4 @@
-"""Table of all molecular dynamics runs."""
+"""Write the table of all molecular dynamics runs."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Put the labels of all chunks on QM9's surface."""
+"""Merge the labels of all chunks and put them on QM9's potential energy surface."""
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.correction import read_correction

@@ -1,4 +1,4 @@
-"""Figure of predictions against labels."""
+"""Plot predictions against labels."""
 
 from pathlib import Path
 

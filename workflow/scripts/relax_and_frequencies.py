@@ -1,4 +1,4 @@
-"""Relax held-out molecules with a model and find their harmonic frequencies."""
+"""Relax test molecules with a model and compute their harmonic frequencies."""
 
 from pathlib import Path
 

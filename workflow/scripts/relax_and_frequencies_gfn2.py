@@ -1,4 +1,4 @@
-"""Relax held-out molecules with GFN2-xTB and find their harmonic frequencies."""
+"""Relax test molecules with GFN2-xTB and compute their harmonic frequencies."""
 
 from tblite.ase import TBLite
 

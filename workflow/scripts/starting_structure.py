@@ -1,4 +1,4 @@
-"""Make a molecule's starting geometry, or refuse it."""
+"""Write the starting structure of a molecule, or refuse the molecule."""
 
 import numpy as np
 from ase.io import write

@@ -1,4 +1,4 @@
-"""Train a model, in as many processes as it has GPUs."""
+"""Train a model in as many processes as it has GPUs."""
 
 from pathlib import Path
 
