@@ -90,10 +90,10 @@ def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -
     for row in records:
         one = cells.setdefault(tuple(row[name] for name in names), {})
         one[row["quantity"]] = shown(row, unit=len(units[row["quantity"]]) > 1)
-    heads = [
-        f"{name} ({unit})" if len(each) == 1 and (unit := min(each)) else name
-        for name, each in units.items()
-    ]
+    heads = []
+    for name, each in units.items():
+        unit = min(each).replace("/", "/\u2060") if len(each) == 1 else ""  # no break in a unit
+        heads.append(f"{name} ({unit})" if unit else name)
     # words to the left, numbers to the right
     words = {row["quantity"] for row in records if row["value"][0].isalpha()}
     aligned = ["---" if name in words else "---:" for name in units]
