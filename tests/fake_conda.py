@@ -1,7 +1,7 @@
-"""A stand-in for `conda` where there is none: an environment is a virtual one that pip fills.
+"""A stand-in for `conda`: its environments are virtual environments that pip fills.
 
-Answers the calls that Snakemake makes. So it shows whether the files in envs/ name all that a rule
-imports, not whether conda's channels have it.
+It answers the calls of Snakemake. It shows whether the files in envs/ list every import of a rule,
+not whether the channels of conda provide it.
 """
 
 import json
@@ -21,7 +21,7 @@ PYPI = {
 
 
 def install(root: Path) -> Path:
-    """Put the stand-in under `root` and return the folder that belongs on the PATH."""
+    """Install the stand-in under `root` and return the folder to put on the PATH."""
     folder = root / "bin"
     folder.mkdir(parents=True)
     scripts = {
@@ -35,11 +35,11 @@ def install(root: Path) -> Path:
 
 
 def create(file: str, prefix: str) -> None:
-    """The environment of an env file."""
+    """Create the environment of an env file."""
     packages = []
     for package in yaml.safe_load(Path(file).read_text())["dependencies"]:
         name, _, version = package.partition("=")
-        if name != "python":  # this one has to do
+        if name != "python":  # the Python that runs this file serves
             packages.append(PYPI.get(name, name) + (f"=={version}.*" if version else ""))
     venv.create(prefix, with_pip=True)
     pip = [f"{prefix}/bin/python", "-m", "pip", "install", "-q", "--no-compile", *packages]
@@ -69,7 +69,7 @@ def main(root: str, *call: str) -> None:
         case ("clean", _):
             pass
         case _:
-            sys.exit(f"conda: no answer to {call}")
+            sys.exit(f"conda: unknown call {call}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A Slurm for a test: its own configuration, key and ports, all its nodes on this machine."""
+"""Start a Slurm for a test, with its own configuration, key and ports, on this machine."""
 
 import os
 import shutil
@@ -56,17 +56,17 @@ NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMe
 
 
 def missing() -> str:
-    """Why there can be no Slurm here, or nothing."""
+    """Return why Slurm cannot start here, or an empty text."""
     absent = [name for name in (*DAEMONS, "sbatch") if not shutil.which(name, path=PATH)]
     if absent:
         return f"Slurm is not installed: no {', '.join(absent)}"
-    return "" if os.geteuid() == 0 else "a Slurm of one's own needs root"
+    return "" if os.geteuid() == 0 else "a private Slurm needs root"
 
 
 @contextmanager
 def slurm(nodes: int = 1) -> Iterator[tuple[dict[str, str], Path]]:
-    """The environment in which Slurm's commands work, and the file of its records."""
-    folder = Path(tempfile.mkdtemp())  # munge needs a folder that all may read, unlike pytest's
+    """Yield the environment variables for the commands of Slurm, and the file of its records."""
+    folder = Path(tempfile.mkdtemp())  # munge needs a folder that everybody may read
     host = socket.gethostname().split(".")[0]
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(1 + nodes)]

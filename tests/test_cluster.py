@@ -1,4 +1,4 @@
-"""The workflow on a Slurm of its own: what each job asked for, and jobs that are killed."""
+"""The workflow on a private Slurm: resources of each job, and jobs that are killed."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from slurm import missing, slurm
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 WEIGHTS = "results/models/gnn/model.safetensors"
 SLURM = ("--workflow-profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
-# long enough to be killed in the middle; steps so small that rounding stays small for an epoch
+# enough epochs to be killed in the middle; a learning rate at which rounding errors stay small
 CHANGE = {
     "training": {"learning_rate": 1e-3},
     "models": {"gnn": {"training": {"stages": [{"epochs": 12}], "checkpoint_seconds": 0.2}}},
@@ -28,7 +28,7 @@ CHANGE = {
 def start(
     folder: Path, environment: dict[str, str], target: str, *profile: str, **resources: int
 ) -> subprocess.Popen[str]:
-    """Snakemake with a profile and the smoke preset."""
+    """Start Snakemake with a profile and the smoke preset."""
     change = CHANGE | {"resources": CHANGE["resources"] | resources}
     (folder / "change.yaml").write_text(yaml.safe_dump(change))
     return subprocess.Popen(
@@ -41,7 +41,7 @@ def start(
 
 
 def read_records(path: Path) -> dict[int, dict[str, str]]:
-    """The last of each job's records, by its number."""
+    """Return the last record of each job by the number of the job."""
     return dict(entries(path))
 
 
@@ -85,7 +85,7 @@ def test_jobs_of_slurm_killed_ones_and_those_of_two_nodes(tmp_path_factory):
         assert kept[second]["JobState"] == "COMPLETED"
         assert "mem=8000M" in kept[second]["Tres"]
         assert kept[second]["TimeLimit"] == "1440"
-        (said,) = (folder / ".snakemake/slurm_logs").glob("*/*/*.log")  # of what failed
+        (said,) = (folder / ".snakemake/slurm_logs").glob("*/*/*.log")  # of failed jobs
         assert "training was asked to stop" in said.read_text()
         assert "going on from epoch" in (folder / "results/logs/train/gnn.log").read_text()
         assert sha256(folder / WEIGHTS) == whole
@@ -100,7 +100,7 @@ def test_jobs_of_slurm_killed_ones_and_those_of_two_nodes(tmp_path_factory):
         assert read_records(records)[number]["NodeCnt"] == "2", printed
         assert "TresPerJob=gres:gpu:2 TresPerNode=gres:gpu:1" in entry
         shared = [json.loads(line)["train_loss"] for line in metrics.open()]
-        # sums in another order: a difference that starts at rounding and grows with every epoch
+        # sums in another order: the difference starts at rounding error and grows with every epoch
         np.testing.assert_allclose(shared[0], alone[0], rtol=1e-4)
         np.testing.assert_allclose(shared[1], alone[1], rtol=2e-3)
         np.testing.assert_allclose(shared[-1], alone[-1], rtol=3e-2)

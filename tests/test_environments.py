@@ -1,4 +1,4 @@
-"""Every rule in the environment that its file describes, and in nothing else."""
+"""Every rule runs in the environment that its file describes, and needs no other package."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory) -> dict[str, str]:
-    """Variables under which `conda` is the stand-in and pip takes the versions used here."""
+    """Return variables that make `conda` the stand-in and pip install the versions used here."""
     folder = tmp_path_factory.mktemp("conda")
     pins = folder / "pins.txt"
     installed = distributions(path=[sysconfig.get_path("purelib")])
@@ -30,7 +30,7 @@ def variables(tmp_path_factory) -> dict[str, str]:
 
 
 def run(python: str | Path, folder: Path, variables: dict, *arguments: str) -> tuple[bool, str]:
-    """Whether snakemake succeeded with the smoke preset, and what it printed."""
+    """Return whether Snakemake succeeded with the smoke preset, and its output."""
     command = [python, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", SMOKE]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     return done.returncode == 0, done.stdout + done.stderr
@@ -39,7 +39,7 @@ def run(python: str | Path, folder: Path, variables: dict, *arguments: str) -> t
 @pytest.mark.long
 @pytest.mark.skipif(bool(torch.version.cuda), reason="three downloads of PyTorch with CUDA")
 def test_smoke_run_in_environments_of_its_own(tmp_path_factory, variables):
-    """Snakemake's own environment holds nothing else, so that no import can be lent from there."""
+    """The environment of Snakemake holds no other package that a script could import."""
     host = tmp_path_factory.mktemp("host")
     venv.create(host, with_pip=True)
     python = host / "bin/python"

@@ -1,4 +1,4 @@
-"""What surrounds every script, and how other schedulers are asked of its job."""
+"""Locks of jobs and folders, threads of a script, and answers of schedulers about a job."""
 
 import fcntl
 import os
@@ -15,6 +15,7 @@ from nnpipe.runtime.job import lock_folder
 CODE = """
 import sys, time
 from nnpipe.runtime.job import job
+
 with job(sys.argv[1]):
     with open(sys.argv[2], "a") as file:
         print("begins", file=file, flush=True)
@@ -23,19 +24,41 @@ with job(sys.argv[1]):
 """
 
 
-def test_of_two_jobs_at_the_same_work_one_waits_for_the_other(tmp_path):
-    """As when a Snakemake on a cluster is killed and started again, and its jobs go on."""
+def test_jobs_with_the_same_log_run_one_after_the_other(tmp_path):
+    """On a cluster, jobs continue when Snakemake is killed, and may meet those of the next run."""
     log, order = tmp_path / "rule/one.log", tmp_path / "order"
     library = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     code = [sys.executable, "-c", CODE, log, order]
     jobs = [subprocess.Popen(code, env=library) for _ in range(3)]
-    jobs[2].kill()  # whoever dies keeps nobody waiting
+    jobs[2].kill()  # a killed job releases its lock
     assert [job.wait(timeout=30) for job in jobs[:2]] == [0, 0]
     assert order.read_text().split() == ["begins", "ends"] * 2
     assert "another job is at the same work" in log.read_text()
 
 
-def test_a_folder_has_one_owner_where_locks_are_to_be_had(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("imports", "expected"),
+    [("sys", "False"), ("sys, torch, nnpipe.runtime.device", "1")],
+    ids=["without torch", "with torch"],
+)
+def test_job_sets_the_threads_of_torch_without_importing_it(tmp_path, imports, expected):
+    code = f"""
+import {imports}
+from nnpipe.runtime.job import job
+
+if torch := sys.modules.get("torch"):
+    torch.set_num_threads(2)
+with job(sys.argv[1], threads=1):
+    torch = sys.modules.get("torch")
+    print(torch is not None and torch.get_num_threads())
+"""
+    library = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    command = [sys.executable, "-c", code, tmp_path / "log"]
+    done = subprocess.run(command, env=library, capture_output=True, text=True)
+    assert done.stdout.strip() == expected, done.stderr
+
+
+def test_folder_has_one_owner_if_the_file_system_has_locks(tmp_path, monkeypatch):
     lock_folder(tmp_path / "x/lock")
     with pytest.raises(InputError, match="another snakemake is at work in this folder"):
         lock_folder(tmp_path / "x/lock")
@@ -62,7 +85,7 @@ def test_a_folder_has_one_owner_where_locks_are_to_be_had(tmp_path, monkeypatch)
         ("qstat", "qstat: cannot connect to server", 1, "running"),
     ],
 )
-def test_a_scheduler_without_an_answer_has_not_said_that_a_job_failed(
+def test_scheduler_without_an_answer_does_not_mean_a_failed_job(
     tmp_path, command, said, code, expected
 ):
     submit = {"scontrol": "sbatch", "bjobs": "bsub", "qstat": "pbsnodes"}[command]

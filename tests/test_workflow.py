@@ -1,4 +1,4 @@
-"""The whole workflow at the smoke size, what reruns when, kills, and the state of the files."""
+"""The whole workflow at the smoke size: its results, what runs again when, and killed runs."""
 
 import ast
 import json
@@ -39,12 +39,12 @@ def counted(printed: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """The folder of a finished run of everything, with one molecule in place of four."""
-    folder = copy_to(tmp_path_factory.mktemp("smoke"))
-    return run_everything(folder)
+    """Folder of a finished run of the smoke preset."""
+    return run_everything(copy_to(tmp_path_factory.mktemp("smoke")))
 
 
 def run_everything(folder: Path) -> Path:
+    """Run the smoke preset for one molecule in place of four."""
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["molecules"] = {"aspirin": config["molecules"]["aspirin"]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -54,7 +54,7 @@ def run_everything(folder: Path) -> Path:
 
 @pytest.fixture
 def done(finished, tmp_path) -> Path:
-    """A copy of the finished run, file times kept, to change at will."""
+    """Copy of the finished run with its file times, for a test that changes files."""
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -228,7 +228,7 @@ use rule * from nnpipe as nnpipe_*
 
 
 def test_a_fresh_copy(tmp_path):
-    """One trajectory needs one model; refused configurations; every way to start the workflow."""
+    """What one trajectory needs, ways to start the workflow, and refused configurations."""
     folder, everything = copy_to(tmp_path / "copy"), set(rules())
     other, module = tmp_path / "other", tmp_path / "module"
     other.mkdir()
@@ -340,7 +340,7 @@ def start(folder: Path, target: str, change: dict) -> subprocess.Popen:
 
 
 def scripts_in(folder: Path) -> list[int]:
-    """Processes of scripts that were started from the folder."""
+    """Return the processes of scripts that were started from the folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -354,7 +354,7 @@ def scripts_in(folder: Path) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 def test_killed_in_training_and_started_again_it_ends_the_same(finished, tmp_path):
-    """SIGKILL to snakemake itself: its jobs end too, no lock stays, the weights are the same."""
+    """After SIGKILL to Snakemake its jobs end, no lock remains, and the weights are the same."""
     training = {"stages": [{"epochs": 20}], "checkpoint_seconds": 0.1}
     longer = {"models": {"mlp": {"use_labels": False, "training": training}}}
     target = "results/models/mlp/model.safetensors"
@@ -448,7 +448,7 @@ def test_digest_follows_imports_and_ignores_remarks(tmp_path):
     assert digest(tmp_path / "script.py", "nnpipe/d.py") != first
 
 
-# which package of an environment file gives which import
+# the package of an environment file that provides an import
 PACKAGES = {
     "matplotlib": "matplotlib-base", "tblite": "tblite-python", "torch": "pytorch",
     "torch_geometric": "pytorch_geometric", "yaml": "pyyaml",
@@ -456,7 +456,7 @@ PACKAGES = {
 
 
 def imports(path: Path, seen: set[Path]) -> set[str]:
-    """Third-party modules that a file of the workflow imports, also through nnpipe."""
+    """Return the third-party modules that a file of the workflow imports, also through nnpipe."""
     if path in seen:
         return set()
     seen.add(path)
