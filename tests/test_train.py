@@ -180,7 +180,7 @@ def labelled(smiles: str, number: int) -> Dataset:
 
 
 def test_force_labels_teach_forces():
-    """Trained on forces, a model predicts those of unseen geometries far better than without."""
+    """Trained on forces, a model predicts the forces of unseen geometries far better."""
     whole = labelled("CCO", 120)
     data, test = part(whole, 0, 80), part(whole, 80, 120)
     errors = []
@@ -367,7 +367,7 @@ def test_stage_replaces_settings_of_its_epochs(data, validation):
 
 
 def test_a_stage_replaces_the_weight_of_energies():
-    """Also a weight of 0: the losses are those of a training with that weight from the start."""
+    """Also a weight of 0: the losses equal a training with that weight from the start."""
     whole = labelled("CO", 24)
 
     def losses(energy_weight: float, stage: Stage) -> list[float]:
@@ -660,7 +660,7 @@ def test_training_killed_at_any_moment_resumes_to_the_same_weights(uninterrupted
 
 
 def test_training_in_two_processes_equals_one_and_stops_on_signal(uninterrupted, tables):
-    """The losses equal those of one process up to rounding, which grows. After SIGTERM, the same
+    """Losses equal the losses of one process up to rounding, which grows. After SIGTERM, the same
     command ends with the same weights as without it.
     """
     folder = uninterrupted.folder.parent

@@ -44,7 +44,7 @@ def files() -> dict[str, str]:
 
 
 def differing() -> dict[str, str]:
-    """Return those of the generated files whose content is not what the sections give."""
+    """Return the generated files whose content differs from what the sections give."""
     found = {}
     for name, text in files().items():
         path = REPOSITORY / name

@@ -190,8 +190,8 @@ class Model:
             _check_hyperparameters(self.architecture, self.hyperparameters)
         if self.pretrained is not None and not find_file(f"{self.pretrained}/model.json").is_file():
             raise ValueError(
-                f"pretrained: {self.pretrained!r} has no model.json; give a folder like those of"
-                " results/models"
+                f"pretrained: {self.pretrained!r} has no model.json; give a folder such as"
+                " results/models/gnn"
             )
 
 
@@ -224,7 +224,7 @@ class MD(MDSettings):
 
 @section
 class Molecule(MD):
-    """A molecule, with values that replace those of md."""
+    """A molecule, with values that replace the values of md."""
 
     structure: str = setting(..., "a SMILES or the path of a structure file", min_length=1)
 
@@ -282,7 +282,7 @@ class Config:
     ] = setting(
         MOLECULES,
         "Any name: a SMILES or the path of a structure file, or {structure: ...} with values that"
-        " replace those of md.",
+        " replace the values of md.",
         min_length=1,
     )
     md: MD = MD()

@@ -72,9 +72,9 @@ def join_process_group() -> Iterator[ProcessGroup]:
 def run_in_group(module: str, path: Path, processes: int, nodes: int, threads: int) -> None:
     """Run `python -m module path` in processes that form a group.
 
-    `processes` counts those of all nodes, `threads` the cores of one node. Several nodes need a
-    Slurm job and a `path` that all of them can read. SIGTERM and SIGUSR1 are passed on as SIGTERM.
-    Raises InputError if a process fails; it has written the reason.
+    `processes` counts the processes of all nodes, `threads` the cores of one node. Several nodes
+    need a Slurm job and a `path` that all of them can read. SIGTERM and SIGUSR1 are passed on as
+    SIGTERM. Raises InputError if a process fails; it has written the reason.
     """
     group = ["--standalone", f"--nproc-per-node={processes // nodes}"]
     command: list[str] = []

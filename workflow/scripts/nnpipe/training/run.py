@@ -175,8 +175,8 @@ def train_from_files(
 def launch(processes: int, nodes: int, threads: int, log: str | Path, **arguments: Any) -> None:
     """Call `train_from_files` in this process, or in several processes on one or several nodes.
 
-    `arguments`, with `settings` as a dict, must be fit for JSON. `processes` counts those of all
-    nodes, `threads` the cores of one node. The first process writes to `log`.
+    `arguments`, with `settings` as a dict, must be fit for JSON. `processes` counts the
+    processes of all nodes, `threads` the cores of one node. The first process writes to `log`.
     """
     if processes == 1:
         train_from_files(**arguments | {"settings": Settings(**arguments["settings"])})

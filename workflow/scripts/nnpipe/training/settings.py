@@ -76,7 +76,7 @@ class Settings:
         ge=0,
     )  # fmt: skip
     energy_weight: float = setting(
-        0.2, "weight of the energy error of a labelled geometry; that of a minimum is 1", ge=0
+        0.2, "weight of the energy error of a labelled geometry; a minimum has weight 1", ge=0
     )
     force_weight: float = setting(1.0, "weight of the force error of an atom", "Å", ge=0)
     checkpoint_seconds: float = setting(
