@@ -25,6 +25,7 @@ def write(folder: Path, mae: float = 1.5, seconds: float = 3.0, weights: bytes =
     lines = [json.dumps({"epoch": epoch, "seconds": seconds * epoch}) for epoch in (1, 2)]
     (folder / "models/gnn/metrics.jsonl").write_text("\n".join(lines))
     (folder / "models/gnn/model.safetensors").write_bytes(weights)
+    (folder / "models/gnn/checkpoint.safetensors").write_bytes(str(seconds).encode())
     (folder / "md/gnn_aspirin.xyz").write_text("1\n\nH 0 0 0\n")
     (folder / "md/gnn_aspirin.json").write_text(
         json.dumps([{"ms_per_step": seconds, "drift": mae}])

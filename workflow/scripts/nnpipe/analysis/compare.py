@@ -12,15 +12,16 @@ import pandas as pd
 
 from .cost import COST_COLUMNS
 
-# what happened and how long it took; figures show times, and their data are compared
-IGNORED_FOLDERS = ("logs", "benchmarks", "figures")
+# files that store times; the data that figures show are compared, and the weights that training
+# checkpoints lead to
+IGNORED = {"logs", "benchmarks", "figures", "checkpoint.safetensors"}
 COMPARED = (".csv", ".json", ".jsonl", ".md", ".safetensors", ".xyz")
 
 
 def differences(first: str | Path, second: str | Path) -> list[str]:
     """Return a line for each file that differs between two folders of results.
 
-    Columns and keys of COST_COLUMNS are not compared, nor are logs, benchmarks and figures.
+    Columns and keys of COST_COLUMNS are not compared, nor are the files and folders of IGNORED.
     """
     first, second = Path(first), Path(second)
     lines = []
@@ -36,7 +37,7 @@ def differences(first: str | Path, second: str | Path) -> list[str]:
 def _names(folder: Path) -> set[Path]:
     """Return the compared files of a folder of results, relative to it."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix in COMPARED)
-    return {path for path in files if path.parts[0] not in IGNORED_FOLDERS}
+    return {path for path in files if not IGNORED & set(path.parts)}
 
 
 def _content(path: Path) -> Any:
