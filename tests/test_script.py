@@ -25,7 +25,7 @@ with job(sys.argv[1]):
 
 
 def test_jobs_with_the_same_log_run_one_after_the_other(tmp_path):
-    """On a cluster, jobs continue when Snakemake is killed, and may meet those of the next run."""
+    """On a cluster, jobs outlive a killed Snakemake, and may meet the jobs of the next run."""
     log, order = tmp_path / "rule/one.log", tmp_path / "order"
     library = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     code = [sys.executable, "-c", CODE, log, order]
