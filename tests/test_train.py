@@ -4,6 +4,7 @@ import copy
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -277,22 +278,6 @@ def test_compiled_step_is_shared_by_threads(compiled):
     assert torch.get_num_threads() == 1
 
 
-def test_stage_scales_the_energy_loss():
-    """A stage that replaces energy_weight gives the gradients of a step made with its weight."""
-    data = labelled("CCO", 6)
-    potential = start("mlp", data)
-    labels, rows = potential.normalised_target(data), torch.arange(6)
-    for before, after in ((0.2, 0.5), (0.0, 0.5), (0.2, 0.0)):
-        step, expected = (
-            make_loss_and_gradients(potential, replace(QUICK, energy_weight=weight))
-            for weight in (before, after or 1.0)
-        )
-        factor = after / (before or 1.0)
-        found = step(*collate_part(BatchSpec(data, labels, rows, 0.7, factor), rows))
-        batch = BatchSpec(data, labels, rows, 0.7, 1.0 if after else 0.0)
-        assert_close(found, expected(*collate_part(batch, rows)))
-
-
 @pytest.mark.parametrize("architecture", MODELS)
 def test_padded_batch_has_the_same_gradients(architecture):
     """What fills it up, as on a GPU, where few shapes must serve, takes no part in the loss."""
@@ -366,7 +351,7 @@ def test_stage_replaces_settings_of_its_epochs(data, validation):
     assert [(now.minima_passes, now.force_weight) for now in found] == [(1, 1.0)] * 2 + [(3, 0.5)]
 
 
-def test_a_stage_replaces_the_weight_of_energies():
+def test_stage_replaces_the_weight_of_energies():
     """Also a weight of 0: the losses equal a training with that weight from the start."""
     whole = labelled("CO", 24)
 
@@ -690,30 +675,34 @@ def test_training_in_two_processes_equals_one_and_stops_on_signal(uninterrupted,
     assert shas[0] == shas[1]
 
 
-def test_model_json_describes_the_trained_model(tables, tmp_path, molecules):
-    write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
+@pytest.fixture(scope="module")
+def trained(tables, molecules, tmp_path_factory) -> Path:
+    """The folder of a model after one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_split(molecules.index, 80, 20, 20, 3, folder / "split.csv")
     train_from_files(
-        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, stages=(Stage(1),), seed=5),
-        *tables, tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
+        folder / "model", "mlp", {"cutoff": 4.0}, "energy",
+        replace(QUICK, stages=(Stage(1),), seed=5), *tables,
+        folder / "split.csv", folder / "checkpoint", device="cpu",
     )  # fmt: skip
-    content = json.loads((tmp_path / "model.json").read_text())
+    return folder / "model"
+
+
+def test_model_json_describes_the_trained_model(trained):
+    content = json.loads((trained / "model.json").read_text())
     assert content["format"] == 1
     assert content["elements"] == [1, 6, 7, 8] or content["elements"] == [1, 6, 7, 8, 9]
     assert (content["seed"], content["n_train"], content["unit"]) == (5, 80, "eV")
     assert set(content["data"]) == {
         "molecules", "neighbours", "split", "labels", "start", "source",
     }  # fmt: skip
-    potential, info = load_model(tmp_path)
+    potential, info = load_model(trained)
     assert info.parameters == sum(p.numel() for p in potential.model.parameters())
 
 
 @pytest.mark.parametrize("damage", ["weights", "json", "format", "absent", "shapes", "types"])
-def test_damaged_model_is_refused(tables, tmp_path, molecules, damage):
-    write_split(molecules.index, 80, 20, 20, 3, tmp_path / "split.csv")
-    train_from_files(
-        tmp_path, "mlp", {"cutoff": 4.0}, "energy", replace(QUICK, stages=(Stage(1),)), *tables,
-        tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu",
-    )  # fmt: skip
+def test_damaged_model_is_refused(trained, tmp_path, damage):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "model.json"
     if damage == "weights":
         content = bytearray((tmp_path / "model.safetensors").read_bytes())
