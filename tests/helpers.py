@@ -66,16 +66,22 @@ def snakemake(
     return done.stdout
 
 
-# Snakemake is imported once and forked for each call: a dry run then takes a third of its time
+# Snakemake and the library are imported once and forked for each call, which takes a third of the
+# time of a new process
 CALLS = """
 import json, os, sys
 from pathlib import Path
 
 sys.path.insert(0, "workflow/scripts")
 import snakemake.cli, snakemake.scheduling.job_scheduler
-import nnpipe.config, nnpipe.structures.load
+import nnpipe.config
+from nnpipe.runtime.digest import digest
+from nnpipe.structures.load import atomic_numbers
 
 snakemake.cli.get_argument_parser()  # imports the plugins
+atomic_numbers("C")  # imports RDKit
+for script in Path("workflow/scripts").glob("*.py"):
+    digest(script)  # parses the library
 for options, file in json.load(sys.stdin):
     text = Path(file).read_text() if file else ""
     if file:
