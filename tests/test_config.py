@@ -120,7 +120,7 @@ BAD = [
     ("molecules/aspirin", {"temperature_k": 300}, "molecules.aspirin: 'structure' is missing"),
     ("molecules/aspirin", {"structure": "C", "timestep": 1}, "molecules.aspirin: unknown key 'timestep'; did you mean 'timestep_fs'?"),
     ("molecules/aspirin", {"structure": "C", "models": ["gnn_u0"]}, "molecules.aspirin: model 'gnn_u0' does not predict energy"),
-    ("molecules/aspirin", 3, "molecules.aspirin: 3 is not a mapping"),
+    ("molecules/aspirin", 3, "molecules.aspirin: 3 is not text; write a SMILES or the path"),
     ("md/timestep_fs", 2.0, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
     ("md/ensemble", "npt", "md.ensemble: 'npt' is not one of 'nvt' or 'nve'"),
     ("md/models", ["gnn2"], "md.models: 'gnn2' is not one of models; did you mean 'gnn'?"),
@@ -140,6 +140,11 @@ BAD = [
     ("models/mlp/start", "gnn", "models.mlp.start: renamed to init_from"),
     ("models/mlp/labels", False, "models.mlp.labels: renamed to use_labels"),
     ("md/start", 0, "md: unknown key 'start'"),
+    ("md", {False: 3}, "md: a key is not text, as YAML reads NO, on and 3 as values; put it in"),
+    ("evaluation", {"frequency_molecules": None}, "evaluation.frequency_molecules: is empty; give a value"),
+    ("models/gnn_u0/init_from", "", "models.gnn_u0.init_from: '' is empty; give a text"),
+    ("molecules/aspirin", {"structure": "C", "models": ["gnm"]}, "molecules.aspirin: no model 'gnm'; did you mean 'gnn'?"),
+    ("molecules/aspirin", False, "molecules.aspirin: False is not text; write a SMILES or"),
 ]  # fmt: skip
 
 
@@ -191,6 +196,9 @@ def test_a_key_that_is_given_twice(tmp_path):
         configuration.check_keys(path)
     path.write_text("molecules:\n  a: C\n  a: N\n")
     with pytest.raises(InputError, match=r"key 'molecules\.a' is given twice"):
+        configuration.check_keys(path)
+    path.write_text("training: {stages: [{epochs: 1, epochs: 3}]}\n")
+    with pytest.raises(InputError, match=r"key 'training\.stages\.0\.epochs' is given twice"):
         configuration.check_keys(path)
 
 

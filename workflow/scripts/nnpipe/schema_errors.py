@@ -1,6 +1,7 @@
 """One-line messages for settings that are not valid: where, value, remedy."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -54,6 +55,9 @@ def one_line(error: ValidationError, kind: Any, where: str = "") -> str:
         if isinstance(value, str):
             message = "must be letters, digits, _ or -, a letter first"
         path, message = path[:-2], f"name {value!r} {message}"
+    elif first["type"] in unknown and not isinstance(path[-1], str):
+        path.pop()
+        message = "a key is not text, as YAML reads NO, on and 3 as values; put it in quotes"
     elif first["type"] in unknown:
         key, known = str(path.pop()), _at(path, schema)["properties"]
         if RENAMED.get(key, "").split(",")[0] in known:
@@ -67,6 +71,8 @@ def one_line(error: ValidationError, kind: Any, where: str = "") -> str:
     elif first["type"] == "string_pattern_mismatch":
         examples = map(str, _at(path, schema)["examples"])
         message = f"{value!r} is not one of {', '.join(examples)}"
+    elif value is None:
+        message = "is empty; give a value, or remove the key"
     else:
         message = MESSAGES.get(first["type"], "{value!r} is not valid")
         message = message.format(value=value, **context)
@@ -113,6 +119,6 @@ def _number_hint(value: Any, kind: str) -> str:
     number = float(value)
     if kind == "int_type" and number.is_integer():
         return f"; write {int(number)}"
-    if kind == "float_type":
+    if kind == "float_type" and math.isfinite(number):
         return f"; write {number}" if "." in str(number) else f"; write {number:.1e}"
     return ""

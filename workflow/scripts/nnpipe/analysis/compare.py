@@ -24,8 +24,10 @@ def differences(first: str | Path, second: str | Path) -> list[str]:
     Columns and keys of COST_COLUMNS are not compared, nor are the files and folders of IGNORED.
     """
     first, second = Path(first), Path(second)
+    if not (names := _names(first) | _names(second)):
+        return [f"{first}, {second}: no results to compare"]
     lines = []
-    for name in sorted(_names(first) | _names(second)):
+    for name in sorted(names):
         present = [folder for folder in (first, second) if (folder / name).is_file()]
         if len(present) == 1:
             lines.append(f"{name}: only in {present[0]}")
@@ -41,7 +43,14 @@ def _names(folder: Path) -> set[Path]:
 
 
 def _content(path: Path) -> Any:
-    """Return what two files of a run must have in common."""
+    """Return what two files of a run must have in common: all bytes, if a file is damaged."""
+    try:
+        return _parsed(path)
+    except ValueError:
+        return path.read_bytes()
+
+
+def _parsed(path: Path) -> Any:
     match path.suffix:
         case ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False)

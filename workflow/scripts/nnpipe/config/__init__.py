@@ -46,6 +46,8 @@ def check_keys(path: str | Path) -> None:
     todo = [("", yaml.compose(Path(path).read_text()))]
     while todo:
         where, node = todo.pop()
+        if isinstance(node, yaml.SequenceNode):
+            todo += [(f"{where}{number}.", value) for number, value in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
             continue
         names = [key.value for key, _ in node.value]
@@ -177,7 +179,10 @@ def _check_molecule(config: Values, name: str) -> None:
     except InputError as error:
         raise InputError(f"config: molecules.{name}: {error}") from None
     for model in models_of(config, name):
-        if config["models"].get(model, {}).get("target") != "energy":
+        if model not in config["models"]:
+            close = did_you_mean(model, config["models"])
+            raise InputError(f"config: molecules.{name}: no model {model!r}; {close}")
+        if config["models"][model].get("target") != "energy":
             raise InputError(
                 f"config: molecules.{name}: model {model!r} does not predict energy, which dynamics"
                 " need; use one with target: energy"

@@ -181,6 +181,8 @@ def _pruned(value: Any) -> Any:
 
 def main() -> None:
     """Write the generated files, or name those that differ."""
+    if sys.argv[1:] not in ([], ["--write"]):
+        sys.exit(f"usage: {COMMAND.removesuffix(' --write')} [--write]")
     differ = differing()
     if "--write" in sys.argv[1:]:
         for name, text in differ.items():

@@ -167,7 +167,7 @@ class Model:
         {}, "arguments of the architecture; inherited from the model of init_from"
     )
     init_from: str = setting(
-        None, "model whose trained weights are the initial weights of this one"
+        None, "model whose trained weights are the initial weights of this one", min_length=1
     )
     use_labels: bool = setting(
         True, "train a model of energy on the labelled geometries too, not on minima alone"
@@ -193,6 +193,13 @@ class Model:
                 f"pretrained: {self.pretrained!r} has no model.json; give a folder such as"
                 " results/models/gnn"
             )
+
+
+def _molecule(value: Any) -> Any:
+    """Return the mapping of a molecule that may be given as a text."""
+    if not isinstance(value, str | dict | Molecule):
+        raise ValueError(f"{value!r} is not text; write a SMILES or the path of a file in quotes")
+    return {"structure": value} if isinstance(value, str) else value
 
 
 @section
@@ -274,10 +281,7 @@ class Config:
         Name,
         Annotated[
             Molecule,
-            BeforeValidator(
-                lambda value: {"structure": value} if isinstance(value, str) else value,
-                json_schema_input_type=str | Molecule,
-            ),
+            BeforeValidator(_molecule, json_schema_input_type=str | Molecule),
         ],
     ] = setting(
         MOLECULES,

@@ -187,6 +187,11 @@ def load_calculator(
     folder = Path(path)
     if not folder.exists() and folder.name == str(path) and (SHIPPED_MODELS / path).is_dir():
         folder = SHIPPED_MODELS / path
+    if not folder.exists():
+        raise InputError(
+            f"{path}: no such folder; give the folder of a trained model (results/models/gnn) or"
+            " the name of a shipped one (gnn)"
+        )
     potential, info = load_model(folder)
     if info.target != "energy":
         raise InputError(

@@ -147,7 +147,7 @@ def simulate(
                 write_extxyz(file, [frame])
             records[number].add(frame, reason)
             bar.update(frame.info["time_fs"] / 1000 - bar.n)
-            bar.set_postfix_str(f"{frame.info['temperature_k']:.0f} K")
+            bar.set_postfix_str(f"{frame.info['temperature_k']:.0f} K", refresh=False)
         assert started is not None
         wall, cpu = (end - start for end, start in zip(clocks(), started, strict=True))
     on_gpu = isinstance(calculator, NeuralCalculator) and calculator.device.type != "cpu"

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.optimize import BFGS
 
+from ..errors import InputError
 from ..structures.bonds import bond_lengths, bond_matrix, bonded_pairs, spring_hessian
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ def relax(
 
     Return `atoms` and False if a bond changes by more than `max_bond_deviation_a`. BFGS starts
     from the Hessian of springs between atoms, which takes a third of the steps; not in periodic
-    systems, as the springs do not cross the cell's boundary.
+    systems, as the springs do not cross the cell's boundary. Raises InputError if two atoms
+    coincide.
     """
     pairs = bonded_pairs(atoms)
     before = bond_lengths(atoms, pairs)
@@ -34,6 +36,8 @@ def relax(
     with BFGS(relaxed, logfile=None) as optimizer:
         if not atoms.pbc.any():
             springs = spring_hessian(atoms.positions, bond_matrix(atoms.numbers, atoms.positions))
+            if not np.isfinite(springs).all():
+                raise InputError("two atoms are at one position, or a position is not finite")
             optimizer.H0 = springs + MIN_CURVATURE * np.eye(len(springs))
         for below_fmax in optimizer.irun(fmax, max_steps):
             converged = bool(below_fmax)
