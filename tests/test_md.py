@@ -517,8 +517,9 @@ def test_propagator_keeps_its_state_if_results_reuse_their_memory(calculator, et
         np.testing.assert_array_equal(one.positions, other.positions)
 
 
-def test_compiled_step_equals_eager_step(aspirin, two_threads):
-    potential, settings = potential_of("gnn"), replace(LOOSE, length_ps=0.002)
+@pytest.mark.parametrize("name", ["mlp", pytest.param("gnn", marks=pytest.mark.long)])
+def test_compiled_step_equals_eager_step(name, aspirin, two_threads):
+    potential, settings = potential_of(name), replace(LOOSE, length_ps=0.002)
     fast = NeuralCalculator(potential, ELEMENTS, "float32", "cpu", compiled=True)
     plain = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
     (one,), (other,) = (last_frames([aspirin], some, settings) for some in (fast, plain))

@@ -216,7 +216,7 @@ class MD(MDSettings):
     """Molecular dynamics; a molecule may replace any of these."""
 
     models: tuple[str, ...] = setting(
-        ("gnn", "mlp"), "models that simulate every molecule in a run without a target",
+        ("gnn", "mlp"), "models that simulate every molecule if snakemake is given no file name",
         min_length=1,
     )  # fmt: skip
     replicas: int = setting(

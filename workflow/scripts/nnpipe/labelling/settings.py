@@ -18,18 +18,18 @@ class Settings:
     )
     small_ring_factors: tuple[Factor, ...] = setting(
         (1.0, 1.0, 1.5, 6.0, 12.0, 18.0),
-        "multiplies geometries; one factor for 0, 1, 2, ... rings of 3 or 4 atoms that share a"
+        "factors of the number of geometries, for 0, 1, 2, ... rings of 3 or 4 atoms that share a"
         " bond; strained cages are rare and break easily",
         min_length=1,
     )
     tiny_molecule_factor: float = setting(
         18.0,
         "multiplies geometries of molecules with 1 or 2 heavy atoms, in place of"
-        " small_ring_factors; no larger molecule resembles them",
+        " small_ring_factors; their geometries do not occur in larger molecules",
         ge=0,
     )
     temperature_min_k: float = setting(
-        50.0, "lowest temperature of the displacements, drawn evenly in its logarithm", "K", gt=0
+        50.0, "lowest temperature; the logarithm of the temperature is drawn uniformly", "K", gt=0
     )
     temperature_max_k: float = setting(
         1500.0, "highest temperature of the displacements", "K", gt=0, le=5000
