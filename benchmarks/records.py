@@ -30,7 +30,7 @@ README = (
     ("energy, MAE", "default_run", "energies", "MAE"),
     ("forces, MAE", "default_run", "surface", "forces at 500 K, MAE"),
     ("frequencies, MAE", "default_run", "surface", "frequencies, MAE"),
-    ("MD step of aspirin", "dynamics", "speed", "time per step of aspirin"),
+    ("MD step of aspirin", "default_run", "dynamics", "time per step of aspirin"),
 )
 
 Record = dict[str, str]
@@ -171,7 +171,7 @@ def record(topic: str, table: str, rows: Iterable[Mapping[str, object]], **commo
     """Put `rows` into a table of a topic, in place of records of the same model, case and quantity.
 
     A row has at least `quantity` and `value`; `common` holds columns that are equal in all rows.
-    Date, commit, command and, if not given, the machine are filled in. Numbers are written with
+    Date, commit, command and machine are filled in, if not given. Numbers are written with
     four significant digits. Raises ValueError for a column that does not exist.
     """
     today = datetime.now(UTC).date().isoformat()
@@ -179,7 +179,7 @@ def record(topic: str, table: str, rows: Iterable[Mapping[str, object]], **commo
     old = read(topic) if (RESULTS / f"{topic}.csv").is_file() else []
     known = {tuple(row[name] for name in KEY): row for row in old}
     for row in rows:
-        full = {"machine": machine()} | dict(common) | dict(row) | about
+        full = about | {"machine": machine()} | dict(common) | dict(row)
         if unknown := full.keys() - set(COLUMNS):
             raise ValueError(f"{topic}: {sorted(unknown)} are not columns of the records")
         text = {name: _text(full.get(name, "")) for name in COLUMNS}

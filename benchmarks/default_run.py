@@ -1,0 +1,126 @@
+"""Record the values of a finished default run, and the MD step of GFN2-xTB on aspirin.
+
+    snakemake --cores 8 && python benchmarks/default_run.py
+
+A path of other results may follow; their commit is the commit of the checkout that they lie in.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from records import machine, record
+from tblite.ase import TBLite
+
+from nnpipe import simulate
+from nnpipe.simulation.settings import Settings
+from nnpipe.structures.load import from_smiles
+
+RUN = {
+    "data": "10,000 training molecules of QM9", "split": 0, "seed": 0,
+    "command": "snakemake --cores 8", "note": "PyTorch 2.13, CPU build",
+}  # fmt: skip
+TARGETS = {"energy": "energy (U0 − ZPVE)", "u0": "u0, initialised from gnn"}
+FRAMES = {
+    "QM9, 500 K": (
+        "forces at 500 K, MAE",
+        "95 geometries at 500 K, molecules of at most 5 heavy atoms outside the training set",
+    ),
+    "aspirin": ("forces on aspirin, MAE", "12 frames of aspirin at 300 K"),
+}
+ASPIRIN, GFN2_PS = "CC(=O)Oc1ccccc1C(=O)O", 0.1
+STEP = "Processor time of the thread that takes the steps; one thread"
+
+
+def energies(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the errors on test molecules."""
+    rows = []
+    for row in table[table["split"] == "test"].itertuples():
+        about = {"model": row.model, "case": TARGETS[row.target], "n": "10,000 test molecules"}
+        rows += [
+            about | {"quantity": "MAE", "value": f"{1000 * row.mae:.1f}", "unit": "meV"},
+            about | {"quantity": "RMSE", "value": f"{1000 * row.rmse:.1f}", "unit": "meV"},
+            about | {"quantity": "MSE", "value": f"{row.mse:.2g}", "unit": "eV²"},
+            about | {"quantity": "parameters", "value": row.parameters, "n": ""},
+        ]
+    return rows
+
+
+def surface(frequencies: pd.DataFrame, forces: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the errors of frequencies, minima and forces."""
+    rows = []
+    for row in frequencies.itertuples():
+        n = f"{row.n_molecules} test molecules"
+        modes = f"{n}, {row.n_modes:,} modes"
+        values = [
+            ("frequencies, MAE", f"{row.mae_cm1:.1f}", "cm⁻¹", modes),
+            ("imaginary modes", f"{100 * row.imaginary_fraction:.2f}", "%", modes),
+            ("minima with RMSD below 0.3 Å", f"{100 * row.minima_within_03a_fraction:.0f}", "%", n),
+        ]
+        for reference, mae in forces[forces["model"] == row.model][
+            ["reference", "mae_mev_per_a"]
+        ].itertuples(index=False):
+            quantity, frames = FRAMES[reference]
+            values.append((quantity, f"{mae:.0f}", "meV/Å", frames))
+        rows += [
+            {"model": row.model, "quantity": quantity, "value": value, "unit": unit, "n": n}
+            for quantity, value, unit, n in values
+        ]
+    return rows
+
+
+def dynamics(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return how many runs were complete, the largest bond deviation, and the MD step."""
+    rows = []
+    for model, runs in table.groupby("model", sort=False):
+        case, complete = ", ".join(runs["molecule"]), (runs["ended"] == "complete").sum()
+        deviation = f"{runs['max_bond_deviation_a'].max():.2f}"
+        step = f"{runs.set_index('molecule').loc['aspirin', 'ms_per_step']:.2f}"
+        about = {"model": model, "case": case, "n": "10 ps each, 300 K, steps of 0.5 fs"}
+        rows += [
+            about | {"quantity": "complete runs", "value": f"{complete} of {len(runs)}"},
+            about | {"quantity": "largest bond deviation", "value": deviation, "unit": "Å"},
+            about | {"quantity": "time per step of aspirin", "value": step, "unit": "ms"}
+            | {"case": "aspirin", "note": STEP},
+        ]  # fmt: skip
+    return rows
+
+
+def gfn2_step() -> dict[str, object]:
+    """Return the MD step of GFN2-xTB through ASE."""
+    with tempfile.TemporaryDirectory() as folder:
+        (summary,) = simulate(
+            [from_smiles(ASPIRIN)], TBLite(method="GFN2-xTB", verbosity=0),
+            Settings(length_ps=GFN2_PS), Path(folder) / "aspirin.xyz",
+        )  # fmt: skip
+    return {
+        "model": "GFN2-xTB", "case": "aspirin", "quantity": "time per step of aspirin",
+        "value": f"{summary.ms_per_step:.0f}", "unit": "ms", "note": STEP,
+        "n": f"{1000 * GFN2_PS / 0.5:.0f} steps of 0.5 fs, 300 K",
+    }  # fmt: skip
+
+
+def main(results: str = "results") -> None:
+    """Read the tables of a run and record their values."""
+    tables = Path(results) / "tables"
+    names = ("accuracy", "frequencies", "forces", "md")
+    found = {name: pd.read_csv(tables / f"{name}.csv") for name in names}
+    settings = json.loads((Path(results) / "models/gnn/model.json").read_text())["settings"]
+    if settings["stages"][0]["epochs"] != 9:
+        raise SystemExit(f"{results}: not the results of the default run")
+    revision = subprocess.check_output(
+        ["git", "-C", results, "rev-parse", "--short=7", "HEAD"], text=True
+    ).strip()
+    common = RUN | {"commit": revision, "machine": machine()}
+    record("default_run", "energies", energies(found["accuracy"]), **common)
+    record("default_run", "surface", surface(found["frequencies"], found["forces"]), **common)
+    record("default_run", "dynamics", dynamics(found["md"]), **common)
+    own = {"machine": common["machine"], "seed": 0, "command": "python benchmarks/default_run.py"}
+    record("default_run", "dynamics", [gfn2_step()], **own, data="aspirin")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
