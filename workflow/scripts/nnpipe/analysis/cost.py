@@ -8,8 +8,8 @@ import pandas as pd
 # Columns of tables and keys of JSON files that measure time and memory; equal runs differ in these
 # alone.
 COST_COLUMNS = [
-    "seconds", "cpu_seconds", "train_seconds", "ms_per_step", "peak_memory_mb", "read_mb",
-    "written_mb",
+    "seconds", "cpu_seconds", "cpu_share", "train_seconds", "ms_per_step", "peak_memory_mb",
+    "read_mb", "written_mb",
 ]  # fmt: skip
 
 
