@@ -28,6 +28,13 @@ SMALL = {
     "schnet": {"features": 16, "layers": 2, "radial": 16},
 }
 
+SLOW = ("test_workflow.py", "test_train.py", "test_calculator.py", "test_md.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the slowest files first, so that two processes end together."""
+    items.sort(key=lambda item: SLOW.index(item.path.name) if item.path.name in SLOW else len(SLOW))
+
 
 def small_model(architecture: str, seed: int = 0) -> torch.nn.Module:
     """A model of the architecture, small; a new line of the registry takes its defaults."""
