@@ -17,7 +17,7 @@ from tblite.ase import TBLite
 
 from nnpipe import simulate
 from nnpipe.simulation.settings import Settings
-from nnpipe.structures.load import from_smiles
+from nnpipe.structures.smiles import from_smiles
 
 RUN = {
     "data": "10,000 training molecules of QM9", "split": 0, "seed": 0,

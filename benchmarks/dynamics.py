@@ -27,7 +27,7 @@ from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
 from nnpipe.simulation.md import simulate
 from nnpipe.simulation.settings import Settings
-from nnpipe.structures.load import from_smiles
+from nnpipe.structures.smiles import from_smiles
 
 ROOT = Path(__file__).parents[1]
 LARGER = {

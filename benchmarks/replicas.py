@@ -23,7 +23,7 @@ from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
 from nnpipe.simulation.md import frames, thermalize
 from nnpipe.simulation.relax import relax
 from nnpipe.simulation.settings import Settings
-from nnpipe.structures.load import from_smiles
+from nnpipe.structures.smiles import from_smiles
 
 ROOT = Path(__file__).parents[1]
 ROUNDS, WARM_UP_STEPS, MIN_STEPS = 3, 10, 100

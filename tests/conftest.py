@@ -16,7 +16,7 @@ from nnpipe.labelling.methods import gfn2
 from nnpipe.models.potential import Potential
 from nnpipe.models.registry import MODELS, build
 from nnpipe.simulation.calculator import NeuralCalculator
-from nnpipe.structures.load import from_smiles
+from nnpipe.structures.smiles import from_smiles
 
 torch.set_num_threads(1)
 DATA = Path(__file__).parent / "data"

@@ -27,7 +27,8 @@ from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
 from nnpipe.simulation.stability import degrees_of_freedom, drift
 from nnpipe.structures.bonds import bond_lengths, bonded_pairs
-from nnpipe.structures.load import from_smiles, load_structure
+from nnpipe.structures.load import load_structure
+from nnpipe.structures.smiles import from_smiles
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0, frame_fs=10.0)
 

@@ -170,7 +170,7 @@ RERUNS = [
     ("structures/neighbours.py", TRAINED | {"find_neighbours", "merge_labels"}),
     ("analysis/plots.py", FIGURES),
     ("data/splits.py", SPLIT),
-    ("structures/load.py", {"starting_structure"} | ENERGY_MODELS),
+    ("structures/checks.py", {"starting_structure"} | ENERGY_MODELS),
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),

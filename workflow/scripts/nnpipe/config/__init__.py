@@ -166,7 +166,8 @@ def _check_init_from(models: Values, name: str) -> None:
 def _check_molecule(config: Values, name: str) -> None:
     """Check what can be checked without a geometry, if the libraries for it are installed."""
     try:
-        from ..structures.load import atomic_numbers, check_supported_elements, check_timestep
+        from ..structures.checks import check_supported_elements, check_timestep
+        from ..structures.load import atomic_numbers
     except ImportError:  # a host with Snakemake only: rule starting_structure checks
         return
     try:

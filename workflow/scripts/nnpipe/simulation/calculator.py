@@ -17,7 +17,7 @@ from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
 from ..runtime.device import pick_device
-from ..structures.load import check_supported_elements
+from ..structures.checks import check_supported_elements
 from ..structures.vibrations import hessian_of_forces
 from .integrator import make_step
 from .neighbour_lists import NeighbourLists

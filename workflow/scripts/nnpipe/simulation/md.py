@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..runtime.files import atomic
 from ..runtime.progress import progress_bar
 from ..structures.bonds import bond_lengths, bonded_pairs
-from ..structures.load import check_timestep
+from ..structures.checks import check_timestep
 from ..units import ASE_BOLTZMANN
 from .calculator import NeuralCalculator
 from .propagate import make_propagators
