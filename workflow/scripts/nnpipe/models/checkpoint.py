@@ -6,24 +6,29 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ..errors import InputError
 from ..runtime.files import atomic, sha256
-from .potential import SURFACE, Potential
+from ..schema_errors import one_line
+from .potential import INTENSIVE, MAX_Z, SURFACE, Potential
 from .registry import build
 
 FORMAT = 1
+FILES = ("model.safetensors", "model.json", "metrics.jsonl")  # of the folder of a model
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """The content of model.json."""
 
+    __pydantic_config__ = ConfigDict(strict=True, allow_inf_nan=False)
+
     architecture: str
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, int | float]
     target: str
     unit: str
     intensive: bool
@@ -88,19 +93,36 @@ def read_info(folder: str | Path) -> ModelInfo:
     Raises InputError if the file is missing, damaged or of another format.
     """
     path = Path(folder) / "model.json"
+    again = "copy the model again, or train it again"
     try:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT:
             raise InputError(
-                f"{path}: format {content['format']}, this nnpipe reads {FORMAT}; train it again"
+                f"{path}: format {content['format']!r}, this nnpipe reads {FORMAT}; train it again"
             )
         content["references"] = {int(z): value for z, value in content["references"].items()}
-        names = [field.name for field in fields(ModelInfo)]
-        return ModelInfo(**{name: content[name] for name in names})
+        elements = content["elements"]
+        values = {field.name: content[field.name] for field in fields(ModelInfo)}
+        info = TypeAdapter(ModelInfo).validate_json(json.dumps(values))  # of a dict, if strict
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; train the model first") from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a model of nnpipe ({error!r}); train it again") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {one_line(error, ModelInfo)}; {again}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a model of nnpipe ({error!r}); {again}") from error
+    for key, wrong in {
+        "scale": info.scale <= 0,
+        "hyperparameters": info.hyperparameters.get("cutoff", 0) <= 0,
+        "references": not all(0 < z <= MAX_Z for z in info.references) or not info.references,
+        "elements": elements != info.elements,
+        "unit": info.target == SURFACE and info.unit != "eV",
+        "intensive": info.intensive != (info.target in INTENSIVE),
+    }.items():
+        if wrong:
+            raise InputError(f"{path}: {key}: {content[key]!r} is not valid; {again}")
+    return info
 
 
 def copy_model(
@@ -124,7 +146,9 @@ def copy_model(
                 f"{source}/model.json: {key} {getattr(info, key)!r} is not what config.yaml asks"
                 f" for, {wanted!r}; make them the same"
             )
-    for name in ("model.safetensors", "model.json", "metrics.jsonl"):
+    for name in FILES:
+        if not (Path(source) / name).is_file():
+            raise InputError(f"{source}/{name}: no such file; copy the whole folder of the model")
         with atomic(Path(folder) / name) as temporary:
             shutil.copyfile(Path(source) / name, temporary)
 
@@ -138,6 +162,8 @@ def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
     if not weights.is_file() or sha256(weights) != info.weights_sha256:
         raise InputError(f"{weights}: not the weights that model.json describes; train it again")
     tensors = load_tensors(weights)[0]
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise InputError(f"{weights}: a weight is not finite; train the model again")
     try:
         model = build(info.architecture, info.hyperparameters)
         model.load_state_dict(tensors)

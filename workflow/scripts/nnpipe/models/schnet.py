@@ -21,7 +21,7 @@ class SchNet(nn.Module):
     ) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.net = PyGSchNet(features, features, layers, radial, cutoff, lambda pos, batch: None)
+        self.net = PyGSchNet(features, features, layers, radial, cutoff, _no_edges)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return energies (B,)."""
@@ -30,4 +30,10 @@ class SchNet(nn.Module):
         edges = torch.stack([batch.neighbours[centre, slot], centre])
         distance = distance[centre, slot]
         self.net.interaction_graph = lambda pos, molecule: (edges, distance)
-        return self.net(batch.z, batch.pos, batch.system_idx)[:, 0]
+        energy = self.net(batch.z, batch.pos, batch.system_idx)[:, 0]
+        self.net.interaction_graph = _no_edges  # a model is pickled between calls
+        return energy
+
+
+def _no_edges(pos: Tensor, molecule: Tensor) -> None:
+    """Stand for the edges that each call sets."""

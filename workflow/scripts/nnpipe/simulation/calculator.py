@@ -1,20 +1,22 @@
 """Trained models as ASE calculators."""
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from ..errors import InputError
 from ..graphs.batch import Batch
 from ..graphs.compile import CompiledFunction
-from ..models.checkpoint import load_model
+from ..models.checkpoint import FILES, load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
 from ..runtime.device import pick_device
 from ..structures.checks import check_supported_elements
@@ -24,6 +26,7 @@ from .neighbour_lists import NeighbourLists
 
 SYSTEM_IDX = "system"  # name of the array with the system of each atom
 MAX_COORDINATE_A = 1e6
+MIN_CELL_HEIGHT_A = 0.5  # in a thinner cell, an atom would be on top of its own image
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SHIPPED_MODELS = Path(__file__).parents[4] / "resources/models"
 # Compilation takes half a minute and more, an evaluation several milliseconds less afterwards.
@@ -33,11 +36,14 @@ EVALUATIONS_WORTH_COMPILING = 5000
 class NeuralCalculator(Calculator):
     """Energy (eV), forces (eV/Å) and stress (eV/Å^3) of a potential, open or periodic.
 
+    The energies of atoms (eV) are the terms of the potential's sum over atoms. The stress exists
+    for a cell that is periodic in three directions.
+
     Atoms with an array `system` (N,), from 0 and ascending, are that many systems without
     interaction, computed together; results["system_energies"] holds the energy (eV) of each.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+    implemented_properties = ["energy", "energies", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -52,24 +58,44 @@ class NeuralCalculator(Calculator):
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
-        energy_forces, step = self._energy_forces, make_step(self.potential)
-        self.energy_forces = CompiledFunction(energy_forces) if compiled else energy_forces
-        self.step = CompiledFunction(step) if compiled else step
-        self._forget()
-
-    def _forget(self) -> None:
-        """Start without results and neighbour lists."""
-        self.reset()
-        skin = getattr(self.potential.model, "unordered", False)
-        self.lists = NeighbourLists(self.potential.cutoff, self.device, self.dtype, skin)
+        self.parameters.update(dtype=dtype, device=str(self.device), compiled=compiled)
         self.seen = Atoms()  # of the last calculation, and everything it depended on
         self.state: tuple[bytes, ...] = ()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what is not pickled: programs, not yet compiled, and neighbour lists."""
+        energy_forces, step = self._energy_forces, make_step(self.potential)
+        compiled = self.parameters["compiled"]
+        self.energy_forces = CompiledFunction(energy_forces) if compiled else energy_forces
+        self.step = CompiledFunction(step) if compiled else step
+        skin = getattr(self.potential.model, "unordered", False)
+        self.lists = NeighbourLists(self.potential.cutoff, self.device, self.dtype, skin)
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("energy_forces", "step", "lists")
+        return {name: value for name, value in vars(self).items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.seen = self.seen.copy()  # changed in place
+        self.atoms = None if self.atoms is None else self.seen
+        self._prepare()
+
+    def set(self, **parameters: Any) -> dict[str, Any]:
+        """Raise InputError for any parameter: they are those of `load_calculator`."""
+        if parameters:
+            raise InputError(
+                f"{', '.join(parameters)}: a calculator keeps its parameters; load another one by"
+                " load_calculator"
+            )
+        return {}
 
     def eager(self) -> Self:
         """Return this calculator without compilation, for work shorter than a compilation."""
         other = copy.copy(self)
-        other.energy_forces, other.step = self._energy_forces, make_step(self.potential)
-        other._forget()
+        other.parameters = self.parameters | {"compiled": False}
+        other._prepare()
         return other
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -81,15 +107,22 @@ class NeuralCalculator(Calculator):
     def calculate(
         self,
         atoms: Atoms | None = None,
-        properties: list[str] = implemented_properties,
+        properties: Sequence[str] = ("energy",),
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Fill `results`; see ase.calculators.calculator.Calculator.
+        """Fill `results` with energy and forces, and with energies and stress if they are asked
+        for; see ase.calculators.calculator.Calculator.
 
-        Raises InputError for an element that the model was not trained on, and for no atoms.
+        Raises InputError for an element that the model was not trained on, and for atoms or a cell
+        that cannot be computed; PropertyNotImplementedError for the stress of a system that is not
+        periodic in three directions.
         """
-        system = self.atoms if atoms is None else atoms
-        assert isinstance(system, Atoms)
+        system = self._atoms_or_last(atoms)
+        if "stress" in properties and not system.pbc.all():
+            raise PropertyNotImplementedError(
+                "stress: not defined without periodicity in three directions; set atoms.cell and"
+                " atoms.pbc"
+            )
         state = _state(system)
         if state[1:] != self.state[1:]:
             self.check(system)
@@ -98,9 +131,13 @@ class NeuralCalculator(Calculator):
         else:  # another copy would take a twentieth of the time of an MD step
             self._check_positions(system)
             self.seen.positions = system.positions
+        kept = self.results if state == self.state else {}
         self.atoms, self.state, self.results = self.seen, state, {}
-        system_idx = system.arrays.get(SYSTEM_IDX, np.zeros(len(system), int))
+        system_idx = _system_idx(system)
         energies, forces = np.zeros(system_idx[-1] + 1), np.zeros((len(system), 3))
+        results: dict[str, Any] = {"forces": forces}
+        if "energies" in properties:
+            results["energies"] = np.zeros(len(system))
         virial = np.zeros((3, 3))
         for systems, rows, batch in self.lists.update(system, system_idx):
             if "stress" in properties:
@@ -110,17 +147,30 @@ class NeuralCalculator(Calculator):
                 forces[rows] = force.double().cpu().numpy()
             else:
                 energies[systems], forces[rows] = self._evaluate(batch)
+            if "energies" in properties:
+                results["energies"][rows] = self._energies_of_atoms(batch)
         if "stress" in properties:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(virial / system.get_volume())
-        self.results["system_energies"] = energies
-        self.results["energy"] = self.results["free_energy"] = float(energies.sum())
-        self.results["forces"] = forces
+            results["stress"] = full_3x3_to_voigt_6_stress(virial / system.get_volume())
+        if SYSTEM_IDX in system.arrays:  # ASE refuses results that are not one of its properties
+            results["system_energies"] = energies
+        results["energy"] = results["free_energy"] = float(energies.sum())
+        if not np.isfinite(results["energy"] + forces.sum()):
+            raise InputError("energy or forces are not finite; two atoms may be at one position")
+        self.results = kept | results
+
+    def _atoms_or_last(self, atoms: Atoms | None) -> Atoms:
+        """Return `atoms`, or the atoms of the last calculation. Raises InputError without both."""
+        last = self.atoms if atoms is None else atoms
+        if not isinstance(last, Atoms):
+            raise InputError(f"atoms: {atoms!r} is not an Atoms object; give one to the calculator")
+        return last
 
     def check(self, atoms: Atoms) -> None:
         """Raise InputError if the calculator cannot compute these atoms."""
         check_supported_elements(atoms.numbers, self.elements)
         self._check_positions(atoms)
-        steps = np.diff(atoms.arrays.get(SYSTEM_IDX, np.zeros(len(atoms), int)), prepend=0)
+        _check_cell(atoms)
+        steps = np.diff(_system_idx(atoms), prepend=0)
         if not len(steps) or steps[0] or not ((steps == 0) | (steps == 1)).all():
             raise InputError(f"no atoms, or the array {SYSTEM_IDX!r} does not count up from 0")
 
@@ -141,11 +191,20 @@ class NeuralCalculator(Calculator):
         both = self.energy_forces(batch)[0].cpu().numpy()
         return both[: batch.n_systems], both[batch.n_systems :].reshape(-1, 3)
 
-    def get_hessian(self, atoms: Atoms) -> np.ndarray:
+    def _energies_of_atoms(self, batch: Batch) -> np.ndarray:
+        """Return energies (N,) eV: with one system per atom, the sum over atoms has one term."""
+        atoms = torch.arange(len(batch.z), device=self.device)
+        with torch.no_grad():
+            energy = self.potential(replace(batch, system_idx=atoms, n_systems=len(atoms)))
+        return energy.cpu().numpy()
+
+    def get_hessian(self, atoms: Atoms | None = None) -> np.ndarray:
         """Return the Hessian (3N, 3N) eV/Å^2, by central differences of forces.
 
-        The displaced geometries are computed together. Raises the same errors as `calculate`.
+        Without `atoms`, of the atoms of the last calculation. The displaced geometries are computed
+        together. Raises the same errors as `calculate`.
         """
+        atoms = self._atoms_or_last(atoms)
         self.check(atoms)
 
         def forces_of(pairs: np.ndarray) -> np.ndarray:
@@ -167,6 +226,30 @@ def _state(atoms: Atoms) -> tuple[bytes, ...]:
     return tuple(part.tobytes() for part in parts)
 
 
+def _system_idx(atoms: Atoms) -> np.ndarray:
+    """Return the system (N,) int of each atom. Raises InputError if the array is not integers."""
+    given = atoms.arrays.get(SYSTEM_IDX, np.zeros(len(atoms), int))
+    if given.dtype.kind not in "iuf" or given.ndim != 1 or (given % 1).any():
+        raise InputError(f"array {SYSTEM_IDX!r}: give one integer per atom, its system from 0")
+    return given.astype(int, copy=False)
+
+
+def _check_cell(atoms: Atoms) -> None:
+    """Raise InputError for a periodic direction without a lattice vector, and for a thin cell."""
+    vectors = atoms.cell.array[atoms.pbc]
+    if np.linalg.matrix_rank(vectors) < len(vectors):
+        raise InputError(
+            f"pbc is {atoms.pbc.tolist()}, but the cell has no independent vector in each of these"
+            " directions; set atoms.cell, or atoms.pbc = False"
+        )
+    spacing = np.linalg.norm(np.linalg.pinv(vectors), axis=0).max(initial=0)  # 1/Å, of planes
+    if spacing * MIN_CELL_HEIGHT_A > 1:
+        raise InputError(
+            f"cell: periodic images are {1 / spacing:.2g} Å apart; set atoms.cell, or atoms.pbc ="
+            " False"
+        )
+
+
 def worth_compiling(evaluations: float) -> bool:
     """Return whether a calculator that is evaluated so many times should be compiled."""
     return evaluations > EVALUATIONS_WORTH_COMPILING
@@ -176,7 +259,8 @@ def load_calculator(
     path: str | Path, dtype: str = "float32", device: str = "auto", compiled: bool = False
 ) -> NeuralCalculator:
     """Return the calculator of the model in folder `path` (results/models/gnn, say), or of the
-    shipped model of that name (gnn) in a checkout of the repository.
+    shipped model of that name (gnn) in a checkout of the repository. The path of a file of the
+    folder, model.safetensors or model.json, serves as well.
 
     dtype: float32, or float64 for tight relaxations and finite differences. compiled: evaluations
     are several times faster, after half a minute of compilation for one system and as much for
@@ -185,6 +269,8 @@ def load_calculator(
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     folder = Path(path)
+    if folder.name in FILES:
+        folder = folder.parent
     if not folder.exists() and folder.name == str(path) and (SHIPPED_MODELS / path).is_dir():
         folder = SHIPPED_MODELS / path
     if not folder.exists():
@@ -198,4 +284,6 @@ def load_calculator(
             f"{folder}: predicts {info.target}, not an energy that atoms can move on;"
             " load a model with target energy"
         )
-    return NeuralCalculator(potential, info.elements, dtype, device, compiled)
+    calculator = NeuralCalculator(potential, info.elements, dtype, device, compiled)
+    calculator.parameters["model"] = str(folder)
+    return calculator
