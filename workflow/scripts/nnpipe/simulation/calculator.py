@@ -83,7 +83,7 @@ class NeuralCalculator(Calculator):
         self._prepare()
 
     def set(self, **parameters: Any) -> dict[str, Any]:
-        """Raise InputError for any parameter: they are those of `load_calculator`."""
+        """Raise InputError for any parameter, as only `load_calculator` sets them."""
         if parameters:
             raise InputError(
                 f"{', '.join(parameters)}: a calculator keeps its parameters; load another one by"
