@@ -259,21 +259,6 @@ def test_timestep_too_long_for_hydrogen_is_refused(tmp_path, ethanol, timestep):
         simulate([ethanol], Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x")
 
 
-@pytest.mark.parametrize(
-    ("smiles", "message"),
-    [
-        ("CC(", "does not parse"),
-        ("", "does not parse"),
-        ("C[N+](C)(C)C", r"has charge \+1 and 0 unpaired electrons"),
-        ("C[CH]C", "has charge .0 and 1 unpaired electrons"),
-    ],
-)
-def test_load_geometry_refuses_wrong_smiles(smiles, message):
-    with pytest.raises(InputError, match=message) as caught:
-        load_structure(smiles)
-    assert "\n" not in str(caught.value)
-
-
 def test_load_geometry_reads_and_checks_structure_files(tmp_path):
     path = tmp_path / "water.xyz"
     molecule("H2O").write(path)
@@ -286,12 +271,6 @@ def test_load_geometry_reads_and_checks_structure_files(tmp_path):
     path.write_text("2\n\nC 0 0 0\nH 0 0 0.1\n")
     with pytest.raises(InputError, match=r"atoms 0 and 1 are within 0\.4 Å"):
         load_structure(str(path))
-
-
-def test_from_smiles_is_reproducible_and_bonded_as_drawn():
-    first, second = from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3), from_smiles("CC(=O)Oc1ccccc1C(=O)O", 3)
-    np.testing.assert_array_equal(first.positions, second.positions)
-    assert len(bonded_pairs(first)) == 21  # 21 atoms, one ring
 
 
 @pytest.fixture

@@ -31,10 +31,11 @@ def md_figures(
     replica = [frame for frame in frames if frame.info.get("replica", 0) == 0]
     relaxed, _ = relax(replica[0], calculator, FMAX, MAX_STEPS)
     hessian, periodic = calculator.get_hessian(relaxed), bool(relaxed.pbc.any())
-    frequencies, _ = normal_modes(relaxed.numbers, relaxed.positions, hessian, periodic)
+    where, masses = (relaxed.numbers, relaxed.positions), relaxed.get_masses()
+    frequencies, _ = normal_modes(*where, hessian, periodic, masses)
     velocities = np.array([frame.get_velocities() for frame in replica])
     spacing_fs = replica[1].info["time_fs"] if len(replica) > 1 else 1.0
-    density = vibrational_density(velocities, relaxed.get_masses(), spacing_fs)
+    density = vibrational_density(velocities, masses, spacing_fs)
     model, molecule = summaries[0]["model"], summaries[0]["molecule"]
     calculators = {model: calculator, "GFN2-xTB": TBLite(method="GFN2-xTB", verbosity=0)}
     return {

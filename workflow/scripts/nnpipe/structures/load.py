@@ -16,7 +16,8 @@ def atomic_numbers(source: str) -> np.ndarray:
     """
     if is_structure_file(source):
         return load_structure(source).numbers
-    return np.array([atom.GetAtomicNum() for atom in parse_smiles(source).GetAtoms()])
+    molecules = parse_smiles(source)
+    return np.array([atom.GetAtomicNum() for part in molecules for atom in part.GetAtoms()])
 
 
 def load_structure(source: str, seed: int = 0) -> Atoms:

@@ -1,43 +1,78 @@
 """Molecules from SMILES, by RDKit."""
 
+import logging
 from typing import Any
 
+import numpy as np
 from ase import Atoms
+from ase.data import vdw_radii
+from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
 
+log = logging.getLogger(__name__)
+CONTACT_GAP_A = 0.15  # between the van der Waals surfaces of molecules side by side
 
-def parse_smiles(smiles: str):
-    """Return RDKit's molecule with explicit hydrogens.
 
-    Raises InputError for a SMILES that RDKit cannot parse, a charge or unpaired electrons.
+def parse_smiles(smiles: str) -> list[Any]:
+    """Return RDKit's molecules with explicit hydrogens, one per part of the SMILES between dots.
+
+    Warns of zwitterions. Raises InputError for a SMILES that RDKit cannot parse, a charge, unpaired
+    electrons or an unknown isotope.
     """
     from rdkit import Chem, rdBase
 
+    if len(smiles.split()) > 1:
+        raise InputError(f"SMILES {smiles!r} has a space; join molecules with a dot, as in CCO.CCN")
     with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None or not molecule.GetNumAtoms():
+        whole = Chem.MolFromSmiles(smiles)
+    if whole is None or not whole.GetNumAtoms():
         raise InputError(f"SMILES {smiles!r} does not parse; check brackets, ring digits, valences")
-    charge = Chem.GetFormalCharge(molecule)
-    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
-    if charge or unpaired:
-        raise InputError(
-            f"SMILES {smiles!r} has charge {charge:+d} and {unpaired} unpaired electrons;"
-            " the models support neutral closed-shell molecules only"
-        )
-    return Chem.AddHs(molecule)
+    molecules = [Chem.AddHs(part) for part in Chem.GetMolFrags(whole, asMols=True)]
+    for molecule in molecules:
+        charge = Chem.GetFormalCharge(molecule)
+        unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+        if charge or unpaired:
+            part = f" of {smiles!r}" if len(molecules) > 1 else ""
+            raise InputError(
+                f"SMILES {Chem.MolToSmiles(Chem.RemoveHs(molecule)) if part else smiles!r}{part}"
+                f" has charge {charge:+d} and {unpaired} unpaired electrons; the models support"
+                " neutral closed-shell molecules only"
+            )
+        for atom in molecule.GetAtoms():
+            if atom.GetIsotope() and not _isotope_mass(atom):
+                raise InputError(
+                    f"SMILES {smiles!r}: {atom.GetSymbol()} has no isotope {atom.GetIsotope()};"
+                    " correct the number"
+                )
+        if any(_is_lone_charge(atom) for atom in molecule.GetAtoms()):
+            log.warning(
+                "SMILES %r is a zwitterion: the models describe molecules in vacuum, where a proton"
+                " may move; the neutral form is safer", smiles,
+            )  # fmt: skip
+    return molecules
 
 
 def from_smiles(smiles: str, seed: int = 0) -> Atoms:
-    """Return a conformer, embedded by ETKDGv3 and relaxed with MMFF94 where it has parameters.
+    """Return a conformer of each molecule, the molecules side by side in the order of the SMILES.
 
-    ETKDGv3: https://doi.org/10.1021/acs.jcim.0c00025.
+    Conformers are embedded by ETKDGv3 (https://doi.org/10.1021/acs.jcim.0c00025) and relaxed with
+    MMFF94 where it has parameters. Isotopes keep their masses.
 
-    Raises InputError for a SMILES that RDKit cannot parse or embed.
+    Raises InputError, see `parse_smiles`, and for a molecule that RDKit cannot embed.
     """
+    rng, atoms = np.random.default_rng(seed), Atoms()
+    for molecule in parse_smiles(smiles):
+        conformer = _conformer(molecule, smiles, seed)
+        if len(atoms):
+            _place_beside(atoms, conformer, rng)
+        atoms += conformer
+    return atoms
+
+
+def _conformer(molecule: Any, smiles: str, seed: int) -> Atoms:
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-    molecule = parse_smiles(smiles)
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
     if rdDistGeom.EmbedMolecule(molecule, parameters):
@@ -47,4 +82,40 @@ def from_smiles(smiles: str, seed: int = 0) -> Atoms:
     if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
         rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
-    return Atoms(numbers, molecule.GetConformer().GetPositions())
+    atoms = Atoms(numbers, molecule.GetConformer().GetPositions())
+    isotopes = [atom for atom in molecule.GetAtoms() if atom.GetIsotope()]
+    if isotopes:
+        masses = atoms.get_masses()
+        masses[[atom.GetIdx() for atom in isotopes]] = [_isotope_mass(atom) for atom in isotopes]
+        atoms.set_masses(masses)
+    return atoms
+
+
+def _place_beside(atoms: Atoms, other: Atoms, rng: np.random.Generator) -> None:
+    """Turn `other` at random and move it towards `atoms` until van der Waals surfaces touch."""
+    other.positions = Rotation.random(rng=rng).apply(other.positions)
+    direction = rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
+    # the outermost atoms lie on one line, so that the molecules cannot miss each other
+    last = atoms.positions[(atoms.positions @ direction).argmax()]
+    other.positions += last - other.positions[(other.positions @ direction).argmin()]
+    apart = other.positions - atoms.positions[:, None]
+    radii = np.nan_to_num(vdw_radii, nan=2.0)
+    contact = radii[atoms.numbers][:, None] + radii[other.numbers] + CONTACT_GAP_A
+    along = apart @ direction
+    # the largest shift at which a pair is at contact: |apart + shift * direction| = contact
+    square = along**2 - (apart**2).sum(-1) + contact**2
+    other.positions += (np.sqrt(square[square >= 0]) - along[square >= 0]).max() * direction
+
+
+def _isotope_mass(atom: Any) -> float:
+    """Return the mass (amu) of the isotope of RDKit's atom, 0 if there is no such isotope."""
+    from rdkit import Chem
+
+    return Chem.GetPeriodicTable().GetMassForIsotope(atom.GetAtomicNum(), atom.GetIsotope())
+
+
+def _is_lone_charge(atom: Any) -> bool:
+    """Return whether RDKit's atom has a charge and no neighbour of opposite charge."""
+    charge = atom.GetFormalCharge()
+    return bool(charge) and all(charge * n.GetFormalCharge() >= 0 for n in atom.GetNeighbors())

@@ -12,13 +12,13 @@ DISPLACEMENT_A = 0.005  # of each coordinate, in the finite differences of force
 ForceFunction = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-def vibrational_space(z: np.ndarray, pos: np.ndarray, periodic: bool = False) -> np.ndarray:
+def vibrational_space(masses: np.ndarray, pos: np.ndarray, periodic: bool = False) -> np.ndarray:
     """Return an orthonormal basis (3N, V) of the mass-weighted vibrational displacements.
 
     Translations and rotations are projected out: V is 3N - 6, 3N - 5 for a linear molecule. In a
-    periodic system only translations are: V is 3N - 3. z (N,), pos (N, 3) Å.
+    periodic system only translations are: V is 3N - 3. masses (N,) amu, pos (N, 3) Å.
     """
-    root = np.sqrt(atomic_masses[z])[:, None]
+    root = np.sqrt(masses)[:, None]
     centred = pos - np.average(pos, axis=0, weights=root[:, 0] ** 2)
     axes = np.eye(3)
     rigid = [(root * axis).ravel() for axis in axes]
@@ -28,15 +28,21 @@ def vibrational_space(z: np.ndarray, pos: np.ndarray, periodic: bool = False) ->
 
 
 def normal_modes(
-    z: np.ndarray, pos: np.ndarray, hessian: np.ndarray, periodic: bool = False
+    z: np.ndarray,
+    pos: np.ndarray,
+    hessian: np.ndarray,
+    periodic: bool = False,
+    masses: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
     """Return the harmonic frequencies (V,) cm^-1 and the Cartesian displacements (3N, V) of modes.
 
     Frequencies ascend; imaginary ones are negative. Displacements are in Å for mass-weighted
-    displacements of unit length, 1 Å amu^0.5. z (N,), pos (N, 3) Å, hessian (3N, 3N) eV/Å^2.
+    displacements of unit length, 1 Å amu^0.5. z (N,), pos (N, 3) Å, hessian (3N, 3N) eV/Å^2, masses
+    (N,) amu, of the natural elements by default.
     """
-    weight = np.repeat(1 / np.sqrt(atomic_masses[z]), 3)
-    space = vibrational_space(z, pos, periodic)
+    masses = atomic_masses[z] if masses is None else masses
+    weight = np.repeat(1 / np.sqrt(masses), 3)
+    space = vibrational_space(masses, pos, periodic)
     projected = space.T @ (hessian * np.outer(weight, weight)) @ space
     squared, vectors = np.linalg.eigh(projected)
     frequencies = np.sign(squared) * np.sqrt(np.abs(squared)) * FREQUENCY
