@@ -163,7 +163,9 @@ def test_docs_columns_are_those_of_the_tables(tmp_path):
     pd.DataFrame([dict.fromkeys(names, 1.0)]).to_csv(measured, sep="\t", index=False)
     assert columns("tables/cost.csv") == list(cost([measured]))
     line = (ROOT / "resources/models/gnn/metrics.jsonl").read_text().splitlines()[0]
-    assert columns("models/{model}/metrics.jsonl") == list(json.loads(line))
+    found = columns("models/{model}/metrics.jsonl")
+    assert "validation_force_mae" in found  # of data with forces, which QM9 is not
+    assert [name for name in found if name != "validation_force_mae"] == list(json.loads(line))
 
 
 def test_docs_links_lead_to_files():

@@ -33,11 +33,11 @@ from nnpipe.runtime.device import thread_pool_map
 from nnpipe.runtime.files import lock, unlock
 from nnpipe.structures.neighbours import neighbours
 from nnpipe.training.batching import mix_batches
-from nnpipe.training.loop import Diverged, train
-from nnpipe.training.run import make_potential, train_from_files
+from nnpipe.training.loop import Diverged, _validate, train
+from nnpipe.training.run import load_start, make_potential, shift_references, train_from_files
 from nnpipe.training.settings import Settings, Stage, learning_rate, stage_of
 from nnpipe.training.soap import SOAP
-from nnpipe.training.state import Checkpoint
+from nnpipe.training.state import Checkpoint, Progress
 from nnpipe.training.step import BatchSpec, BatchStepper, collate_part, make_loss_and_gradients
 from processes import train_as_job, train_in_group
 
@@ -199,6 +199,90 @@ def test_force_labels_teach_forces():
 def assert_close(gradients, expected) -> None:
     for some, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(some, other, rtol=1e-3, atol=1e-5)
+
+
+def with_offsets(data: Dataset, offsets: dict[int, float], start: Potential) -> Dataset:
+    """The predictions of `start` plus an offset per atom, as another level of theory may differ."""
+    counts = torch.repeat_interleave(data.sizes), data.atomic_numbers()
+    per_atom = torch.tensor([offsets[z] for z in counts[1].tolist()], dtype=torch.float64)
+    total = torch.zeros(len(data), dtype=torch.float64).index_add(0, counts[0], per_atom)
+    return replace(data, target=predict(start, data) + total)
+
+
+def test_fine_tuning_starts_from_the_forces_of_the_start(architecture, data):
+    """References take up the offsets of another level per element; forces keep their bits."""
+    references = {1: -13.0, 6: -1030.0, 7: -1480.0, 8: -2040.0, 9: -2700.0}
+    trained = Potential(small_model(architecture), references, 2.5, repulsion=True)
+    offsets = {1: 3.1, 6: 950.0, 7: -20.0, 8: 0.7, 9: 11.0}
+    other = with_offsets(data, offsets, trained)
+    shifted = shift_references(trained, other)
+    for z in other.atomic_numbers().unique().tolist():
+        assert shifted.references[z].item() == pytest.approx(references[z] + offsets[z], abs=1e-4)
+    torch.testing.assert_close(predict(shifted, other), other.target, rtol=0, atol=1e-4)
+    batch = data.batch(torch.arange(20))
+    assert torch.equal(*(energy_forces(one, batch)[1] for one in (trained, shifted)))
+
+
+def test_references_of_one_molecule_shift_as_little_as_possible():
+    ethanol = labelled("CCO", 3)
+    trained = Potential(small_model("gnn"), {1: -13.0, 6: -1030.0, 8: -2040.0}, 1.0)
+    offset = (predict(trained, ethanol) - ethanol.target).mean()
+    shifted = shift_references(trained, ethanol)
+    shift = shifted.references - trained.references
+    assert (predict(shifted, ethanol) - ethanol.target).mean().abs() < 1e-6
+    counts = torch.tensor([6.0, 2.0, 1.0], dtype=torch.float64)  # C2H6O
+    torch.testing.assert_close(shift[[1, 6, 8]], -offset * counts / counts.square().sum())
+
+
+@pytest.fixture(scope="module")
+def ethanol() -> tuple[Dataset, Dataset, Potential]:
+    """Training and validation geometries with forces, and a potential that has learnt some."""
+    whole = labelled("CCO", 90)
+    data, validation = part(whole, 0, 60), part(whole, 60, 90)
+    potential = start("gnn", data)
+    train(potential, data, validation, replace(QUICK, stages=(Stage(8),)))
+    return data, validation, potential
+
+
+@pytest.mark.parametrize("rate", [5e-3, 0.3])
+def test_fine_tuning_keeps_the_best_epoch_also_after_a_restart(ethanol, tmp_path, rate):
+    """No error grows, not even with a learning rate that destroys the model."""
+    data, validation, trained = ethanol
+    stages, every = (Stage(6),), tmp_path / "c"
+    settings = replace(QUICK, stages=stages, learning_rate=rate, keep="best", ema_decay=0.5)
+    straight = copy.deepcopy(trained)
+    progress = train(straight, data, validation, settings)
+    assert [entry["epoch"] for entry in progress.history] == list(range(7))
+    first, best, last = progress.history[0], progress.best(), progress.history[-1]
+    saved = _validate(straight, validation)
+    for key in ("validation_mae", "validation_force_mae"):
+        assert saved[key] == best[key] <= first[key]
+    assert (last["validation_force_mae"] > 5 * first["validation_force_mae"]) == (rate > 0.1)
+    assert (best is first) == (rate > 0.1)
+
+    def kill(history: list) -> None:
+        if len(history) == 5:  # epochs 0 to 4
+            raise Killed
+
+    settings, checkpoint = replace(settings, checkpoint_seconds=1e-9), Checkpoint(every, "x")
+    resumed = copy.deepcopy(trained)
+    with pytest.raises(Killed):
+        train(resumed, data, validation, settings, checkpoint=checkpoint, after_epoch=kill)
+    for _ in range(2):  # to the end, and from its end
+        resumed = copy.deepcopy(trained)
+        again = train(resumed, data, validation, settings, checkpoint=checkpoint)
+        assert same(weights(straight), weights(resumed))
+        assert again.best()["epoch"] == best["epoch"]
+
+
+def test_best_epoch_lowers_both_errors():
+    def history(*errors: tuple[float, float]) -> Progress:
+        keys = ("epoch", "validation_mae", "validation_force_mae")
+        entries = [(number, *pair) for number, pair in enumerate(errors)]
+        return Progress(history=[dict(zip(keys, entry, strict=True)) for entry in entries])
+
+    assert history((1.0, 1.0), (0.1, 1.1), (float("nan"), 0.5)).best()["epoch"] == 0
+    assert history((1.0, 1.0), (0.9, 0.5), (0.8, 0.5), (0.8, 0.6)).best()["epoch"] == 2
 
 
 @pytest.mark.long  # each compiles for minutes; the tests below share a smaller program
@@ -763,6 +847,36 @@ def test_training_starts_from_another_model(tables, tmp_path, molecules):
     assert json.loads((tmp_path / "started/model.json").read_text())["data"]["start"] == sha
     with pytest.raises(InputError, match="to start from it needs the same"):
         run("other", "u0", 1, start=tmp_path / "first", features=8)
+
+
+def test_fine_tuning_on_few_molecules_is_never_worse_than_the_start(
+    trained, tables, molecules, tmp_path, caplog
+):
+    write_split(molecules.index, 10, 20, 20, 1, tmp_path / "split.csv")
+    info = read_info(trained)
+    settings = replace(QUICK, stages=(Stage(3),), learning_rate=0.5)
+    train_from_files(
+        tmp_path / "model", "mlp", info.hyperparameters, "energy", settings, *tables,
+        tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu", start=trained,
+    )  # fmt: skip
+    assert "no epoch lowered the validation errors: the start is saved" in caplog.text
+    parts = read_split(tmp_path / "split.csv", molecules.index)
+    train_data, validation = (
+        load_dataset(*tables, parts[name], "energy", 4.0) for name in ("train", "validation")
+    )
+    tuned, content = load_model(tmp_path / "model")
+    before = shift_references(load_model(trained)[0], train_data)
+    torch.testing.assert_close(predict(tuned, validation), predict(before, validation))
+    assert content.scale == info.scale
+    assert content.settings["keep"] == "best"
+
+
+def test_fine_tuning_refuses_elements_that_the_start_lacks(trained, data):
+    info = read_info(trained)
+    sulphur = replace(data, z=torch.where(data.z == 8, 16, data.z))
+    load_start(trained, "mlp", info.hyperparameters, data)
+    with pytest.raises(InputError, match="trained without S, which the training data contain"):
+        load_start(trained, "mlp", info.hyperparameters, sulphur)
 
 
 def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):

@@ -12,7 +12,7 @@ from .. import units
 from ..errors import InputError
 from ..graphs.dataset import Dataset
 from ..models.potential import Potential
-from ..models.predict import predict
+from ..models.predict import force_errors, predict
 from ..runtime.progress import progress_bar
 from .batching import mix_batches, shuffled_batches
 from .distributed import SINGLE, ProcessGroup
@@ -45,6 +45,9 @@ def train(
 ) -> Progress:
     """Train `potential` in place; its final weights are their exponential average.
 
+    If `settings.keep` is "best", they are the average after the best epoch, see `Progress.best`;
+    epoch 0 of the history is the potential as given.
+
     `data`, `validation` and `minima` lie on the potential's device. An epoch takes each geometry of
     `data` once and the energy of each of `minima` `minima_passes` times. The state is written to
     `checkpoint` every `checkpoint_seconds` and at the end. If that file exists and has the same
@@ -65,7 +68,8 @@ def train(
     )
     device = data.pos.device
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    state = TrainingState(potential.model, averaged.model, optimizer, loss_sum)
+    best = copy.deepcopy(averaged.model) if settings.keep == "best" else None
+    state = TrainingState(potential.model, averaged.model, optimizer, loss_sum, best)
     if checkpoint:
         checkpoint.resume(state)
     progress, started = state.progress, time.monotonic() - state.progress.seconds
@@ -90,6 +94,9 @@ def train(
         len(data) + (stage_of(settings, epoch).minima_passes * len(minima) if minima else 0)
         for epoch in range(settings.epochs)
     ]
+    if best and not progress.history:
+        about = {"epoch": 0, "step": 0, "learning_rate": 0.0}
+        progress.history.append(about | _validate(averaged, validation) | {"seconds": 0.0})
     saved = time.monotonic()
     with progress_bar(total=sum(sizes), unit="molecules", hidden=group.rank > 0) as bar:
         while progress.epoch < settings.epochs:
@@ -122,12 +129,14 @@ def train(
                     "seconds": progress.seconds,
                 }
             )
+            if best and progress.best() is progress.history[-1]:
+                best.load_state_dict(averaged.model.state_dict())
             if group.rank == 0:
                 after_epoch(progress.history)
             progress.epoch, progress.batch = progress.epoch + 1, 0
             loss_sum.zero_()
     save()
-    potential.model.load_state_dict(averaged.model.state_dict())
+    potential.model.load_state_dict((best or averaged.model).state_dict())
     return progress
 
 
@@ -175,18 +184,21 @@ def _train_epoch(
 
 
 def _validate(potential: Potential, data: Dataset) -> dict[str, float]:
-    """Return MAE and RMSE in the target's unit."""
+    """Return MAE and RMSE in the target's unit, and MAE of forces (eV/Å) if `data` has forces."""
     errors = predict(potential, data) - data.target
-    return {
+    found = {
         "validation_mae": errors.abs().mean().item(),
         "validation_rmse": errors.square().mean().sqrt().item(),
     }
+    if data.forces is not None:
+        found["validation_force_mae"] = force_errors(potential, data).abs().mean().item()
+    return found
 
 
 def _status(progress: Progress, epochs: int, unit: str) -> str:
     """Return the finished epochs with the errors of the last one."""
     status = f"epoch {progress.epoch}/{epochs}"
-    if not progress.history:
+    if not progress.epoch:
         return status
     last, (factor, small_unit) = progress.history[-1], units.readable(unit)
     return (

@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from ase.data import chemical_symbols
+from torch import Tensor
 
 from .. import __version__
 from ..data.splits import read_split
@@ -20,6 +22,7 @@ from ..errors import InputError
 from ..graphs.dataset import Dataset, load_dataset, load_labels
 from ..models.checkpoint import ModelInfo, load_model, save_model
 from ..models.potential import INTENSIVE, SURFACE, Potential
+from ..models.predict import predict
 from ..models.registry import build
 from ..runtime.device import peak_memory_mb, pick_device, use_threads
 from ..runtime.files import atomic, sha256
@@ -29,7 +32,7 @@ from .atomic_references import atomic_references
 from .distributed import join_process_group, run_in_group, stop_on_signal
 from .loop import train
 from .settings import Settings
-from .state import Checkpoint
+from .state import Checkpoint, Progress
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +42,39 @@ def make_potential(
 ) -> Potential:
     """`model` with the references and the scale of the labels of `data`."""
     intensive = target in INTENSIVE
-    total = data.target * data.sizes if intensive else data.target
-    references = atomic_references(data.atomic_numbers().numpy(), data.sizes.numpy(), total.numpy())
+    references = fit_references(data, data.target, intensive)
     plain = Potential(model, references, 1.0, unit, intensive)
     scale = float(plain.normalised_target(data).double().std(correction=0)) or 1.0
     return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
 
 
-def load_initial_weights(
-    model: torch.nn.Module,
-    start: str | Path,
-    architecture: str,
-    hyperparameters: dict[str, float],
-) -> None:
-    """Give `model` the weights of the trained model in folder `start`.
+def shift_references(start: Potential, data: Dataset) -> Potential:
+    """Return `start` with references that fit the labels of `data`, which may be of another
+    level of theory; forces and scale stay the same.
 
-    Raises InputError if that is another architecture or has other hyperparameters.
+    Each element of `data` is shifted by its least-squares share in the errors of `start`. If the
+    molecules do not determine the shifts (all have one formula, for instance), their norm is the
+    least.
+    """
+    shifts = fit_references(data, data.target - predict(start, data), start.intensive)
+    references = {z: start.references[z].item() + shift for z, shift in shifts.items()}
+    surface = start.repulsion is not None
+    return Potential(start.model, references, start.scale, start.unit, start.intensive, surface)
+
+
+def fit_references(data: Dataset, values: Tensor, intensive: bool) -> dict[int, float]:
+    """Return the value of each element whose sum over atoms fits `values` (M,) best."""
+    total = values * data.sizes if intensive else values
+    return atomic_references(data.atomic_numbers().numpy(), data.sizes.numpy(), total.numpy())
+
+
+def load_start(
+    start: str | Path, architecture: str, hyperparameters: dict[str, float], data: Dataset
+) -> tuple[Potential, ModelInfo]:
+    """Return the trained model in folder `start` and the content of its model.json.
+
+    Raises InputError if that is another architecture, has other hyperparameters, or was trained
+    without an element of `data`.
     """
     trained, info = load_model(start)
     if (info.architecture, info.hyperparameters) != (architecture, hyperparameters):
@@ -62,7 +82,12 @@ def load_initial_weights(
             f"{start}: a {info.architecture} with {info.hyperparameters}, to start from it needs"
             f" the same, not a {architecture} with {hyperparameters}"
         )
-    model.load_state_dict(trained.model.state_dict())
+    if unknown := set(data.atomic_numbers().tolist()) - set(info.elements):
+        raise InputError(
+            f"{start}: trained without {chemical_symbols[min(unknown)]}, which the training data"
+            " contain; leave out its molecules, or train without init_from"
+        )
+    return trained, info
 
 
 def train_from_files(
@@ -85,8 +110,9 @@ def train_from_files(
     model.safetensors and model.json hold the model, metrics.jsonl one line an epoch. With `labels`
     it is trained on the labelled geometries of those molecules, energies and forces, and on the
     energies of their minima; references are of the minima. With `start`, the folder of a model of
-    the same architecture and hyperparameters, training begins with its weights. `code` stands for
-    the code in the checkpoint's identity. SIGTERM and SIGUSR1 end the training with Stopped and its
+    the same architecture and hyperparameters, training begins with its weights and, if it has the
+    same target, with its scale and forces, see `shift_references`. `code` stands for the code in
+    the checkpoint's identity. SIGTERM and SIGUSR1 end the training with Stopped and its
     state in the checkpoint. In a process of torchrun, the training is shared with the others.
     """
     where = pick_device(device)
@@ -98,10 +124,16 @@ def train_from_files(
     )
     index = table["index"][parts["train"]]
     unit = header["units"][target]
-    model = build(architecture, hyperparameters, settings.seed)
+    model, same_target = build(architecture, hyperparameters, settings.seed), False
     if start:
-        load_initial_weights(model, start, architecture, hyperparameters)
-    potential = make_potential(model, data, target, unit).to(where)
+        initial, info = load_start(start, architecture, hyperparameters, data)
+        model, same_target = initial.model, info.target == target
+    if same_target:
+        potential = shift_references(initial, data).to(where)
+    else:
+        potential = make_potential(model, data, target, unit).to(where)
+    if settings.keep == "auto":  # without labelled geometries, validation measures all errors
+        settings = replace(settings, keep="best" if same_target and not labels else "last")
     n_train, minima = len(data), None
     if labels:
         minima = data.to(where)
@@ -120,7 +152,11 @@ def train_from_files(
         "start": sha256(Path(start) / "model.safetensors") if start else None,
         "source": header["provenance"],
     }
-    about = [architecture, hyperparameters, target, asdict(settings), provenance, code, where.type]
+    surface = [info.references, info.scale] if start else []
+    about = [
+        architecture, hyperparameters, target, asdict(settings), provenance, surface, code,
+        where.type,
+    ]  # fmt: skip
     identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def write_metrics(history: Sequence[dict[str, float]]) -> None:
@@ -142,9 +178,8 @@ def train_from_files(
     if group.rank:
         return
     write_metrics(progress.history)
-    factor, small = readable(unit)
+    _report(progress, settings, unit)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where
-    log.info("validation MAE %.1f %s", progress.history[-1]["validation_mae"] * factor, small)
     save_model(
         folder,
         potential,
@@ -170,6 +205,32 @@ def train_from_files(
             nnpipe_version=__version__,
         ),
     )
+
+
+def _report(progress: Progress, settings: Settings, unit: str) -> None:
+    """Log the validation errors of the saved weights, and which epoch they are of."""
+    factor, small = readable(unit)
+
+    def errors(entry: dict[str, float]) -> str:
+        text = f"{entry['validation_mae'] * factor:.1f} {small}"
+        forces = entry.get("validation_force_mae")
+        return text if forces is None else f"{text}, of forces {forces * 1000:.1f} meV/Å"
+
+    if settings.keep != "best":
+        log.info("validation MAE %s", errors(progress.history[-1]))
+        return
+    start, best = progress.history[0], progress.best()
+    if best is start:
+        log.warning(
+            "no epoch lowered the validation errors: the start is saved, with validation MAE %s;"
+            " train on more molecules, or lower learning_rate",
+            errors(start),
+        )
+        return
+    log.info(
+        "epoch %d of %d is saved, with validation MAE %s; at the start %s",
+        best["epoch"], settings.epochs, errors(best), errors(start),
+    )  # fmt: skip
 
 
 def launch(processes: int, nodes: int, threads: int, log: str | Path, **arguments: Any) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..schema import section, setting
 
@@ -62,6 +62,11 @@ class Settings:
         0.999, "decay per step of the exponential moving average of the weights, which is saved",
         ge=0, lt=1,
     )  # fmt: skip
+    keep: Literal["auto", "last", "best"] = setting(
+        "auto",
+        "weights that are saved: of the last epoch, or of the one with the best validation errors,"
+        " the start included; auto: best if a trained model is fine-tuned on own data, else last",
+    )
     clip_norm: float = setting(10.0, "maximum norm of the gradient", gt=0)
     energy_huber_delta: float = setting(
         0.02,

@@ -1,6 +1,8 @@
 """The state of a training: all that its checkpoint holds."""
 
 import logging
+import math
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from ..models.checkpoint import load_tensors, save_tensors
 from .settings import Settings, learning_rate
 
 log = logging.getLogger(__name__)
+ERRORS = "validation_mae", "validation_force_mae"
 
 
 @dataclass
@@ -22,13 +25,33 @@ class Progress:
     step: int = 0
     loss: float = 0.0  # sum over the molecules of this epoch
     seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)  # one entry per epoch
+    # one entry per epoch, and one of epoch 0 if the best epoch is kept
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def best(self) -> dict[str, float]:
+        """Return the entry of the best epoch.
+
+        None of its validation errors, of energies and of forces, is above the error of the first
+        entry; the product of both is the least.
+        """
+
+        def errors(entry: dict[str, float]) -> list[float]:
+            return [entry[key] for key in ERRORS if key in entry]
+
+        first = errors(self.history[0])
+        never_worse = [
+            entry
+            for entry in self.history
+            if all(now <= before for now, before in zip(errors(entry), first, strict=True))
+        ]
+        return min(never_worse, key=lambda entry: math.prod(errors(entry)))
 
 
 @dataclass
 class TrainingState:
     """A model, the exponential average of its weights, its optimiser and its progress.
 
+    `best` is the average after the best epoch so far, or None if the last one is kept.
     `loss_sum` (), float64, on the model's device, is brought into `progress` by `sync`: reading it
     after every step would let the CPU wait for a GPU.
     """
@@ -37,6 +60,7 @@ class TrainingState:
     average: nn.Module
     optimizer: torch.optim.Optimizer
     loss_sum: Tensor
+    best: nn.Module | None = None
     progress: Progress = field(default_factory=Progress)
 
     def update(self, gradients: list[Tensor], settings: Settings, fraction: float) -> None:
@@ -60,25 +84,32 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors of the state by name."""
-        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        named |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        named = {
+            f"{part}.{name}": tensor
+            for part, module in self._modules().items()
+            for name, tensor in module.state_dict().items()
+        }
         for number, entries in self.optimizer.state_dict()["state"].items():
             named |= {f"optimizer.{number}.{name}": tensor for name, tensor in entries.items()}
         return named
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Set the state to what `tensors()` returned."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
             part, key = name.split(".", 1)
             parts[part][key] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.average.load_state_dict(parts["average"])
+        for part, module in self._modules().items():
+            module.load_state_dict(parts[part])
         entries: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             number, key = name.split(".")
             entries.setdefault(int(number), {})[key] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": entries})
+
+    def _modules(self) -> dict[str, nn.Module]:
+        modules = {"model": self.model, "average": self.average}
+        return modules if self.best is None else modules | {"best": self.best}
 
 
 @dataclass(frozen=True)
