@@ -4,8 +4,11 @@
 rule starting_structure:
     """Write the starting structure of a molecule, or refuse what cannot be simulated."""
     input:
+        # not a path with braces, which Snakemake would take as wildcards
         files=lambda wc: [
-            local(s) for s in [structure_of(config, wc.molecule)] if Path(s).is_file()
+            local(s)
+            for s in [structure_of(config, wc.molecule)]
+            if os.path.isfile(s) and "{" not in s
         ],
         molecules=["results/data/qm9.safetensors"] if own_data(config) else [],
     output:
