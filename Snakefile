@@ -1,18 +1,7 @@
 # From QM9 to molecular dynamics. `snakemake --list-rules` describes each rule.
-from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.20")
-
-
-# the configuration of the working directory, otherwise the one next to this file
-CONFIG = (
-    "config.yaml" if Path("config.yaml").exists() else f"{workflow.current_basedir}/config.yaml"
-)
-
-
-configfile: CONFIG
 
 
 report: "workflow/report/workflow.rst"

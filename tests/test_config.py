@@ -18,6 +18,7 @@ import yaml
 
 from nnpipe import config as configuration
 from nnpipe.config.__main__ import COMMAND, differing, json_schema
+from nnpipe.config.source import places
 from nnpipe.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -103,8 +104,13 @@ BAD = [
     ("split/train", True, "split.train: True is not an integer"),
     ("split/always_train_smallest", 20_000, "split.always_train_smallest: 20000 is above split.train, 10000; lower it"),
     ("labels/chunks", 20_000, "labels.chunks: 20000 is above split.train, 10000; lower it"),
-    ("models/gnn/hyperparameters", {"layers": "two"}, "models.gnn.hyperparameters.layers: 'two' is not a whole number from 0"),
-    ("models/mlp/hyperparameters", {"features": 2.5}, "models.mlp.hyperparameters.features: 2.5 is not a whole number from 0"),
+    ("models/gnn/hyperparameters", {"layers": "two"}, "models.gnn.hyperparameters.layers: 'two' is not a whole number from 1"),
+    ("models/mlp/hyperparameters", {"features": 2.5}, "models.mlp.hyperparameters.features: 2.5 is not a whole number from 1"),
+    ("models/gnn/hyperparameters", {"layers": 0}, "models.gnn.hyperparameters.layers: 0 is not a whole number from 1"),
+    ("models/gnn/hyperparameters", {"vectors": -1}, "models.gnn.hyperparameters.vectors: -1 is not a whole number from 0"),
+    ("models/gnn/hyperparameters", {"bodies": 9}, "models.gnn.hyperparameters.bodies: 9 is not one of 2, 3, 4"),
+    ("models/mlp/pretrained", "resources/models/gnn", "models.mlp.pretrained: resources/models/gnn/model.json has architecture 'gnn', the configuration 'mlp'; make"),
+    ("models/gnn_u0/pretrained", "resources/models/gnn", "has target 'energy', the configuration 'u0'; make them the same"),
     ("models/mlp/hyperparameters", {"fade": "half"}, "models.mlp.hyperparameters.fade: 'half' is not a number"),
     ("models/mlp/training", {"energy_weight": 0, "force_weight": 0}, "models.mlp.training: energy_weight and force_weight are both 0 in stages.0; raise one"),
     ("models/gnn/training", {"energy_weight": 0, "stages": [{"epochs": 1}, {"epochs": 1, "force_weight": 0}]}, "models.gnn.training: energy_weight and force_weight are both 0 in stages.1"),
@@ -188,18 +194,79 @@ def test_no_value_makes_more_than_one_line():
             assert not re.search(r"https?:|Input should|pydantic|\[type=", line), line
 
 
-def test_a_key_that_is_given_twice(tmp_path):
-    """YAML itself keeps the last one and says nothing."""
-    path = tmp_path / "config.yaml"
-    path.write_text("molecules: {a: C}\nmd: {x: 1}\nmolecules: {b: N}\n")
-    with pytest.raises(InputError, match="key 'molecules' is given twice; keep one"):
-        configuration.check_keys(path)
-    path.write_text("molecules:\n  a: C\n  a: N\n")
-    with pytest.raises(InputError, match=r"key 'molecules\.a' is given twice"):
-        configuration.check_keys(path)
-    path.write_text("training: {stages: [{epochs: 1, epochs: 3}]}\n")
-    with pytest.raises(InputError, match=r"key 'training\.stages\.0\.epochs' is given twice"):
-        configuration.check_keys(path)
+TRAPS = [
+    ("md: {x: 1}\nmolecules: {b: N}\nmd: {x: 3}", "line 3: key 'md' is given twice; keep one"),
+    ("molecules:\n  a: C\n  a: N", "line 3: key 'molecules.a' is given twice"),
+    ("training: {stages: [{epochs: 1, epochs: 3}]}", "key 'training.stages.0.epochs' is given twice"),
+    ("molecules:\n  x: [nH]1cccc1", "line 2: 'x: [nH]1cccc1' is not YAML (expected <block end>, but found '<scalar>'); put text with one of ["),
+    ("molecules:\n  x: @C", "line 2: 'x: @C' is not YAML"),
+    ("molecules:\n  x: !C C", "line 2: 'x: !C C' is not YAML"),
+    ("molecules:\n  x: 'C", "line 2: \"x: 'C\" is not YAML"),
+    ("molecules:\n\tx: C", "line 2: 'x: C' is not YAML (found character '\\t' that cannot start any token); indent with spaces"),
+    ("molecules:\n  NO: C", "line 2: YAML reads the key NO as false, which is not text; put it in quotes: 'NO'"),
+    ("molecules:\n  1e3: C\n  2: O", "line 3: YAML reads the key 2 as 2"),
+    ("molecules:\n  x: C #N", "line 2: molecules.x: YAML ends the text at ' #'; put 'C #N' in quotes, or a space after #"),
+    ("md: {length_ps: 1:30}", "line 1: md.length_ps: YAML reads 1:30 as 90; write 90"),
+    ("split: {train: 0100}", "line 1: split.train: YAML reads 0100 as 64; write 64"),
+    ("molecules:\n  x: C\x07", "unacceptable character #x0007"),
+    ("{\"md\":\t{\"x\": 1, \"x\": 3}}", "line 1: key 'md.x' is given twice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), TRAPS, ids=[message for _, message in TRAPS])
+def test_traps_of_yaml(tmp_path, text, message):
+    """Snakemake would take another value without a word, or not name the line."""
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        places(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_trap_of_yaml(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "molecules:\n  x: C#N #nitrile\n  y: N # O\na: &b {c: yes}\nd: {<<: *b, c: 0.5}\n"
+    )
+    assert places(path)["molecules.x"].value == "C#N"
+    assert places(path)["a.c"].value is True
+    path.write_text('{"md":\t{"x": 1}}')
+    assert places(path)["md.x"].value == 1
+    path.write_text("")
+    assert places(path) == {}
+    path.write_bytes("# größe\nmolecules:\n  x: C # Å\n".encode("latin1"))
+    with pytest.raises(InputError, match=r"my\.yaml: line 1: not UTF-8; save the file as UTF-8"):
+        places(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("molecules:\n\n  x: NO", "line 3: molecules.x: False is not text; write a SMILES or the path of a file in quotes (YAML reads NO as false)"),
+        ("molecules:\n  x: [OH]", "line 2: molecules.x: ['OH'] is not text; write a SMILES or"),
+        ("training:\n  stages:\n  - epochs: 0", "line 3: training.stages.0.epochs: 0 is below"),
+        ("md:\n  tempreature_k: 3", "line 2: md: unknown key 'tempreature_k'; did you mean"),
+    ],
+)  # fmt: skip
+def test_an_error_names_file_and_line(tmp_path, text, message):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    config = copy.deepcopy(CONFIG)
+    for section, values in yaml.safe_load(text).items():
+        config[section] |= values
+    with pytest.raises(InputError) as caught:
+        configuration.check_files(config, [path, ROOT / "config.yaml"])
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_an_error_of_the_command_line_has_no_line(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("molecules: {x: C}")
+    config = changed("molecules", {"x": False})
+    with pytest.raises(InputError, match=r"^config: molecules\.x: False is not text"):
+        configuration.check_files(config, [path])
 
 
 def test_settings_have_the_defaults_of_the_configuration():

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 import yaml
 from ase import Atoms
-from ase.io import read
+from ase.build import molecule
+from ase.io import read, write
 
 from helpers import ROOT, command, copy_to, options, snakemake, snakemake_calls
 from nnpipe import load_calculator
@@ -206,11 +207,11 @@ ONCE = [
     "merge_labels", "starting_structure", "train", "run_md",
 ]  # fmt: skip
 REFUSED = [
-    ({"molecules": {"bad": "C1CC"}}, "config: molecules.bad: SMILES 'C1CC' does not parse"),
+    ({"molecules": {"bad": "C1CC"}}, ": molecules.bad: SMILES 'C1CC' does not parse"),
     ({"md": {"timestep_fs": 2.0}}, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
     (
         {"training": {"stage": 3}},
-        "config: training: unknown key 'stage'; did you mean 'stages'?",
+        ": training: unknown key 'stage'; did you mean 'stages'?",
     ),
 ]
 MODULE = """
@@ -283,6 +284,32 @@ def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules, m
     assert start.get_chemical_formula() == known.get_chemical_formula()
     bonds = [sorted(atoms.get_all_distances()[atoms.numbers == 8][0]) for atoms in (start, known)]
     np.testing.assert_allclose(*bonds, atol=0.02)  # from the oxygen to every atom
+
+
+def test_a_file_replaced_by_an_older_one_is_read_again(tmp_path):
+    """Snakemake itself compares times alone. A file with the same content reruns nothing."""
+    folder, trained = copy_to(tmp_path), tmp_path / "trained"
+    shutil.copytree(folder / "resources/models/gnn", trained)
+    write(folder / "start.xyz", Atoms("HF", [[0, 0, 0], [0, 0, 0.92]]))
+    change = {
+        "models": {"gnn": {"pretrained": "trained"}},
+        "molecules": {"x": {"structure": "start.xyz", "models": ["gnn"]}},
+    }
+    preset, targets = (
+        "workflow/presets/pretrained.yaml",
+        ("results/md/start/x.xyz", "results/models/gnn/model.json"),
+    )
+    snakemake(folder, *targets, "--cores", "1", change=change, preset=preset)
+    for path in (folder / "start.xyz", trained / "model.json"):
+        path.touch()
+    assert planned(snakemake(folder, *targets, "-n", change=change, preset=preset)) == set()
+    write(folder / "start.xyz", molecule("H2O"))
+    info = json.loads((trained / "model.json").read_text())
+    (trained / "model.json").write_text(json.dumps(info | {"seed": 3}))
+    for path in (folder / "start.xyz", trained / "model.json"):
+        os.utime(path, (1e9, 1e9))
+    again = planned(snakemake(folder, *targets, "-n", change=change, preset=preset))
+    assert again == {"starting_structure", "copy_pretrained"}
 
 
 # jobs that record when they begin and end, on as many threads as a training or on one

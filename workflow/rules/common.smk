@@ -10,8 +10,7 @@ sys.path.insert(0, str(SCRIPTS))
 from nnpipe.runtime.digest import digest
 from nnpipe.config import (
     architecture_of,
-    check,
-    check_keys,
+    check_files,
     hyperparameters_of,
     md_of,
     models_of,
@@ -20,15 +19,28 @@ from nnpipe.config import (
     training_of,
     uses_labels,
 )
+from nnpipe.config.source import places
 from nnpipe.data.sources import SOURCES
 from nnpipe.errors import InputError
 from nnpipe.models.registry import model_file
+from nnpipe.runtime.files import sampled_digest
 from nnpipe.runtime.job import PARENT, available_cores, lock_folder, prepend_pythonpath
 
+# the configuration of the working directory, otherwise the one of the repository
+CONFIG = "config.yaml" if Path("config.yaml").exists() else str(REPOSITORY / "config.yaml")
+
 try:
-    for path in workflow.configfiles:
-        check_keys(path)
-    check(config)
+    if not workflow.modifier.skip_configfile and Path(CONFIG).exists():
+        places(CONFIG)  # Snakemake itself would name neither the line nor the remedy
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+
+configfile: CONFIG
+
+
+try:
+    check_files(config, workflow.configfiles)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -95,7 +107,16 @@ def shipped(name):
 
 def given(name):
     """Return the path of a file that the configuration names."""
-    return local(name) if Path(name).exists() else shipped(name)
+    return local(name) if os.path.exists(name) else shipped(name)
+
+
+def contents(*names):
+    """Return digests of files that the configuration names, for `params`.
+
+    Snakemake itself compares times and does not see a file that was replaced by an older one. It
+    does not compare params that are functions of the input.
+    """
+    return [sampled_digest(given(name)) for name in names if os.path.isfile(given(name))]
 
 
 def pretrained_file(name):

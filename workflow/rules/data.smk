@@ -16,6 +16,7 @@ rule download:
         "../../envs/data.yaml"
     params:
         sources=config["data"]["sources"],
+        contents=contents(*config["data"]["sources"]),
         code=code("download.py"),
     script:
         "../scripts/download.py"

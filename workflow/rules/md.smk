@@ -27,6 +27,7 @@ rule starting_structure:
         structure=lambda wc: structure_of(config, wc.molecule),
         timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
         seed=lambda wc: md_of(config, wc.molecule)["seed"],
+        contents=lambda wc: contents(structure_of(config, wc.molecule)),
         code=code("starting_structure.py"),
     script:
         "../scripts/starting_structure.py"

@@ -24,6 +24,13 @@ rule copy_pretrained:
         architecture=lambda wc: architecture_of(config, wc.model),
         target=lambda wc: config["models"][wc.model]["target"],
         hyperparameters=lambda wc: hyperparameters_of(config, wc.model),
+        contents=lambda wc: contents(
+            *expand(
+                "{folder}/model.{kind}",
+                folder=config["models"][wc.model]["pretrained"],
+                kind=["safetensors", "json"],
+            )
+        ),
         code=lambda wc: code("copy_pretrained.py", wc.model),
     script:
         "../scripts/copy_pretrained.py"

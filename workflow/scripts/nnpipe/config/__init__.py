@@ -3,6 +3,8 @@
 `python -m nnpipe.config --write` writes config.yaml, its JSON schema and its reference page.
 """
 
+import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from ..data.sources import QM9_ELEMENTS
 from ..errors import InputError
 from ..schema_errors import did_you_mean, missing, one_line
-from .sections import Config, TrainingSettings, Values, is_extxyz
+from .sections import Config, TrainingSettings, Values, find_file, is_extxyz
+from .source import places, with_line
 
 
 def check(config: Values) -> None:
@@ -39,22 +42,16 @@ def check(config: Values) -> None:
     _check_runs(config)
 
 
-def check_keys(path: str | Path) -> None:
-    """Raise InputError if a YAML file has a key twice: YAML would silently keep the last."""
-    import yaml
+def check_files(config: Values, paths: Iterable[str | Path]) -> None:
+    """Check a configuration and the YAML or JSON files that it comes from.
 
-    todo = [("", yaml.compose(Path(path).read_text()))]
-    while todo:
-        where, node = todo.pop()
-        if isinstance(node, yaml.SequenceNode):
-            todo += [(f"{where}{number}.", value) for number, value in enumerate(node.value)]
-        if not isinstance(node, yaml.MappingNode):
-            continue
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"{path}: key '{where}{name}' is given twice; keep one")
-        todo += [(f"{where}{key.value}.", value) for key, value in node.value]
+    Raises InputError as `check` and `source.places`, with the file and the line where it can.
+    """
+    known = [places(path) for path in paths]
+    try:
+        check(config)
+    except InputError as error:
+        raise InputError(with_line(str(error), config, known)) from None
 
 
 def training_of(config: Values, model: str) -> Values:
@@ -136,12 +133,37 @@ def _check_model(config: Values, name: str) -> None:
             f" {config['models'][name]['target']!r}; remove that model, or its target is energy"
         )
     _validate(TrainingSettings, training_of(config, name), f"models.{name}.training")
+    _check_pretrained(config, name)
     cutoff, stored = hyperparameters_of(config, name)["cutoff"], config["data"]["cutoff"]
     if not 0 < cutoff <= stored:
         raise InputError(
             f"config: models.{name}.hyperparameters.cutoff: {cutoff!r} is not in (0, {stored}],"
             " the range up to data.cutoff; lower it or raise data.cutoff"
         )
+
+
+def _check_pretrained(config: Values, name: str) -> None:
+    """A model that was trained before is the one that the configuration describes."""
+    if not (folder := config["models"][name].get("pretrained")):
+        return
+    path = find_file(f"{folder}/model.json")
+    try:
+        info = json.loads(path.read_text())
+        held = {key: info[key] for key in ("architecture", "target", "hyperparameters")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"config: models.{name}.pretrained: {path} is damaged ({error!r}); copy it again"
+        ) from None
+    asked = {
+        "architecture": architecture_of(config, name), "target": config["models"][name]["target"],
+        "hyperparameters": hyperparameters_of(config, name),
+    }  # fmt: skip
+    for key, value in held.items():
+        if value != asked[key]:
+            raise InputError(
+                f"config: models.{name}.pretrained: {path} has {key} {value!r}, the configuration"
+                f" {asked[key]!r}; make them the same"
+            )
 
 
 def _check_init_from(models: Values, name: str) -> None:

@@ -1,6 +1,8 @@
 """Write config.yaml, its JSON schema and its reference page: `python -m nnpipe.config --write`.
 
 Without --write, name the files that differ from the sections, and exit with 1 if there are any.
+`python -m nnpipe.config FILE` names the line of a configuration file that YAML cannot read, or
+reads otherwise than it looks.
 """
 
 import json
@@ -13,8 +15,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from ..errors import InputError
 from ..schema_errors import RENAMED
 from .sections import REPOSITORY, Config
+from .source import places
 
 COMMAND = "python -m nnpipe.config --write"
 COLUMN, WIDTH = 34, 110  # where comments of config.yaml begin and end
@@ -180,9 +184,14 @@ def _pruned(value: Any) -> Any:
 
 
 def main() -> None:
-    """Write the generated files, or name those that differ."""
+    """Write the generated files, or name those that differ; or find the traps of YAML in files."""
     if sys.argv[1:] not in ([], ["--write"]):
-        sys.exit(f"usage: {COMMAND.removesuffix(' --write')} [--write]")
+        try:
+            for path in sys.argv[1:]:
+                places(path)
+        except (InputError, OSError) as error:
+            sys.exit(f"error: {error}")
+        return
     differ = differing()
     if "--write" in sys.argv[1:]:
         for name, text in differ.items():

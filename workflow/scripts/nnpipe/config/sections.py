@@ -65,10 +65,14 @@ def _check_hyperparameters(architecture: str, values: Values) -> None:
         if key not in types:
             close = did_you_mean(str(key), types)
             raise ValueError(f"hyperparameters: unknown key {key!r}; {close}")
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if types[key] == "int" and not (whole and value >= 0):
-            raise ValueError(f"hyperparameters.{key}: {value!r} is not a whole number from 0")
-        if types[key] == "float" and not (whole or isinstance(value, float)):
+        kind, whole = types[key], isinstance(value, int) and not isinstance(value, bool)
+        choices = kind.removeprefix("Literal[").removesuffix("]").split(", ")
+        if kind.startswith("Literal") and repr(value) not in choices:
+            raise ValueError(f"hyperparameters.{key}: {value!r} is not one of {', '.join(choices)}")
+        least = {"int": 1, "Annotated[int, 'from 0']": 0}.get(kind)
+        if least is not None and not (whole and value >= least):
+            raise ValueError(f"hyperparameters.{key}: {value!r} is not a whole number from {least}")
+        if kind == "float" and not (whole or isinstance(value, float)):
             raise ValueError(f"hyperparameters.{key}: {value!r} is not a number")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"hyperparameters.{key}: {value} is not a finite number")

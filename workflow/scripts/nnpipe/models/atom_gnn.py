@@ -16,6 +16,7 @@ matrix products.
 """
 
 import math
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -152,10 +153,10 @@ class AtomGNN(nn.Module):
         cutoff: float = 5.0,
         features: int = 64,
         channels: int = 16,
-        vectors: int = 8,
+        vectors: Annotated[int, "from 0"] = 8,
         radial: int = 8,
         mixed: int = 64,
-        bodies: int = 4,
+        bodies: Literal[2, 3, 4] = 4,
         layers: int = 3,
     ) -> None:
         super().__init__()

@@ -32,7 +32,8 @@ def model_file(architecture: str) -> Path:
 def hyperparameter_types(architecture: str) -> dict[str, str]:
     """Return {hyperparameter: type as written} of an architecture.
 
-    The source is parsed, not imported: this also works without torch.
+    `int` is a whole number from 1, `Annotated[int, 'from 0']` one from 0. The source
+    is parsed, not imported: this also works without torch.
     """
     name = MODELS[architecture].split(".")[1]
     for node in ast.walk(ast.parse(model_file(architecture).read_text())):

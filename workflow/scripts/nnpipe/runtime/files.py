@@ -18,6 +18,20 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sampled_digest(path: str | Path) -> str:
+    """Return a digest of the size of a file and of 64 blocks of 1 MiB: of all of a smaller file.
+
+    The blocks are spread evenly, so that the digest of a large file takes a fraction of a second.
+    """
+    size, block = Path(path).stat().st_size, 1 << 20
+    found = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for start in range(0, size, max(block, size // 64)):
+            file.seek(start)
+            found.update(file.read(block))
+    return found.hexdigest()
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` if the block ends without an error.
