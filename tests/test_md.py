@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
+import signal
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.mixing import SumCalculator
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 from ase.io import read
 from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.verlet import VelocityVerlet
@@ -20,12 +23,13 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from conftest import ELEMENTS, potential_of
 from nnpipe.errors import InputError
+from nnpipe.models.checkpoint import load_tensors
 from nnpipe.simulation.calculator import NeuralCalculator
 from nnpipe.simulation.integrator import langevin_step, step_constants
 from nnpipe.simulation.md import frames, simulate, thermalize
 from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
-from nnpipe.simulation.stability import degrees_of_freedom, drift
+from nnpipe.simulation.stability import Summary, degrees_of_freedom, drift
 from nnpipe.structures.bonds import bond_lengths, bonded_pairs
 from nnpipe.structures.load import load_structure
 from nnpipe.structures.smiles import from_smiles
@@ -106,10 +110,234 @@ def test_simulate_runs_a_single_atom(tmp_path, ensemble):
     assert summary.ended == "complete"
 
 
-def test_simulate_refuses_constraints(tmp_path, ethanol):
-    ethanol.set_constraint(FixAtoms([0]))
-    with pytest.raises(InputError, match="constraints"):
+def test_fixed_atoms_stay_and_the_others_share_the_heat(tmp_path, ethanol):
+    """Each moving atom has 3/2 kT, as without fixed atoms: equipartition."""
+    ethanol.set_constraint(FixAtoms([0, 4]))
+    settings = replace(LOOSE, length_ps=8.0, frame_fs=2.0, friction_per_ps=100.0, timestep_fs=1.0)
+    path, moves = tmp_path / "x.xyz", np.isin(np.arange(9), [0, 4], invert=True)
+    (summary,) = simulate(ethanol, Springs(ethanol), settings, path)
+    found = read(path, ":", format="extxyz")
+    np.testing.assert_array_equal(np.ptp([f.positions[~moves] for f in found], 0), 0)
+    kinetic = [1.5 * f.get_masses() * (f.get_velocities() ** 2).mean(1) for f in found]
+    assert all(f.constraints[0].index.tolist() == [0, 4] for f in found)
+    np.testing.assert_allclose(np.mean(kinetic, 0)[moves], 1.5 * units.kB * 300, rtol=0.25)
+    assert summary.mean_temperature_k == pytest.approx(300, rel=0.05)
+    assert found[-1].info["temperature_k"] == pytest.approx(found[-1].get_temperature(), rel=1e-4)
+
+
+def test_nve_with_a_fixed_atom_conserves_energy_and_relaxation_leaves_it(tmp_path, ethanol):
+    start = ethanol.copy()
+    start.rattle(0.05, seed=1)
+    start.set_constraint(FixAtoms([2]))
+    settings = replace(LOOSE, ensemble="nve", length_ps=0.2, relax_fmax=0.01, timestep_fs=0.25)
+    (summary,) = simulate(start, Springs(ethanol), settings, tmp_path / "x.xyz")
+    found = read(tmp_path / "x.xyz", ":", format="extxyz")
+    assert summary.relaxed
+    assert np.ptp([frame.info["total_energy"] for frame in found]) < 2e-3
+    for frame in found:
+        np.testing.assert_allclose(frame.positions[2], start.positions[2], atol=1e-8)
+
+
+def test_fixed_atoms_are_fixed_for_a_model(calculator, ethanol):
+    ethanol.set_constraint(FixAtoms([1]))
+    (last,) = last_frames([ethanol], calculator, replace(LOOSE, length_ps=0.01))
+    np.testing.assert_array_equal(last.positions[1], ethanol.positions[1])
+    assert np.abs(last.positions - ethanol.positions)[[0, 2]].min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (FixCartesian(0, (True, False, False)), "constraint FixCartesian: .* FixAtoms only"),
+        (FixBondLength(0, 1), "constraint FixBondLength"),
+        (FixAtoms(range(9)), "all atoms are fixed"),
+    ],
+)
+def test_simulate_refuses_other_constraints(tmp_path, ethanol, constraint, message):
+    ethanol.set_constraint(constraint)
+    with pytest.raises(InputError, match=message):
         simulate([ethanol], Springs(ethanol), LOOSE, tmp_path / "x.xyz")
+
+
+def test_velocities_of_the_start_are_used_as_they_are(tmp_path, ethanol, caplog):
+    thermalize(ethanol, LOOSE, 7)
+    settings, path = replace(LOOSE, length_ps=0.002, frame_fs=0.5), tmp_path / "x.xyz"
+    with caplog.at_level("INFO"):
+        (summary,) = simulate(ethanol, Springs(ethanol), settings, path, names=["ethanol"])
+    assert (
+        "ethanol starts with the velocities of its structure, which is not relaxed" in caplog.text
+    )
+    first = read(path, 0)
+    np.testing.assert_allclose(first.get_momenta(), ethanol.get_momenta(), atol=1e-7)
+    np.testing.assert_allclose(first.positions, ethanol.positions, atol=1e-7)
+    assert not summary.relaxed
+    simulate(ethanol, Springs(ethanol), replace(settings, velocities="draw"), path)
+    assert np.abs(read(path, 0).get_momenta() - ethanol.get_momenta()).max() > 0.1
+
+
+def test_velocities_that_cannot_be_used_are_refused(tmp_path, ethanol):
+    settings = replace(LOOSE, ensemble="nve", velocities="start")
+    with pytest.raises(InputError, match="ethanol has none in its starting structure"):
+        simulate(ethanol, Springs(ethanol), settings, tmp_path / "x", names=["ethanol"])
+    thermalize(ethanol, LOOSE, 7)
+    with pytest.raises(InputError, match="identical in nve"):
+        simulate([ethanol] * 2, OtherSprings([ethanol]), settings, tmp_path / "x")
+
+
+def test_simulate_refuses_wrong_arguments_in_one_line(tmp_path, ethanol):
+    springs, path = Springs(ethanol), tmp_path / "x.xyz"
+    for systems, settings, names, message in [
+        ([], LOOSE, [], "systems: .* give Atoms"),
+        ("CCO", LOOSE, [], "systems: .* give Atoms"),
+        (ethanol, {"length_ps": 1.0}, [], "settings: dict is not Settings"),
+        (ethanol, LOOSE, ["a", "b"], "names: 2 for 1 systems"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            simulate(systems, springs, settings, path, names=names)
+
+
+def test_settings_take_numbers_of_numpy():
+    assert Settings(seed=np.int64(3), length_ps=np.float32(0.5)) == Settings(seed=3, length_ps=0.5)
+    with pytest.raises(InputError, match="seed"):
+        Settings(seed=np.float64(0.5))
+
+
+def test_isotopes_keep_their_masses(tmp_path, ethanol):
+    masses = ethanol.get_masses()
+    masses[-1] = 2.014
+    ethanol.set_masses(masses)
+    simulate(ethanol, Springs(ethanol), replace(LOOSE, length_ps=0.002), tmp_path / "x.xyz")
+    assert read(tmp_path / "x.xyz", 0).get_masses()[-1] == 2.014
+
+
+class Interrupted(Exception):
+    """Stands for the end of a process."""
+
+
+class Mortal:
+    """Calls a function; at call number `after`, calls `end` first."""
+
+    def __init__(self, function, after: int, end) -> None:
+        self.function, self.left, self.end = function, after, end
+
+    def __call__(self, *arguments):
+        self.left -= 1
+        if not self.left:
+            self.end()
+        return self.function(*arguments)
+
+
+def die() -> None:
+    raise Interrupted
+
+
+OFTEN = replace(LOOSE, length_ps=0.02, frame_fs=1.5, checkpoint_seconds=1e-9)
+CASES = {
+    "nvt": ({}, 1), "nve": ({"ensemble": "nve"}, 1), "replicas": ({}, 3),
+    "drop": ({"max_bond_deviation_a": 0.514, "temperature_k": 600.0}, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_interrupted_run_equals_uninterrupted_run(tmp_path, ethanol, case):
+    """Bit for bit, with a model; in the case "drop", three systems end early."""
+    settings, systems = replace(OFTEN, **CASES[case][0]), [ethanol] * CASES[case][1]
+    settings = replace(settings, timestep_fs=0.2, length_ps=0.008)
+    potential, state = potential_of("gnn"), tmp_path / "state.safetensors"
+
+    def run(path: Path, checkpoint: Path | None, after: int = 0) -> list[Summary]:
+        calculator = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
+        calculator.lists.skin = 0.02  # several lists in a short run
+        calculator.step = Mortal(calculator.step, after, die)
+        return simulate(systems, calculator, settings, path, checkpoint=checkpoint)
+
+    expected = run(tmp_path / "whole.xyz", None)
+    for after in (1, 6, 32):
+        with pytest.raises(Interrupted):
+            run(tmp_path / "parts.xyz", state, after)
+        if after > 1:
+            with open(tmp_path / "state.partial.xyz", "ab") as file:
+                file.write(b"9\nhalf a fra")
+        assert not (tmp_path / "parts.xyz").exists()
+    found = run(tmp_path / "parts.xyz", state)
+    assert (tmp_path / "parts.xyz").read_bytes() == (tmp_path / "whole.xyz").read_bytes()
+    assert list(map(without_times, found)) == list(map(without_times, expected))
+    if case == "drop":
+        assert len({summary.stable_ps for summary in found}) > 1
+
+
+def without_times(summary: Summary) -> str:
+    return str(replace(summary, ms_per_step=0.0, cpu_share=0.0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_a_run_after_its_checkpoint(tmp_path, ethanol, number):
+    """Which the next run needs no second step for."""
+    settings, springs = replace(OFTEN, checkpoint_seconds=1e9), Springs(ethanol)
+    simulate(ethanol, springs, settings, tmp_path / "whole.xyz")
+    springs.calculate = Mortal(springs.calculate, 20, lambda: os.kill(os.getpid(), number))
+    arguments = ethanol, springs, settings, tmp_path / "x.xyz"
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(InputError, match=r"stopped at 0\.0\d* of 0\.02 ps; the same"):
+        simulate(*arguments, checkpoint=state)
+    assert load_tensors(state)[1]["step"] > 5
+    simulate(*arguments, checkpoint=state)
+    assert (tmp_path / "x.xyz").read_bytes() == (tmp_path / "whole.xyz").read_bytes()
+
+
+def test_longer_run_extends_a_finished_one(tmp_path, ethanol, caplog):
+    """The steps that were taken are not taken again; a shorter run starts again."""
+    target, state = tmp_path / "x.xyz", tmp_path / "x.safetensors"
+
+    def run(length_ps: float, path: Path = target, checkpoint: Path | None = state) -> int:
+        springs = Springs(ethanol)
+        springs.calculate = count = Mortal(springs.calculate, 0, die)
+        settings = replace(OFTEN, length_ps=length_ps, relax_fmax=1e3)
+        simulate(ethanol, springs, settings, path, checkpoint=checkpoint)
+        return -count.left
+
+    assert run(0.01) == 21
+    os.link(target, tmp_path / "reader.xyz")
+    before = target.read_bytes()
+    assert run(0.02) == 20 + 1  # one to compile
+    run(0.02, tmp_path / "whole.xyz", None)
+    assert target.read_bytes() == (tmp_path / "whole.xyz").read_bytes()
+    assert target.read_bytes().startswith(before)
+    assert run(0.02) == 0
+    assert target.read_bytes() == (tmp_path / "whole.xyz").read_bytes()
+    assert run(0.01) == 21
+    assert "of a run longer than length_ps; starting again" in caplog.text
+    assert target.read_bytes() == before
+
+
+def test_checkpoint_of_another_run_is_not_used(tmp_path, ethanol, caplog):
+    state, path = tmp_path / "x.safetensors", tmp_path / "x.xyz"
+
+    def run(seed: int = 0) -> bytes:
+        simulate(ethanol, Springs(ethanol), replace(OFTEN, seed=seed), path, checkpoint=state)
+        return path.read_bytes()
+
+    first = run()
+    ethanol.positions[0, 0] += 1e-9
+    run()
+    assert "another start" in caplog.text
+    caplog.clear()
+    assert run(1) != first
+    assert "of other settings" in caplog.text
+    damaged = tmp_path / "x.partial.xyz"
+    damaged.write_bytes(damaged.read_bytes().replace(b"3", b"4", 1))
+    run(1)
+    assert "not of the trajectory" in caplog.text
+
+
+def test_ended_system_is_not_continued_by_a_longer_run(tmp_path, ethanol):
+    settings = Settings(length_ps=0.2, frame_fs=1.0, relax_fmax=100.0)
+    path, state = tmp_path / "x.xyz", tmp_path / "x.safetensors"
+    (first,) = simulate(ethanol, Repulsive(ethanol, 1.0), settings, path, checkpoint=state)
+    before, settings = path.read_bytes(), replace(settings, length_ps=0.4)
+    (second,) = simulate(ethanol, Repulsive(ethanol, 1.0), settings, path, checkpoint=state)
+    assert without_times(second) == without_times(replace(first, length_ps=0.4))
+    assert path.read_bytes() == before
 
 
 def test_thermostat_reaches_its_temperature(tmp_path, relaxed_aspirin):
@@ -432,7 +660,7 @@ def test_langevin_step_samples_a_harmonic_oscillator_exactly(phase):
         after, seen, _ = langevin_step(
             lambda x: (0.5 * stiffness * x.square().sum()[None], -stiffness * x),
             torch.tensor([0]), torch.tensor([[[pos] * 3], [[velocity] * 3]], **double),
-            torch.full((1, 3), noise, **double), torch.tensor([[mass]], **double), constants,
+            torch.full((1, 3), noise, **double), torch.tensor([[mass, mass]], **double), constants,
             torch.ones(1), torch.zeros(1, 1, 2, dtype=torch.long), torch.zeros(1, 1, 4, **double),
         )  # fmt: skip
         return after[:, 0, 0].numpy(), seen[1, 0, 0].item()

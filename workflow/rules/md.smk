@@ -34,7 +34,7 @@ rule starting_structure:
 
 
 rule run_md:
-    """Relax a molecule with a model and run molecular dynamics, until a bond breaks if one does."""
+    """Relax a molecule with a model and run dynamics, until a bond breaks; a run that was killed or is made longer goes on."""
     input:
         weights="results/models/{model}/model.safetensors",
         info="results/models/{model}/model.json",
@@ -56,6 +56,7 @@ rule run_md:
         gpu=GPU,
     params:
         settings=lambda wc: md_of(config, wc.molecule),
+        checkpoint=lambda wc, output: f"{Path(output.trajectory).parent}/checkpoints/{wc.model}_{wc.molecule}.safetensors",
         device=config["resources"]["device"],
         code=lambda wc: code("run_md.py", wc.model),
     script:

@@ -25,6 +25,8 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.output.trajectory,
         snakemake.wildcards.model,
         [snakemake.wildcards.molecule] * replicas,
+        checkpoint=snakemake.params.checkpoint,
+        code=snakemake.params.code,
     )
     with atomic(snakemake.output.summary) as path:
         path.write_text(json.dumps(list(map(asdict, summaries)), indent=1) + "\n")

@@ -27,6 +27,11 @@ def setting(default: Any, description: str, unit: str = "", **bounds: Any) -> An
     return Field(default, description=description, json_schema_extra=extra, **bounds)
 
 
+def _plain(value: Any) -> Any:
+    """Return the Python number of a number of NumPy, and anything else as it is."""
+    return value.item() if type(value).__module__ == "numpy" and not value.shape else value
+
+
 @dataclass_transform(frozen_default=True)
 def section(cls: type[T]) -> type[T]:
     """Make a class with keys made by `setting` a frozen dataclass that checks its values."""
@@ -36,7 +41,7 @@ def section(cls: type[T]) -> type[T]:
     @wraps(checked_init)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         try:
-            checked_init(self, *args, **kwargs)
+            checked_init(self, *map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
         except ValidationError as error:
             from .schema_errors import one_line  # wording is not part of what a result depends on
 

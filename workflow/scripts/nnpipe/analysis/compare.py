@@ -14,7 +14,7 @@ from .cost import COST_COLUMNS
 
 # files that store times; the data that figures show are compared, and the weights that training
 # checkpoints lead to
-IGNORED = {"logs", "benchmarks", "figures", "checkpoint.safetensors"}
+IGNORED = {"logs", "benchmarks", "figures", "checkpoints", "checkpoint.safetensors"}
 COMPARED = (".csv", ".json", ".jsonl", ".md", ".safetensors", ".xyz")
 
 

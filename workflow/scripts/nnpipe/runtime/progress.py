@@ -29,15 +29,16 @@ def progress_bar(
     total: float | None = None,
     label: str | None = None,
     hidden: bool = False,
+    initial: float = 0,
 ) -> tqdm:
     """Return `items` with a report of how many are done, or, without items, a tqdm to update.
 
-    `unit` is the plural noun of what is counted and `total` its final number, if `items` has no
-    length. On a terminal the report is a bar. Elsewhere work of more than a minute logs a line per
-    minute.
+    `unit` is the plural noun of what is counted, `total` its final number, if `items` has no
+    length, and `initial` what was done before. On a terminal the report is a bar. Elsewhere work of
+    more than a minute logs a line per minute.
     """
     desc = f"{label}: " if label else None
-    style: dict[str, Any] = {"mininterval": 1}
+    style: dict[str, Any] = {"mininterval": 1, "initial": initial}
     if not sys.stderr.isatty():
-        style = {"file": _Log(), "bar_format": LINE, "mininterval": 60, "miniters": 1, "delay": 60}
+        style |= {"file": _Log(), "bar_format": LINE, "mininterval": 60, "miniters": 0, "delay": 60}
     return tqdm(items, total=total, unit=f" {unit}", desc=desc, disable=hidden, **style)

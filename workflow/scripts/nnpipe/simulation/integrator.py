@@ -26,10 +26,11 @@ def langevin_step(
 
     `forces_of` returns energies (B,) eV and forces (N, 3) eV/Å for positions (N, 3) Å. state
     (2, N, 3) holds positions and the velocities before the pending half kick, in ASE's units;
-    noise (N, 3) is standard normal, mass (N, 1) in amu, constants (3,) come from
-    `step_constants`. has_previous_step (1,) is 1, or 0 in the first step, where no half kick is
-    pending. bonds (B, L, 2) are atoms of each system; lengths (B, L, 4) their lattice translation
-    (Å) and reference length (Å). system_idx (N,) is the system of each atom.
+    noise (N, 3) is standard normal. mass (N, 2) in amu holds the inertia of each atom, infinite
+    for a fixed one, and its mass. constants (3,) come from `step_constants`. has_previous_step (1,)
+    is 1, or 0 in the first step, where no half kick is pending. bonds (B, L, 2) are atoms of each
+    system; lengths (B, L, 4) their lattice translation (Å) and reference length (Å). system_idx
+    (N,) is the system of each atom.
 
     Returns the next state; positions, velocities and forces (3, N, 3) at the full step; and for
     each system potential energy (eV), kinetic energy (eV) and largest bond deviation (Å), (3, B).
@@ -41,16 +42,17 @@ def langevin_step(
     """
     pos, velocity = state.unbind()
     timestep, decay, heat = constants.unbind()
+    inertia, mass = mass[:, :1], mass[:, 1:]
     energy, forces = forces_of(pos)
     energy = energy.index_add(0, system_idx, 0 * forces.sum(1))  # nan where a force is not finite
-    kick = timestep / 2 / mass * forces
+    kick = timestep / 2 / inertia * forces
     velocity = torch.where(has_previous_step > 0, velocity + kick, velocity)  # B
     kinetic = torch.zeros_like(energy)
     kinetic = kinetic.index_add(0, system_idx, 0.5 * (mass * velocity.square()).sum(1))
     apart = pos[bonds[:, :, 1]] - pos[bonds[:, :, 0]] + lengths[:, :, :3]
     deviation = (apart.square().sum(2).sqrt() - lengths[:, :, 3]).abs().amax(1)
     before = velocity + kick  # B
-    after = decay * before + (heat / mass).sqrt() * noise  # O
+    after = decay * before + (heat / inertia).sqrt() * noise  # O
     drifted = pos + timestep / 2 * (before + after)  # A before O, A after O
     return (
         torch.stack([drifted, after]),

@@ -1,25 +1,31 @@
 """Molecular dynamics of one or several systems into extended xyz."""
 
 import logging
+import signal
+import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.io.extxyz import write_extxyz
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
+from torch import Tensor
 
 from ..errors import InputError
-from ..runtime.files import atomic
 from ..runtime.progress import progress_bar
+from ..runtime.signals import STOP, signals_received
 from ..structures.bonds import bond_lengths, bonded_pairs
 from ..structures.checks import check_timestep
 from ..units import ASE_BOLTZMANN
 from .calculator import NeuralCalculator
-from .propagate import make_propagators
+from .propagate import fixed_atoms, make_propagators
 from .relax import relax
+from .resume import Checkpoint, new_trajectory, run_identity
 from .settings import Settings
 from .stability import Record, Summary, degrees_of_freedom
 
@@ -34,17 +40,109 @@ def number_of_steps(settings: Settings) -> int:
 
 
 def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
-    """Draw velocities in place, without translation and, unless periodic, rotation of the whole
-    system.
+    """Draw velocities in place; without translation and, unless periodic, rotation of the whole
+    system if no atom is fixed.
     """
     # in nve, half of the kinetic energy at a minimum becomes potential energy
     nve = settings.ensemble == "nve"
     start_k = settings.temperature_k * (2 if nve else 1)
     thermalize_momenta(atoms, start_k, rng=np.random.default_rng(seed))
+    if fixed_atoms(atoms).any():
+        return
     preserve = not nve and len(atoms) > 1
     Stationary(atoms, preserve_temperature=preserve)
     if not atoms.pbc.any() and len(atoms) > 1:
         ZeroRotation(atoms, preserve_temperature=preserve)
+
+
+def has_velocities(atoms: Atoms, settings: Settings) -> bool:
+    """Return whether `settings` take the initial velocities from the atoms."""
+    moving = atoms.has("momenta") and bool(atoms.get_momenta().any())
+    return settings.velocities != "draw" and moving
+
+
+class Dynamics:
+    """Systems that start from `systems` and move step by step; `step` is the number of the next
+    step, and `going` whether a system is left that has not ended early.
+    """
+
+    def __init__(
+        self, systems: Sequence[Atoms], calculator: Calculator, settings: Settings
+    ) -> None:
+        self.systems, self.settings = [system.copy() for system in systems], settings
+        for number, system in enumerate(self.systems):
+            if not has_velocities(system, settings):
+                thermalize(system, settings, settings.seed + number)
+        self.degrees = np.array([degrees_of_freedom(s, settings.ensemble) for s in self.systems])
+        self.every = max(1, round(settings.frame_fs / settings.timestep_fs))
+        self.propagators = make_propagators(self.systems, calculator, settings)
+        self.worst, self.step = np.zeros(len(systems)), 0
+
+    @property
+    def going(self) -> bool:
+        """Whether a system has not ended early."""
+        return bool(self.propagators)
+
+    def advance(self) -> list[tuple[int, Atoms, str]]:
+        """Measure and take a step; return its frames, in the order of `frames`."""
+        remaining, found = [], {}
+        for part in self.propagators:
+            energies, kinetic, deviations = part.step()
+            ids = part.system_ids
+            self.worst[ids] = np.maximum(self.worst[ids], deviations)
+            temperatures = 2 * kinetic / (ASE_BOLTZMANN * self.degrees[ids])
+            finite = np.isfinite(energies + kinetic)  # velocities contain the forces
+            sound = finite & (temperatures <= self.settings.temperature_k + EXPLOSION_K)
+            sound &= deviations <= self.settings.max_bond_deviation_a
+            wanted = np.flatnonzero(~sound | (self.step % self.every == 0))
+            for place, frame in zip(wanted, part.frames(wanted), strict=False):
+                number, reason = int(ids[place]), ""
+                if not finite[place]:
+                    reason = "energy or forces are not finite"
+                elif not temperatures[place] <= self.settings.temperature_k + EXPLOSION_K:
+                    reason = f"temperature of {temperatures[place]:.0f} K"
+                elif not sound[place]:
+                    reason = _broken_bond(self.systems[number], frame)
+                frame.info = {
+                    "time_fs": self.step * self.settings.timestep_fs,
+                    "temperature_k": temperatures[place],
+                    "total_energy": energies[place] + kinetic[place],
+                    "max_bond_deviation_a": self.worst[number],
+                }
+                self.worst[number] = 0.0
+                found[number] = frame, reason
+            if sound.any():
+                remaining.append(part if sound.all() else part.drop(~sound))
+        self.propagators = remaining
+        self.step += 1
+        return [(number, *found[number]) for number in sorted(found)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all that the next steps depend on, besides the arguments of the constructor."""
+        found = {"worst": torch.from_numpy(self.worst)}
+        for part in self.propagators:
+            first = part.system_ids[0]
+            found["generator"] = part.generator.get_state()
+            found[f"{first}.systems"] = torch.from_numpy(part.system_ids)
+            found |= {f"{first}.{name}": tensor for name, tensor in part.tensors().items()}
+        return found
+
+    def load(self, tensors: dict[str, Tensor], step: int, last_step: int) -> None:
+        """Continue at `step` from what `tensors` returned, if steps up to `last_step` remain."""
+        self.worst, self.step = tensors["worst"].numpy(), step
+        left = [tensors[name].numpy() for name in tensors if name.endswith(".systems")]
+        parts, self.propagators = self.propagators, []
+        if not left or step > last_step:
+            return
+        for part in parts:
+            part.step()  # compiles for the same sizes as in an uninterrupted run
+            kept = np.isin(part.system_ids, np.concatenate(left))
+            if kept.any():
+                self.propagators.append(part if kept.all() else part.drop(~kept))
+        for part in self.propagators:
+            start = f"{part.system_ids[0]}."
+            part.load({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+            part.generator.set_state(tensors["generator"])
 
 
 def frames(
@@ -57,44 +155,9 @@ def frames(
     and max_bond_deviation_a of all steps since the frame before. The frame of the step that ends a
     system early is yielded too; the other systems continue.
     """
-    systems = [system.copy() for system in systems]
-    for number, system in enumerate(systems):
-        thermalize(system, settings, settings.seed + number)
-    degrees = np.array([degrees_of_freedom(system, settings.ensemble) for system in systems])
-    every = max(1, round(settings.frame_fs / settings.timestep_fs))
-    hottest = settings.temperature_k + EXPLOSION_K
-    propagators, worst = make_propagators(systems, calculator, settings), np.zeros(len(systems))
-    for step in range(number_of_steps(settings) + 1):
-        remaining, found = [], {}
-        for part in propagators:
-            energies, kinetic, deviations = part.step()
-            worst[part.system_ids] = np.maximum(worst[part.system_ids], deviations)
-            temperatures = 2 * kinetic / (ASE_BOLTZMANN * degrees[part.system_ids])
-            finite = np.isfinite(energies + kinetic)  # velocities contain the forces
-            sound = finite & (temperatures <= hottest)
-            sound &= deviations <= settings.max_bond_deviation_a
-            wanted = np.flatnonzero(~sound | (step % every == 0))
-            for place, frame in zip(wanted, part.frames(wanted), strict=False):
-                number, reason = int(part.system_ids[place]), ""
-                if not finite[place]:
-                    reason = "energy or forces are not finite"
-                elif not temperatures[place] <= hottest:
-                    reason = f"temperature of {temperatures[place]:.0f} K"
-                elif not sound[place]:
-                    reason = _broken_bond(systems[number], frame)
-                frame.info = {
-                    "time_fs": step * settings.timestep_fs,
-                    "temperature_k": temperatures[place],
-                    "total_energy": energies[place] + kinetic[place],
-                    "max_bond_deviation_a": worst[number],
-                }
-                worst[number] = 0.0
-                found[number] = frame, reason
-            if sound.any():
-                remaining.append(part if sound.all() else part.drop(~sound))
-        propagators = remaining
-        for number in sorted(found):
-            yield number, *found[number]
+    dynamics = Dynamics(systems, calculator, settings)
+    while dynamics.going and dynamics.step <= number_of_steps(settings):
+        yield from dynamics.advance()
 
 
 def _broken_bond(start: Atoms, now: Atoms) -> str:
@@ -112,44 +175,104 @@ def clocks() -> tuple[float, float]:
 
 
 def simulate(
-    systems: Sequence[Atoms],
+    systems: Atoms | Sequence[Atoms],
     calculator: Calculator,
     settings: Settings,
     path: str | Path,
     model: str = "model",
     names: Sequence[str] = (),
     clocks: Callable[[], tuple[float, float]] = clocks,
+    checkpoint: str | Path | None = None,
+    code: str = "",
 ) -> list[Summary]:
     """Relax all systems, run them together, write the trajectory to `path`, and return a summary
     for each system.
 
     A system that becomes unstable ends early; its summary says why. `names` are the molecules, by
     default "molecule" for all; systems of the same name are replicas. If there are several systems,
-    `info` of a frame contains molecule and replica. Raises InputError for a timestep that is too
-    long, an element that the model was not trained on, and constraints.
+    `info` of a frame contains molecule and replica. Atoms of a constraint FixAtoms stay where they
+    are. A system with velocities starts with them and is not relaxed, see `settings.velocities`.
+
+    With a `checkpoint` (a path that ends in .safetensors), the state is written to it every
+    `checkpoint_seconds`, and the trajectory so far to the same name with .partial.xyz. After an
+    interruption, or with a larger `length_ps`, the same call goes on from there and gives the same
+    trajectory, bit for bit, as one run without interruption; the results of `calculator` must then
+    depend on the atoms only. The run starts again if anything else differs, `code` included, which
+    stands for the version of the code. `path` is written when the run is complete.
+
+    Raises InputError for a timestep that is too long, an element that the model was not trained on,
+    constraints other than FixAtoms, and replicas in nve that would all be the same; also if Ctrl-C,
+    SIGTERM or SIGUSR1 stops a run with a checkpoint, which is written first.
     """
-    names = names or ["molecule"] * len(systems)
-    replicas = [list(names[:number]).count(name) for number, name in enumerate(names)]
-    starts = _relax_all(systems, calculator, settings)
-    records = [Record(start) for start, _ in starts]
-    started: tuple[float, float] | None = None  # at the first frame, when all is compiled
+    systems = [systems] if isinstance(systems, Atoms) else list(systems)
+    names = list(names) or ["molecule"] * len(systems)
+    _check(systems, settings, names)
+    replicas = [names[:number].count(name) for number, name in enumerate(names)]
+    last_step, length, spent = number_of_steps(settings), 0, (0.0, 0.0)
+    state = saved = None
+    if checkpoint:
+        identity = run_identity(systems, calculator, settings, names, code)
+        state = Checkpoint(Path(checkpoint), identity)
+        saved = state.load(last_step)
+    if saved:
+        records = _load_records(systems, *saved)
+    else:
+        records = [Record(*start) for start in _relax_all(systems, calculator, settings, names)]
+    dynamics = Dynamics([record.start for record in records], calculator, settings)
+    if saved:
+        tensors, meta = saved
+        dynamics.load(tensors, meta["step"], last_step)
+        length, spent = meta["bytes"], meta["spent"]
     label = f"{model} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    before, to_ps = dynamics.step, settings.timestep_fs / 1000
+    if before:
+        log.info("%s: %s goes on at %g ps", checkpoint, label, before * to_ps)
     with (
-        atomic(path) as temporary,
-        open(temporary, "w") as file,
-        progress_bar(total=settings.length_ps, unit="ps", label=label) as bar,
+        state.open(Path(path), length) if state else new_trajectory(path) as trajectory,
+        progress_bar(
+            total=settings.length_ps, unit="ps", label=label, initial=round(before * to_ps, 6)
+        ) as bar,
     ):
-        for number, frame, reason in frames([start for start, _ in starts], calculator, settings):
-            started = started or clocks()
-            if len(systems) > 1:
-                frame.info |= {"molecule": names[number], "replica": replicas[number]}
-            if np.isfinite(frame.positions).all():
-                write_extxyz(file, [frame])
-            records[number].add(frame, reason)
-            bar.update(frame.info["time_fs"] / 1000 - bar.n)
-            bar.set_postfix_str(f"{frame.info['temperature_k']:.0f} K", refresh=False)
-        assert started is not None
-        wall, cpu = (end - start for end, start in zip(clocks(), started, strict=True))
+
+        def take_step() -> None:
+            for number, frame, reason in dynamics.advance():
+                if len(systems) > 1:
+                    frame.info |= {"molecule": names[number], "replica": replicas[number]}
+                if np.isfinite(frame.positions).all():
+                    trajectory.add(frame)
+                records[number].add(frame, reason)
+                status = f"{frame.info['temperature_k']:.0f} K"
+                if steps := dynamics.step - 1 - before:
+                    status = f"{1000 * (clocks()[0] - started[0]) / steps:.2f} ms/step, {status}"
+                bar.set_postfix_str(status, refresh=False)
+                bar.update(frame.info["time_fs"] / 1000 - bar.n)
+
+        def time_spent() -> tuple[float, float]:
+            wall, cpu = (now - then for now, then in zip(clocks(), started, strict=True))
+            return spent[0] + wall, spent[1] + cpu
+
+        started = clocks()
+        if not before:
+            take_step()  # compiles
+            started = clocks()
+        written = time.monotonic()
+        with signals_received(
+            [signal.SIGINT, *STOP] if state and _in_main_thread() else []
+        ) as stop:
+            while dynamics.going and dynamics.step <= last_step:
+                take_step()
+                due = time.monotonic() - written > settings.checkpoint_seconds
+                if state and (stop or due):
+                    state.save(trajectory, *_state(dynamics, records, time_spent()))
+                    written = time.monotonic()
+                if stop:
+                    raise InputError(
+                        f"{label}: stopped at {dynamics.step * to_ps:g} of"
+                        f" {settings.length_ps:g} ps; the same command goes on from {checkpoint}"
+                    )
+        wall, cpu = time_spent()
+        if state:
+            state.save(trajectory, *_state(dynamics, records, (wall, cpu)))
     on_gpu = isinstance(calculator, NeuralCalculator) and calculator.device.type != "cpu"
     steps = sum(record.steps(settings.timestep_fs) for record in records)
     speed = 1000 * (wall if on_gpu else cpu) / steps, cpu / wall
@@ -158,26 +281,87 @@ def simulate(
             end = record.times[-1]
             log.warning("%s %s: ended early at %.4f ps: %s", model, name, end, record.reason)
     return [
-        record.summary(model, name, replica, settings, relaxed, *speed)
-        for record, name, replica, (_, relaxed) in zip(
-            records, names, replicas, starts, strict=True
-        )
+        record.summary(model, name, replica, settings, *speed)
+        for record, name, replica in zip(records, names, replicas, strict=True)
     ]
 
 
+def _check(systems: list[Atoms], settings: Settings, names: list[str]) -> None:
+    """Raise InputError for arguments of `simulate` that cannot be simulated."""
+    if not systems or not all(isinstance(system, Atoms) for system in systems):
+        raise InputError("systems: not an Atoms object or a list of at least one; give Atoms")
+    if not isinstance(settings, Settings):
+        found = type(settings).__name__
+        raise InputError(f"settings: {found} is not Settings; write Settings(length_ps=10.0)")
+    if len(names) != len(systems):
+        raise InputError(f"names: {len(names)} for {len(systems)} systems; give one for each")
+    seen = set()
+    for system, name in zip(systems, names, strict=True):
+        check_timestep(system.numbers, settings.timestep_fs)
+        fixed_atoms(system)
+        moving = has_velocities(system, settings)
+        if settings.velocities == "start" and not moving:
+            raise InputError(
+                f"velocities: {name} has none in its starting structure; write velocities: draw"
+            )
+        start = system.positions.tobytes(), system.get_momenta().tobytes()
+        if moving and settings.ensemble == "nve" and start in seen:
+            raise InputError(
+                f"velocities: replicas of {name} start with the same ones and are identical in nve;"
+                " write replicas: 1, or velocities: draw"
+            )
+        seen.add(start)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _state(
+    dynamics: Dynamics, records: Sequence[Record], spent: tuple[float, float]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the values of a checkpoint."""
+    tensors, known = dynamics.tensors(), []
+    for number, record in enumerate(records):
+        columns = record.times, record.totals, record.temperatures, record.deviations
+        tensors[f"start.{number}"] = torch.from_numpy(record.start.positions)
+        tensors[f"record.{number}"] = torch.from_numpy(np.stack([np.asarray(c) for c in columns]))
+        known.append((record.relaxed, record.hydrogen_lost, record.reason))
+    return tensors, {"step": dynamics.step, "spent": spent, "records": known}
+
+
+def _load_records(
+    systems: Sequence[Atoms], tensors: dict[str, Tensor], meta: dict[str, Any]
+) -> list[Record]:
+    """Return the records that `_state` received."""
+    records = []
+    for number, (system, (relaxed, lost, reason)) in enumerate(
+        zip(systems, meta["records"], strict=True)
+    ):
+        start = system.copy()
+        start.positions = tensors[f"start.{number}"].numpy()
+        table = tensors[f"record.{number}"].numpy()
+        times, totals, temperatures, deviations = (array("d", row.tobytes()) for row in table)
+        columns = times, totals, temperatures, deviations
+        records.append(Record(start, relaxed, *columns, lost, reason))
+    return records
+
+
 def _relax_all(
-    systems: Sequence[Atoms], calculator: Calculator, settings: Settings
+    systems: Sequence[Atoms], calculator: Calculator, settings: Settings, names: Sequence[str]
 ) -> list[tuple[Atoms, bool]]:
     """Return the start of each system and whether it is relaxed; replicas that are one object are
     relaxed once.
     """
     eager = calculator.eager() if isinstance(calculator, NeuralCalculator) else calculator
     starts: dict[int, tuple[Atoms, bool]] = {}
-    for system in systems:
-        check_timestep(system.numbers, settings.timestep_fs)
-        if system.constraints:
-            raise InputError("atoms have constraints, which dynamics ignores; remove them")
-        if id(system) not in starts:
+    for system, name in zip(systems, names, strict=True):
+        if id(system) in starts:
+            continue
+        if has_velocities(system, settings):
+            log.info("%s starts with the velocities of its structure, which is not relaxed", name)
+            starts[id(system)] = system, False
+        else:
             limits = settings.relax_fmax, MAX_RELAXATION_STEPS, settings.max_bond_deviation_a
             starts[id(system)] = relax(system, eager, *limits)
     return [starts[id(system)] for system in systems]

@@ -8,6 +8,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.geometry import find_mic
 from torch import Tensor
 
@@ -22,6 +23,24 @@ from .settings import Settings
 BondReference = tuple[np.ndarray, np.ndarray]
 
 
+def fixed_atoms(atoms: Atoms) -> np.ndarray:
+    """Return whether each atom (N,) is held at its place by a constraint FixAtoms.
+
+    Raises InputError for another constraint and if no atom can move.
+    """
+    fixed = np.zeros(len(atoms), bool)
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, FixAtoms):
+            raise InputError(
+                f"constraint {type(constraint).__name__}: dynamics supports FixAtoms only;"
+                " remove it, or fix whole atoms"
+            )
+        fixed[constraint.index] = True
+    if fixed.all():
+        raise InputError("all atoms are fixed; at least one must move")
+    return fixed
+
+
 def combine(systems: Sequence[Atoms]) -> Atoms:
     """Return all systems as one object in the cell of the first one; the array `system` says which
     system an atom belongs to.
@@ -29,6 +48,7 @@ def combine(systems: Sequence[Atoms]) -> Atoms:
     whole = systems[0][:0]
     for system in systems:
         whole += system
+    whole.set_constraint()
     whole.set_array(SYSTEM_IDX, np.repeat(np.arange(len(systems)), [len(s) for s in systems]))
     return whole
 
@@ -66,8 +86,11 @@ class Propagator:
         self.noisy = settings.ensemble == "nvt"
         friction = settings.friction_per_ps if self.noisy else 0.0
         constants = step_constants(settings.timestep_fs, settings.temperature_k, friction)
-        mass = self.atoms.get_masses()[:, None]
-        state = np.stack([self.atoms.positions, self.atoms.get_velocities()])
+        fixed = np.concatenate([fixed_atoms(system) for system in systems.values()])
+        mass = self.atoms.get_masses()
+        mass = np.stack([np.where(fixed, np.inf, mass), mass], 1)
+        velocity = np.where(fixed[:, None], 0.0, self.atoms.get_velocities())
+        state = np.stack([self.atoms.positions, velocity])
         self.mass, self.constants, self.bonds, self.lengths, self.system_idx, self.state = (
             torch.as_tensor(array, device=generator.device)
             for array in (mass, np.array(constants), *self._bonds(), system_idx, state)
@@ -135,6 +158,18 @@ class Propagator:
         rest.state, rest.has_previous_step = self.state[:, atoms], self.has_previous_step
         return rest
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the next step depends on, besides the arguments of the constructor and the
+        state of the random generator.
+        """
+        return {"state": self.state, "has_previous_step": self.has_previous_step}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from what `tensors` returned."""
+        device = self.state.device
+        self.state = tensors["state"].to(device)
+        self.has_previous_step = tensors["has_previous_step"].to(device)
+
 
 class CompiledPropagator(Propagator):
     """Systems with a model. Integrator, forces and measurement are one program."""
@@ -143,19 +178,39 @@ class CompiledPropagator(Propagator):
     moved = np.inf  # Å^2, largest squared displacement since neighbours were listed
 
     def _step(self, *arguments: Tensor) -> np.ndarray:
-        lists = self.calculator.lists
-        if not self.moved < (lists.skin / 2) ** 2:
-            pos = self.state[0]
-            first_atoms = torch.from_numpy(self.ends[:-1]).to(pos.device)
-            self.origin = pos[first_atoms[self.system_idx]]
-            numbers, box = self.atoms.numbers, (self.atoms.cell.array, self.atoms.pbc)
-            local = pos - self.origin
-            self.batch = lists.make_batch(numbers, local, self.sizes, *box, lists.skin)
+        if self._outdated():
+            self._list_neighbours(self.state[0])
         state, self.seen, table = self.calculator.step(self.batch, self.origin, *arguments)
         self.state = state.clone()  # the program may overwrite its results in the next call
         values = table.cpu().numpy()
         self.moved = values[-1]
         return values[:-1]
+
+    def _outdated(self) -> bool:
+        return not self.moved < (self.calculator.lists.skin / 2) ** 2
+
+    def _list_neighbours(self, pos: Tensor) -> None:
+        """List the neighbours at positions (N, 3) Å."""
+        first_atoms = torch.from_numpy(self.ends[:-1]).to(pos.device)
+        self.listed_at, self.origin = pos, pos[first_atoms[self.system_idx]]
+        numbers, box = self.atoms.numbers, (self.atoms.cell.array, self.atoms.pbc)
+        lists, local = self.calculator.lists, pos - self.origin
+        self.batch = lists.make_batch(numbers, local, self.sizes, *box, lists.skin)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the same as Propagator, and the positions at which a list that is still complete
+        was made: the order of neighbours decides the rounding of forces.
+        """
+        listed = {} if self._outdated() else {"listed_at": self.listed_at}
+        return super().tensors() | listed
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Continue from what `tensors` returned."""
+        super().load(tensors)
+        self.moved = np.inf
+        if "listed_at" in tensors:
+            self._list_neighbours(tensors["listed_at"].to(self.state.device))
+            self.moved = 0.0  # until the next step measures it
 
 
 def make_propagators(

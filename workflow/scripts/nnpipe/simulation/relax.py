@@ -9,6 +9,7 @@ from ase.optimize import BFGS
 
 from ..errors import InputError
 from ..structures.bonds import bond_lengths, bond_matrix, bonded_pairs, spring_hessian
+from .propagate import fixed_atoms
 
 log = logging.getLogger(__name__)
 MIN_CURVATURE = 1.0  # eV/Å^2, added to the springs that BFGS starts from
@@ -27,7 +28,7 @@ def relax(
     Return `atoms` and False if a bond changes by more than `max_bond_deviation_a`. BFGS starts
     from the Hessian of springs between atoms, which takes a third of the steps; not in periodic
     systems, as the springs do not cross the cell's boundary. Raises InputError if two atoms
-    coincide.
+    coincide. Fixed atoms stay where they are.
     """
     pairs = bonded_pairs(atoms)
     before = bond_lengths(atoms, pairs)
@@ -38,6 +39,8 @@ def relax(
             springs = spring_hessian(atoms.positions, bond_matrix(atoms.numbers, atoms.positions))
             if not np.isfinite(springs).all():
                 raise InputError("two atoms are at one position, or a position is not finite")
+            held = np.repeat(fixed_atoms(atoms), 3)
+            springs[held] = springs[:, held] = 0.0
             optimizer.H0 = springs + MIN_CURVATURE * np.eye(len(springs))
         for below_fmax in optimizer.irun(fmax, max_steps):
             converged = bool(below_fmax)

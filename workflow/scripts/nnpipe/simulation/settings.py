@@ -34,3 +34,11 @@ class Settings:
     seed: int = setting(
         0, "seed of the conformer, the initial velocities and the thermostat", ge=0, le=2**31 - 1
     )
+    velocities: Literal["auto", "draw", "start"] = setting(
+        "auto",
+        "initial velocities: draw, start (of the starting structure, which is then not relaxed) or"
+        " auto (start if the structure has velocities)",
+    )
+    checkpoint_seconds: float = setting(
+        60.0, "time between checkpoints; a killed run goes on from the last one", "s", gt=0
+    )

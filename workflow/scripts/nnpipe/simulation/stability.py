@@ -1,6 +1,7 @@
 """Stability of a trajectory: its record, its drift and its summary."""
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ..structures.bonds import bond_lengths, bonded_pairs
+from .propagate import fixed_atoms
 from .settings import Settings
 
 HYDROGEN_LOST_A = 2.5  # Å, https://arxiv.org/abs/2511.20487
@@ -46,11 +48,13 @@ class Summary:
 
 
 def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
-    """Return how many degrees of freedom hold kinetic energy, at least 1: in nvt all of them, in
-    nve all but translation and, unless periodic, rotation of the whole system.
+    """Return how many degrees of freedom hold kinetic energy, at least 1: 3 for each atom that is
+    not fixed; in nve, if no atom is fixed, without translation and, unless periodic, rotation of
+    the whole system.
     """
-    if ensemble == "nvt":
-        return 3 * len(atoms)
+    fixed = fixed_atoms(atoms)
+    if ensemble == "nvt" or fixed.any():
+        return 3 * int((~fixed).sum())
     centred = atoms.positions - atoms.positions.mean(0)
     rotations = 0 if atoms.pbc.any() else (0, 2, 3, 3)[np.linalg.matrix_rank(centred, tol=0.01)]
     return max(1, 3 * len(atoms) - 3 - rotations)
@@ -84,15 +88,20 @@ def drift(time_ps: Sequence[float], total_ev: Sequence[float]) -> tuple[float, f
     return line.slope, line.stderr * widening * scipy.stats.t.ppf(0.975, degrees)
 
 
+def _numbers() -> "array[float]":
+    return array("d")
+
+
 @dataclass
 class Record:
-    """History of one system that starts from `start`, frame by frame."""
+    """History of one system that starts from `start`, relaxed or not, frame by frame."""
 
     start: Atoms
-    times: list[float] = field(default_factory=list)  # ps
-    totals: list[float] = field(default_factory=list)  # eV
-    temperatures: list[float] = field(default_factory=list)  # K
-    deviations: list[float] = field(default_factory=list)  # Å
+    relaxed: bool = False
+    times: "array[float]" = field(default_factory=_numbers)  # ps
+    totals: "array[float]" = field(default_factory=_numbers)  # eV
+    temperatures: "array[float]" = field(default_factory=_numbers)  # K
+    deviations: "array[float]" = field(default_factory=_numbers)  # Å
     hydrogen_lost: bool = False
     reason: str = ""  # for an early end
 
@@ -120,7 +129,6 @@ class Record:
         molecule: str,
         replica: int,
         settings: Settings,
-        relaxed: bool,
         ms_per_step: float,
         cpu_share: float,
     ) -> Summary:
@@ -144,7 +152,7 @@ class Record:
             hydrogen_lost=self.hydrogen_lost,
             mean_temperature_k=float(np.mean(intact)),
             atoms=atoms,
-            relaxed=relaxed,
+            relaxed=self.relaxed,
             ended=self.reason or "complete",
             cpu_share=cpu_share,
         )

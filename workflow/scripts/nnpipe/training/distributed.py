@@ -1,4 +1,4 @@
-"""Processes that share a training, and signals that stop it.
+"""Processes that share a training.
 
 Each process of a group holds the whole model and computes a shard of each batch; the gradients are
 summed over all processes. The training equals that in one process but for the order of sums.
@@ -9,11 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..runtime.job import PARENT
+from ..runtime.signals import signal_handler
 
 
 @dataclass(frozen=True)
@@ -110,25 +110,3 @@ def run_in_group(module: str, path: Path, processes: int, nodes: int, threads: i
         failed = launcher.wait()
     if failed:
         raise InputError(f"a training in {processes} processes failed; the reason stands above")
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGTERM or SIGUSR1 was received within the block.
-
-    Clusters send them before a time limit. Within the block they do not end the process.
-    """
-    received: list[int] = []
-    with signal_handler(lambda number, frame: received.append(number)):
-        yield lambda: bool(received)
-
-
-@contextmanager
-def signal_handler(handler: Callable[[int, Any], Any]) -> Iterator[None]:
-    """Handle SIGTERM and SIGUSR1 by `handler` within the block."""
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)

@@ -27,9 +27,10 @@ from ..models.registry import build
 from ..runtime.device import peak_memory_mb, pick_device, use_threads
 from ..runtime.files import atomic, sha256
 from ..runtime.job import job
+from ..runtime.signals import signals_received
 from ..units import readable
 from .atomic_references import atomic_references
-from .distributed import join_process_group, run_in_group, stop_on_signal
+from .distributed import join_process_group, run_in_group
 from .loop import train
 from .settings import Settings
 from .state import Checkpoint, Progress
@@ -163,7 +164,7 @@ def train_from_files(
         with atomic(Path(folder) / "metrics.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
-    with stop_on_signal() as stop, join_process_group() as group:
+    with signals_received() as received, join_process_group() as group:
         progress = train(
             potential,
             data.to(where),
@@ -172,7 +173,7 @@ def train_from_files(
             minima=minima,
             checkpoint=Checkpoint(checkpoint, identity),
             after_epoch=write_metrics,
-            stop=stop,
+            stop=lambda: bool(received),
             group=group,
         )
     if group.rank:
