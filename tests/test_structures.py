@@ -200,6 +200,11 @@ def test_constraints_and_velocities_reach_the_starting_structure(tmp_path):
     np.testing.assert_allclose(start.get_momenta(), water.get_momenta(), atol=1e-8)
     assert start.constraints[0].index.tolist() == [0]
     assert "comment" not in start.info
+    rows = ROWS.replace("\n", " T T T\n").replace("T", "F", 3)
+    mask = extxyz("Properties=species:S:1:pos:R:3:move_mask:L:3", rows)
+    (tmp_path / "mask.extxyz").write_text(mask)
+    fixed = read_structure(str(tmp_path / "mask.extxyz")).constraints
+    assert [constraint.index.tolist() for constraint in fixed] == [[0]]
     # nm/ps of Gromacs and Å/fs of VASP
     (tmp_path / "a.gro").write_text(gro(velocities="  0.50000  0.00000  0.00000"))
     (tmp_path / "POSCAR").write_text(
@@ -286,6 +291,10 @@ REFUSED = [
                            ROWS.replace("\n", " 0\n")), "a mass of 0 amu"),
     ("velocity.extxyz", extxyz("Properties=species:S:1:pos:R:3:velo:R:3",
                                ROWS.replace("\n", " 0 0 1\n")), "'velo' has no unit; name it mom"),
+    ("layout.extxyz", extxyz("Properties=species:S:1:pos:R"), "is not a list of name:type:number"),
+    ("axis.extxyz", extxyz("Properties=species:S:1:pos:R:3:move_mask:L:3",
+                           ROWS.replace("\n", " T T F\n")), "atom 0 is fixed along one or two"),
+    ("atoms.gro", gro().replace("\n3\n", "\nx\n"), "line 2: 'x' is not a number of atoms"),
     ("two.xyz", WATER + "1\n\nHe 0 0 0\n", "frame 1 is H2O, frame 2 is He; write one of them"),
     ("two.sdf", mol() + "$$$$\n" + Chem.MolToMolBlock(METHYL), "frame 1 is H2O, frame 2 is CH3"),
     ("sketch.sdf", Chem.MolToMolBlock(Chem.MolFromSmiles("CCO")), "a drawing in two dimensions"),
@@ -307,8 +316,9 @@ REFUSED = [
     ("site.gro", gro("OW HW1 MW"), "label 'MW' begins with no element"),
     ("cut.gro", gro()[:100], "the file is cut"),
     ("named.vasp", poscar("1 2"), "'water' is not an element|lines 6 and 7 are not elements"),
-    ("scaled.vasp", poscar(flags="T T F/T T T/T T T"), "constraint FixScaled; only fixed atoms"),
-    ("cut.vasp", poscar()[:28], "lines 6 and 7 are not elements and their numbers"),
+    ("scaled.vasp", poscar(flags="T T F/T T T/T T T"), "constraint FixScaled; only whole"),
+    ("short.vasp", poscar()[:28], "lines 6 and 7 are not elements and their numbers"),
+    ("cut.vasp", poscar()[:-20], "3 positions do not follow line 7; the file is cut"),
 ]  # fmt: skip
 
 

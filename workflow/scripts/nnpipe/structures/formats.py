@@ -133,10 +133,11 @@ def _text(file: Path) -> str:
 def _clean(atoms: Atoms) -> Atoms:
     """Return what dynamics uses of the atoms. Raises InputError if that cannot be simulated."""
     kept = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    kept.set_constraint(atoms.constraints)
+    kept.set_constraint(_fixed(atoms))
     kept.info = {key: float(atoms.info[key]) for key in ("charge", "spin") if key in atoms.info}
-    if atoms.has("masses"):
-        kept.set_masses(atoms.get_masses())
+    for name in ("masses", "initial_charges", "initial_magmoms"):
+        if atoms.has(name):
+            kept.set_array(name, atoms.arrays[name], float)
     if atoms.has("momenta") and np.any(atoms.get_momenta()):
         kept.set_momenta(atoms.get_momenta())
     if not len(kept):
@@ -153,13 +154,24 @@ def _clean(atoms: Atoms) -> Atoms:
         )
     if not kept.get_masses().min() > 0:
         raise InputError(f"a mass of {kept.get_masses().min():g} amu; correct the file")
-    for constraint in kept.constraints:
-        if not isinstance(constraint, FixAtoms | FixCartesian):
-            name = type(constraint).__name__
-            raise InputError(f"constraint {name}; only fixed atoms and coordinates are read")
     if kept.pbc.any():
         _check_cell(kept)
     return kept
+
+
+def _fixed(atoms: Atoms) -> list[FixAtoms]:
+    """Return the constraint of fixed atoms. Raises InputError for any other constraint."""
+    fixed = np.zeros((len(atoms), 3), bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+        elif isinstance(constraint, FixCartesian):
+            fixed[constraint.index] |= constraint.mask
+        else:
+            raise InputError(f"constraint {type(constraint).__name__}; only whole atoms are fixed")
+    if (partly := fixed.any(1) & ~fixed.all(1)).any():
+        raise InputError(f"atom {partly.argmax()} is fixed along one or two axes; fix all or none")
+    return [FixAtoms(mask=fixed[:, 0])] if fixed.any() else []
 
 
 def _check_cell(atoms: Atoms) -> None:
@@ -228,6 +240,8 @@ def _xyz_columns(comment: str) -> tuple[int, int]:
     """Return the column of the element in a frame with this comment, and the number of columns."""
     layout = re.search(r"Properties=[\"']?([^\s\"']+)", comment)
     fields = (layout[1] if layout else PLAIN_XYZ).split(":")
+    if len(fields) % 3 or not all(number.isdecimal() for number in fields[2::3]):
+        raise InputError(f"Properties={layout and layout[1]} is not a list of name:type:number")
     columns, width = {}, 0
     for name, number in zip(fields[::3], fields[2::3], strict=True):
         columns[name], width = width, width + int(number)
@@ -356,7 +370,10 @@ def _read_gro(text: str) -> Found:
     """Read Gromacs' format, in nm and nm/ps: https://manual.gromacs.org/current/reference-manual/file-formats.html#gro."""
     lines, at, formulas = text.split("\n"), 0, []
     while any(line.strip() for line in lines[at:]):
-        count = int(_float("".join(lines[at + 1 : at + 2]), f"line {at + 2}: number of atoms"))
+        number = "".join(lines[at + 1 : at + 2]).strip()
+        if not number.isdecimal() or not int(number):
+            raise InputError(f"line {at + 2}: {number!r} is not a number of atoms; correct it")
+        count = int(number)
         rows, box = lines[at + 2 : at + 2 + count], "".join(lines[at + 2 + count : at + 3 + count])
         if len(rows) < count or not box.strip():
             raise InputError(
@@ -477,6 +494,8 @@ def _read_poscar(text: str) -> Found:
     counts = [int(count) for count in re.findall(r"\d+", "".join(lines[6:7]).split("!")[0])]
     if not names or len(names) != len(counts):
         raise InputError("lines 6 and 7 are not elements and their numbers; add them")
+    if len([line for line in lines[7:] if line.strip()]) <= sum(counts):
+        raise InputError(f"{sum(counts)} positions do not follow line 7; the file is cut")
     kinds = [element(name) for name in names]
     lines[5] = " ".join(one.symbol for one in kinds)
     atoms = read_vasp(StringIO("\n".join(lines)))
