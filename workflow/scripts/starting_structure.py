@@ -8,15 +8,18 @@ from nnpipe.data.sources import QM9_ELEMENTS
 from nnpipe.errors import InputError
 from nnpipe.runtime.files import atomic
 from nnpipe.runtime.job import job
-from nnpipe.structures.checks import check_supported, check_timestep
-from nnpipe.structures.load import load_structure
+from nnpipe.structures.checks import check_timestep
+from nnpipe.structures.load import load_start
 
 with job(snakemake.log[0], snakemake.threads):
     try:
         structure = snakemake.input.files or snakemake.params.structure  # a file or SMILES
-        atoms = load_structure(str(structure), snakemake.params.seed)
-        own = [np.unique(read_molecules(path)[0].z) for path in snakemake.input.molecules]
-        check_supported(atoms, own[0].tolist() if own else QM9_ELEMENTS)
+        elements, closed_shells = QM9_ELEMENTS, True
+        for path in snakemake.input.molecules:
+            own = read_molecules(path)[0]
+            elements = np.unique(own.z).tolist()
+            closed_shells = not (np.add.reduceat(own.z.astype(int), own.ptr[:-1]) % 2).any()
+        atoms = load_start(str(structure), elements, closed_shells, snakemake.params.seed)
         check_timestep(atoms.numbers, snakemake.params.timestep_fs)
     except InputError as error:
         raise InputError(f"molecules.{snakemake.wildcards.molecule}: {error}") from error

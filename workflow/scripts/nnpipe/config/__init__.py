@@ -188,14 +188,13 @@ def _check_init_from(models: Values, name: str) -> None:
 def _check_molecule(config: Values, name: str) -> None:
     """Check what can be checked without a geometry, if the libraries for it are installed."""
     try:
-        from ..structures.checks import check_supported_elements, check_timestep
+        from ..structures.checks import check_timestep
         from ..structures.load import atomic_numbers
     except ImportError:  # a host with Snakemake only: rule starting_structure checks
         return
     try:
-        numbers = atomic_numbers(structure_of(config, name))
-        if not own_data(config):
-            check_supported_elements(numbers, QM9_ELEMENTS)
+        own = own_data(config)
+        numbers = atomic_numbers(structure_of(config, name), None if own else QM9_ELEMENTS, not own)
         check_timestep(numbers, md_of(config, name)["timestep_fs"])
     except ImportError:
         return

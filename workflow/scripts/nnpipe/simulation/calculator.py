@@ -1,6 +1,7 @@
 """Trained models as ASE calculators."""
 
 import copy
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +14,26 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
+from ..data.sources import SOURCES
 from ..errors import InputError
 from ..graphs.batch import Batch
 from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import FILES, load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
 from ..runtime.device import pick_device
-from ..structures.checks import check_supported_elements
+from ..structures.checks import (
+    CLOSED_SHELLS,
+    check_charge,
+    check_positions,
+    check_supported_elements,
+    unpaired_electrons,
+)
 from ..structures.vibrations import hessian_of_forces
 from .integrator import make_step
 from .neighbour_lists import NeighbourLists
 
+log = logging.getLogger(__name__)
 SYSTEM_IDX = "system"  # name of the array with the system of each atom
-MAX_COORDINATE_A = 1e6
 MIN_CELL_HEIGHT_A = 0.5  # in a thinner cell, an atom would be on top of its own image
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SHIPPED_MODELS = Path(__file__).parents[4] / "resources/models"
@@ -43,6 +51,8 @@ class NeuralCalculator(Calculator):
     interaction, computed together; results["system_energies"] holds the energy (eV) of each.
     """
 
+    closed_shells = True  # whether the training set has no unpaired electrons
+    warned = False  # of unpaired electrons
     implemented_properties = ["energy", "energies", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
@@ -129,7 +139,8 @@ class NeuralCalculator(Calculator):
             self.seen = system.copy()
             self.lists.clear()
         else:  # another copy would take a twentieth of the time of an MD step
-            self._check_positions(system)
+            check_charge(system)
+            check_positions(system)
             self.seen.positions = system.positions
         kept = self.results if state == self.state else {}
         self.atoms, self.state, self.results = self.seen, state, {}
@@ -166,20 +177,19 @@ class NeuralCalculator(Calculator):
         return last
 
     def check(self, atoms: Atoms) -> None:
-        """Raise InputError if the calculator cannot compute these atoms."""
+        """Raise InputError if the calculator cannot compute these atoms. Warn once of unpaired
+        electrons, which fragments and stretched molecules may have.
+        """
         check_supported_elements(atoms.numbers, self.elements)
-        self._check_positions(atoms)
+        check_charge(atoms)
+        check_positions(atoms)
         _check_cell(atoms)
         steps = np.diff(_system_idx(atoms), prepend=0)
         if not len(steps) or steps[0] or not ((steps == 0) | (steps == 1)).all():
             raise InputError(f"no atoms, or the array {SYSTEM_IDX!r} does not count up from 0")
-
-    def _check_positions(self, atoms: Atoms) -> None:
-        inside = abs(atoms.positions) < MAX_COORDINATE_A
-        if not np.isfinite(atoms.cell.array).all() or not inside.all():
-            raise InputError(
-                f"a position or the cell is not finite, or beyond {MAX_COORDINATE_A:g} Å"
-            )
+        if not self.warned and (reason := unpaired_electrons(atoms, _system_idx(atoms))):
+            self.warned = True
+            log.warning("%s: this has no effect, as %s", reason, CLOSED_SHELLS)
 
     def _energy_forces(self, batch: Batch) -> tuple[Tensor]:
         """Return energies (B,) eV, followed by forces (3N,) eV/Å, as one float64 tensor."""
@@ -285,5 +295,6 @@ def load_calculator(
             " load a model with target energy"
         )
     calculator = NeuralCalculator(potential, info.elements, dtype, device, compiled)
+    calculator.closed_shells = info.data.get("source", {}).get("source") in SOURCES
     calculator.parameters["model"] = str(folder)
     return calculator

@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..runtime.progress import progress_bar
 from ..runtime.signals import STOP, signals_received
 from ..structures.bonds import bond_lengths, bonded_pairs
-from ..structures.checks import check_timestep
+from ..structures.checks import check_geometry, check_supported, check_timestep
 from ..units import ASE_BOLTZMANN
 from .calculator import NeuralCalculator
 from .propagate import fixed_atoms, make_propagators
@@ -200,8 +200,9 @@ def simulate(
     depend on the atoms only. The run starts again if anything else differs, `code` included, which
     stands for the version of the code. `path` is written when the run is complete.
 
-    Raises InputError for a timestep that is too long, an element that the model was not trained on,
-    constraints other than FixAtoms, and replicas in nve that would all be the same; also if Ctrl-C,
+    Raises InputError for a timestep that is too long, what `check_geometry` and `check_supported`
+    refuse with a model, constraints other than FixAtoms, and replicas in nve that would all be the
+    same; also if Ctrl-C,
     SIGTERM or SIGUSR1 stops a run with a checkpoint, which is written first.
     """
     systems = [systems] if isinstance(systems, Atoms) else list(systems)
@@ -358,6 +359,9 @@ def _relax_all(
     for system, name in zip(systems, names, strict=True):
         if id(system) in starts:
             continue
+        if isinstance(calculator, NeuralCalculator):
+            check_geometry(system)
+            check_supported(system, calculator.elements, calculator.closed_shells)
         if has_velocities(system, settings):
             log.info("%s starts with the velocities of its structure, which is not relaxed", name)
             starts[id(system)] = system, False

@@ -1,18 +1,38 @@
-"""What the models can compute: checks of atoms before they are simulated."""
+"""What the models can compute: checks of atoms before they are simulated.
 
+Bonds are read from distances. Only atoms of H, C, N, O and F are judged by their bonds.
+"""
+
+import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii, vdw_radii
 from ase.neighborlist import neighbor_list
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from ..errors import InputError
+from .bonds import BOND_RADII_A
 
-
-def check_supported(atoms: Atoms, elements: Sequence[int]) -> None:
-    """Raise InputError if a model that was trained on `elements` cannot describe the atoms."""
-    check_supported_elements(atoms.numbers, elements)
+log = logging.getLogger(__name__)
+MAX_COORDINATE_A = 1e6
+# Lengths as fractions of the sum of covalent radii: shorter ones are clashes; a bond at a minimum
+# may be as long as the second, a stretched bond as the third, and the last is none
+SHORTEST, BONDED, STRETCHED, BROKEN, APART = 0.6, 1.1, 1.35, 1.5, 1.7
+FULL_CLASH = 1.4  # of atoms that have all their bonds and are further apart than NEAR_BONDS
+# longest multiple bonds: of carbon with carbon, else, and between N, O and F; what is shorter than
+# the first is a sketch
+SKETCH, TRIPLE_CC, TRIPLE, DOUBLE, DOUBLE_NOF = 0.72, 0.85, 0.88, 0.98, 1.03
+CONTACT_CLASH = 0.5  # fraction of the sum of van der Waals radii, further apart than NEAR_BONDS
+NEAR_BONDS = 3
+VALENCES = {1: 1, 6: 4, 7: 3, 8: 2, 9: 1}
+MOST_BONDS = {1: 1, 6: 4, 7: 4, 8: 3, 9: 1}
+NONMETALS = [1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53]  # closed shells are the rule
+FLAT = 0.1  # smallest singular value of the directions of four bonds; 1.15 in a tetrahedron
+CLOSED_SHELLS = "the models support neutral closed-shell molecules only"
 
 
 def check_supported_elements(numbers: np.ndarray, elements: Sequence[int]) -> None:
@@ -33,12 +53,184 @@ def check_timestep(numbers: np.ndarray, timestep_fs: float) -> None:
         raise InputError(f"timestep_fs {timestep_fs} is not in (0, {limit}] fs{why}; take 0.5")
 
 
-def check_geometry(atoms: Atoms) -> None:
-    """Raise InputError for no atoms, positions that are not finite, and atoms that clash."""
-    if not len(atoms) or not np.isfinite(atoms.positions).all():
-        raise InputError("no atoms, or positions that are not finite; correct the file")
-    close = neighbor_list("ij", atoms, 0.4)
-    if len(close[0]):
+def check_positions(atoms: Atoms) -> None:
+    """Raise InputError for positions or a cell that are not finite, or very far away."""
+    inside = abs(atoms.positions) < MAX_COORDINATE_A
+    if not np.isfinite(atoms.cell.array).all() or not inside.all():
         raise InputError(
-            f"atoms {close[0][0]} and {close[1][0]} are within 0.4 Å; correct the file"
+            f"a position or the cell is not finite, or beyond {MAX_COORDINATE_A:g} Å; correct it"
         )
+
+
+def check_charge(atoms: Atoms) -> None:
+    """Raise InputError for a charge, in `info` or as the sum of initial charges."""
+    for given in (atoms.info.get("charge", 0), atoms.get_initial_charges().sum()):
+        try:
+            charge = round(float(given), 1)
+        except (TypeError, ValueError):
+            raise InputError(f"charge {given!r} is not a number; correct or remove it") from None
+        if charge:
+            raise InputError(f"charge {charge:+g}: {CLOSED_SHELLS}; add or remove protons")
+
+
+def unpaired_electrons(atoms: Atoms, labels: np.ndarray | None = None) -> str:
+    """Return why the atoms have unpaired electrons, or "": a spin in `info`, magnetic moments, an
+    odd number of electrons or an oxygen molecule.
+
+    labels (N,) int: the molecule of each atom; all atoms are one by default.
+    """
+    if str(spin := atoms.info.get("spin", 1)) not in ("0", "1", "0.0", "1.0"):
+        return f"spin {spin}"  # 0 and 1 are singlets, by 2S and by 2S + 1
+    if moments := round(float(np.abs(atoms.get_initial_magnetic_moments()).sum()), 1):
+        return f"magnetic moments of {moments:g}"
+    labels = np.zeros(len(atoms), int) if labels is None else labels
+    electrons = np.bincount(labels, atoms.numbers)
+    metallic = np.bincount(labels, ~np.isin(atoms.numbers, NONMETALS)) > 0
+    oxygen = (electrons == 16) & (np.bincount(labels, atoms.numbers == 8) == 2)
+    for label in np.flatnonzero(((electrons % 2 == 1) & ~metallic) | oxygen):
+        where = np.flatnonzero(labels == label)
+        name = f"{atoms[where].get_chemical_formula()} with atom {where[0]}"
+        if oxygen[label]:
+            return f"{name} is a triplet"
+        count = f"{name} has {electrons[label]:.0f} electrons"
+        return f"{count}, as a radical, as an ion or without a hydrogen"
+    return ""
+
+
+class Pairs(NamedTuple):
+    """Pairs of close atoms, each in both directions."""
+
+    first: np.ndarray  # (P,)
+    second: np.ndarray  # (P,)
+    length: np.ndarray  # (P,) Å
+    ratio: np.ndarray  # (P,) length / sum of covalent radii
+
+    def up_to(self, ratio: float) -> "Pairs":
+        """Return the pairs with at most this ratio."""
+        return Pairs(*(values[self.ratio <= ratio] for values in self))
+
+    def graph(self, count: int) -> csr_array:
+        """Return the matrix (N, N) with the number of pairs of each two of `count` atoms."""
+        shape = count, count
+        return coo_array((np.ones(len(self.first)), (self.first, self.second)), shape).tocsr()
+
+    def degree(self, count: int) -> np.ndarray:
+        """Return the number of pairs (N,) of each of `count` atoms."""
+        return np.bincount(self.first, minlength=count)
+
+
+def close_pairs(atoms: Atoms) -> Pairs:
+    """Return the pairs of atoms of one molecule, or of two that clash; they may be periodic."""
+    radii = covalent_radii[atoms.numbers]
+    contact = np.nan_to_num(CONTACT_CLASH * vdw_radii[atoms.numbers])
+    first, second, length = neighbor_list("ijd", atoms, np.maximum(APART * radii, contact))
+    return Pairs(first, second, length, length / (radii[first] + radii[second]))
+
+
+def check_geometry(atoms: Atoms) -> None:
+    """Raise InputError for no atoms, positions that are not finite, and atoms that clash.
+
+    Atoms clash if they are much closer than a bond, or if they are not near each other along bonds
+    and much closer than van der Waals contact, or if an atom has too many bonds.
+    """
+    if not (count := len(atoms)):
+        raise InputError("no atoms; correct the file")
+    check_positions(atoms)
+    numbers, pairs = atoms.numbers, close_pairs(atoms)
+    valence = np.array([VALENCES.get(z, count) for z in numbers])
+    bonds = pairs.up_to(BONDED)
+    near = step = bonds.graph(count)
+    for _ in range(NEAR_BONDS - 1):
+        near = near @ step + near
+    # as numbers of pairs, since a sparse matrix cannot be read at no pair
+    far = ~np.isin(
+        pairs.first * count + pairs.second, np.ravel_multi_index(near.nonzero(), (count, count))
+    )
+    contact = vdw_radii[numbers][pairs.first] + vdw_radii[numbers][pairs.second]
+    full = bonds.degree(count) >= valence
+    clash = (pairs.ratio > STRETCHED) & (pairs.length < CONTACT_CLASH * contact)
+    clash |= full[pairs.first] & full[pairs.second] & (pairs.ratio < FULL_CLASH)
+    for place in np.flatnonzero((clash & far) | (pairs.ratio < SHORTEST)):
+        a, b = pairs.first[place], pairs.second[place]
+        raise InputError(
+            f"atoms {a} ({atoms.symbols[a]}) and {b} ({atoms.symbols[b]}) clash:"
+            f" {pairs.length[place]:.2f} Å; give 3-D coordinates in Å, and the right cell"
+        )
+    judged = np.isin(numbers, list(VALENCES))
+    degree = np.bincount(bonds.first, judged[bonds.first] & judged[bonds.second], count)
+    for a in np.flatnonzero(degree > [MOST_BONDS.get(z, count) for z in numbers]):
+        raise InputError(
+            f"atom {a} ({atoms.symbols[a]}) has {degree[a]:.0f} bonds: atoms overlap; give 3-D"
+            " coordinates in Å, and the right cell"
+        )
+
+
+def check_supported(atoms: Atoms, elements: Sequence[int], closed_shells: bool = True) -> None:
+    """Raise InputError unless models trained on `elements` describe these atoms at the start of a
+    simulation; warn of what is unusual.
+
+    Raises for an element, a charge, unpaired electrons (if the training set has `closed_shells`
+    only), missing hydrogens and a flat sketch. Warns of zwitterions and of single open valences.
+    """
+    check_supported_elements(atoms.numbers, elements)
+    check_charge(atoms)
+    pairs = close_pairs(atoms)
+    _, labels = connected_components(pairs.up_to(APART).graph(len(atoms)))
+    if closed_shells and (reason := unpaired_electrons(atoms, labels)):
+        raise InputError(f"{reason}; {CLOSED_SHELLS}")
+    _check_sketch(atoms)
+    _check_valences(atoms, pairs, labels)
+
+
+def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray) -> None:
+    """Compare the bonds of each atom, as double and triple as their lengths allow, with its
+    valence. labels (N,) int: the molecule of each atom.
+    """
+    count, numbers, bonds = len(atoms), atoms.numbers, pairs.up_to(BROKEN)
+    judged = np.isin(numbers, list(VALENCES))
+    valence, degree = np.array([VALENCES.get(z, 0) for z in numbers]), bonds.degree(count)
+    ends = numbers[np.stack([bonds.first, bonds.second])]
+    double = bonds.ratio < np.where((ends > 6).all(0), DOUBLE_NOF, DOUBLE)
+    extra = double.astype(int) + (bonds.ratio < np.where((ends == 6).all(0), TRIPLE_CC, TRIPLE))
+    extra[(ends == 1).any(0) | (bonds.ratio < SKETCH)] = 0
+    excess = np.where(judged, (degree - valence).clip(0), 0)  # N+ and O+, next to N-, O- or C-
+    # carbon monoxide and isocyanides: C- has a lone pair
+    carbide = (ends[0] == 6) & (ends[1] > 6) & (extra == 2) & (degree[bonds.first] == 1)
+    filled = degree + np.bincount(bonds.first, extra + excess[bonds.second] + carbide, count)
+    missing = (valence - filled).clip(0).astype(int)
+    missing[~judged | (numbers == 1)] = 0
+    missing[bonds.first[~judged[bonds.second]]] = 0
+    total, heavy = np.bincount(labels, missing), np.bincount(labels, numbers > 1)
+    alone = judged & (np.bincount(labels)[labels] == 1)
+    found = np.flatnonzero(missing)
+    names = ", ".join(f"{n} ({atoms.symbols[n]})" for n in found[:3]) + ", ..." * (len(found) > 3)
+    if alone.any() or (total > 3 + heavy / 5).any():
+        raise InputError(
+            f"too few bonds of atoms {names}: hydrogens are missing; add them, in 3-D coordinates"
+        )
+    if len(found):
+        log.warning(
+            "open valences of atoms %s, as in a carbene, a biradical or without hydrogens; %s",
+            names, CLOSED_SHELLS,
+        )  # fmt: skip
+    for atom in np.flatnonzero((numbers == 7) & (pairs.up_to(BONDED).degree(count) == 4)):
+        beside = bonds.second[bonds.first == atom]
+        if not (degree[beside] < valence[beside]).any():
+            log.warning(
+                "atom %d (N) has four bonds, as in a zwitterion: the models describe molecules in"
+                " vacuum, where a proton may move; the neutral form is safer", atom,
+            )  # fmt: skip
+
+
+def _check_sketch(atoms: Atoms) -> None:
+    """Raise InputError if four bonds of an atom are in one plane."""
+    first, vector = neighbor_list("iD", atoms, BOND_RADII_A[atoms.numbers])
+    for atom in np.flatnonzero(np.bincount(first, minlength=len(atoms)) == 4):
+        if atoms.numbers[atom] not in (6, 7):
+            continue
+        unit = vector[first == atom] / np.linalg.norm(vector[first == atom], axis=1)[:, None]
+        if np.linalg.svd(unit, compute_uv=False)[-1] < FLAT:
+            raise InputError(
+                f"atom {atom} ({atoms.symbols[atom]}) and its four neighbours are in one plane, as"
+                " in a 2-D sketch; give 3-D coordinates"
+            )

@@ -1,23 +1,20 @@
 """Starting structures, from SMILES or from a structure file."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase import Atoms
 
 from ..errors import InputError
-from .checks import check_geometry
+from .checks import (
+    CLOSED_SHELLS,
+    check_geometry,
+    check_supported,
+    check_supported_elements,
+    unpaired_electrons,
+)
 from .formats import is_structure_file, read_structure
 from .smiles import from_smiles, parse_smiles
-
-
-def atomic_numbers(source: str) -> np.ndarray:
-    """Return the atomic numbers (N,) of a SMILES or structure file, without a conformer search.
-
-    Raises InputError, see `parse_smiles` and `load_structure`.
-    """
-    if is_structure_file(source):
-        return load_structure(source).numbers
-    molecules = parse_smiles(source)
-    return np.array([atom.GetAtomicNum() for part in molecules for atom in part.GetAtoms()])
 
 
 def load_structure(source: str, seed: int = 0) -> Atoms:
@@ -31,3 +28,37 @@ def load_structure(source: str, seed: int = 0) -> Atoms:
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     return atoms
+
+
+def load_start(
+    source: str, elements: Sequence[int] | None, closed_shells: bool = True, seed: int = 0
+) -> Atoms:
+    """Return the structure of `source` as the start of a simulation with models that were trained
+    on `elements`, by default on all elements.
+
+    Raises InputError, see `load_structure` and `check_supported`.
+    """
+    atoms = load_structure(source, seed)
+    try:
+        check_supported(atoms, elements or atoms.numbers.tolist(), closed_shells)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    return atoms
+
+
+def atomic_numbers(
+    source: str, elements: Sequence[int] | None = None, closed_shells: bool = True
+) -> np.ndarray:
+    """Return the atomic numbers (N,) of the start of a simulation, without a conformer search.
+
+    Raises the errors of `load_start`, for a SMILES without the errors that depend on a geometry.
+    """
+    if is_structure_file(source):
+        return load_start(source, elements, closed_shells).numbers
+    molecules = parse_smiles(source)
+    numbers = np.array([atom.GetAtomicNum() for part in molecules for atom in part.GetAtoms()])
+    check_supported_elements(numbers, elements or numbers.tolist())
+    labels = np.repeat(np.arange(len(molecules)), [part.GetNumAtoms() for part in molecules])
+    if reason := unpaired_electrons(Atoms(numbers), labels):
+        raise InputError(f"{source}: {reason}; {CLOSED_SHELLS}")
+    return numbers

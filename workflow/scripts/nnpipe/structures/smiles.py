@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from ..errors import InputError
 
 log = logging.getLogger(__name__)
+MAX_STRETCH_A = 0.15  # of a multiple bond by MMFF94, which has single bonds in N2 and CO2
 CONTACT_GAP_A = 0.15  # between the van der Waals surfaces of molecules side by side
 
 
@@ -57,7 +58,7 @@ def from_smiles(smiles: str, seed: int = 0) -> Atoms:
     """Return a conformer of each molecule, the molecules side by side in the order of the SMILES.
 
     Conformers are embedded by ETKDGv3 (https://doi.org/10.1021/acs.jcim.0c00025) and relaxed with
-    MMFF94 where it has parameters. Isotopes keep their masses.
+    MMFF94 where it has parameters that keep the bonds. Isotopes keep their masses.
 
     Raises InputError, see `parse_smiles`, and for a molecule that RDKit cannot embed.
     """
@@ -79,10 +80,20 @@ def _conformer(molecule: Any, smiles: str, seed: int) -> Atoms:
         parameters.useRandomCoords = True
         if rdDistGeom.EmbedMolecule(molecule, parameters):
             raise InputError(f"SMILES {smiles!r}: no 3-D geometry found; give a structure file")
+    positions = molecule.GetConformer().GetPositions()
     if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        multiple = [b for b in molecule.GetBonds() if b.GetBondTypeAsDouble() > 1]
+        ends = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in multiple], int)
         rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
+        relaxed = molecule.GetConformer().GetPositions()
+        before, after = (
+            np.linalg.norm(np.subtract(*where[ends.reshape(-1, 2).T]), axis=1)
+            for where in (positions, relaxed)
+        )
+        if (after - before).max(initial=0) < MAX_STRETCH_A:
+            positions = relaxed
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
-    atoms = Atoms(numbers, molecule.GetConformer().GetPositions())
+    atoms = Atoms(numbers, positions)
     isotopes = [atom for atom in molecule.GetAtoms() if atom.GetIsotope()]
     if isotopes:
         masses = atoms.get_masses()
