@@ -31,7 +31,6 @@ from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
 from nnpipe.simulation.stability import Summary, degrees_of_freedom, drift
 from nnpipe.structures.bonds import bond_lengths, bonded_pairs
-from nnpipe.structures.load import load_structure
 from nnpipe.structures.smiles import from_smiles
 
 LOOSE = Settings(max_bond_deviation_a=5.0, relax_fmax=10.0, frame_fs=10.0)
@@ -485,20 +484,6 @@ def test_timestep_too_long_for_hydrogen_is_refused(tmp_path, ethanol, timestep):
     }[timestep]
     with pytest.raises(InputError, match=message):
         simulate([ethanol], Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x")
-
-
-def test_load_geometry_reads_and_checks_structure_files(tmp_path):
-    path = tmp_path / "water.xyz"
-    molecule("H2O").write(path)
-    assert load_structure(str(path)).get_chemical_formula() == "H2O"
-    with pytest.raises(InputError, match="no such structure file"):
-        load_structure(str(tmp_path / "no.xyz"))
-    path.write_text("not a number\n\nC 0 0 0\n")
-    with pytest.raises(InputError, match="not readable as a structure"):
-        load_structure(str(path))
-    path.write_text("2\n\nC 0 0 0\nH 0 0 0.1\n")
-    with pytest.raises(InputError, match=r"atoms 0 and 1 are within 0\.4 Å"):
-        load_structure(str(path))
 
 
 @pytest.fixture

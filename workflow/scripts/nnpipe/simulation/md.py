@@ -202,8 +202,7 @@ def simulate(
 
     Raises InputError for a timestep that is too long, what `check_geometry` and `check_supported`
     refuse with a model, constraints other than FixAtoms, and replicas in nve that would all be the
-    same; also if Ctrl-C,
-    SIGTERM or SIGUSR1 stops a run with a checkpoint, which is written first.
+    same; also if Ctrl-C, SIGTERM or SIGUSR1 stops a run with a checkpoint, which is written first.
     """
     systems = [systems] if isinstance(systems, Atoms) else list(systems)
     names = list(names) or ["molecule"] * len(systems)

@@ -57,8 +57,11 @@ def atomic_numbers(
         return load_start(source, elements, closed_shells).numbers
     molecules = parse_smiles(source)
     numbers = np.array([atom.GetAtomicNum() for part in molecules for atom in part.GetAtoms()])
-    check_supported_elements(numbers, elements or numbers.tolist())
     labels = np.repeat(np.arange(len(molecules)), [part.GetNumAtoms() for part in molecules])
-    if reason := unpaired_electrons(Atoms(numbers), labels):
-        raise InputError(f"{source}: {reason}; {CLOSED_SHELLS}")
+    try:
+        check_supported_elements(numbers, elements or numbers.tolist())
+        if reason := unpaired_electrons(Atoms(numbers), labels):
+            raise InputError(f"{reason}; {CLOSED_SHELLS}")
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
     return numbers
