@@ -3,19 +3,18 @@
 import bz2
 import gzip
 import logging
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
 from ase.constraints import FixAtoms
 from ase.io import read, write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from helpers import copy_to, snakemake
 from nnpipe.errors import InputError
 from nnpipe.structures.formats import is_structure_file, read_structure
 from nnpipe.structures.load import load_structure
@@ -350,6 +349,13 @@ def test_every_cut_of_a_file_is_read_or_refused(tmp_path):
                 load_structure(str(tmp_path / name))
 
 
+def test_a_host_without_rdkit_leaves_the_file_to_the_rule(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    (tmp_path / "a.sdf").write_text(mol())
+    with pytest.raises(ImportError):
+        read_structure(tmp_path / "a.sdf")
+
+
 def test_paths_are_told_from_smiles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("CO").write_text(WATER)
@@ -369,11 +375,3 @@ def test_paths_are_told_from_smiles(tmp_path, monkeypatch):
         with pytest.raises(InputError) as caught:
             load_structure(text)
         assert str(caught.value) == message
-
-
-def test_snakemake_takes_a_path_with_any_characters(tmp_path):
-    folder, name, start = copy_to(tmp_path), "{a} b/{molecule}'ü@1.xyz", "results/md/start/own.xyz"
-    (folder / name).parent.mkdir()
-    molecule("H2O").write(folder / name, format="xyz")
-    snakemake(folder, "--cores", "1", start, change={"molecules": {"own": name}})
-    assert read(folder / start).get_chemical_formula() == "H2O"

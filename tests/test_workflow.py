@@ -287,19 +287,29 @@ def test_a_pretrained_model_runs_without_data_or_training(tmp_path, molecules, m
 
 
 def test_a_file_replaced_by_an_older_one_is_read_again(tmp_path):
-    """Snakemake itself compares times alone. A file with the same content reruns nothing."""
+    """Snakemake itself compares times alone. A file with the same content reruns nothing.
+
+    A path may have any characters, also braces, which Snakemake takes as wildcards.
+    """
     folder, trained = copy_to(tmp_path), tmp_path / "trained"
+    odd = folder / "{x} b/{molecule}'ü@1.xyz"
+    odd.parent.mkdir()
+    write(odd, molecule("NH3"), format="xyz")
     shutil.copytree(folder / "resources/models/gnn", trained)
     write(folder / "start.xyz", Atoms("HF", [[0, 0, 0], [0, 0, 0.92]]))
     change = {
         "models": {"gnn": {"pretrained": "trained"}},
-        "molecules": {"x": {"structure": "start.xyz", "models": ["gnn"]}},
+        "molecules": {
+            "x": {"structure": "start.xyz", "models": ["gnn"]},
+            "odd": {"structure": str(odd.relative_to(folder)), "models": ["gnn"]},
+        },
     }
     preset, targets = (
         "workflow/presets/pretrained.yaml",
-        ("results/md/start/x.xyz", "results/models/gnn/model.json"),
+        ("results/md/start/x.xyz", "results/md/start/odd.xyz", "results/models/gnn/model.json"),
     )
     snakemake(folder, *targets, "--cores", "1", change=change, preset=preset)
+    assert read(folder / "results/md/start/odd.xyz").get_chemical_formula() == "H3N"
     for path in (folder / "start.xyz", trained / "model.json"):
         path.touch()
     assert planned(snakemake(folder, *targets, "-n", change=change, preset=preset)) == set()
@@ -310,6 +320,9 @@ def test_a_file_replaced_by_an_older_one_is_read_again(tmp_path):
         os.utime(path, (1e9, 1e9))
     again = planned(snakemake(folder, *targets, "-n", change=change, preset=preset))
     assert again == {"starting_structure", "copy_pretrained"}
+    write(odd, molecule("CH4"), format="xyz")
+    odd_alone = planned(snakemake(folder, targets[1], "-n", change=change, preset=preset))
+    assert odd_alone == {"starting_structure"}
 
 
 # jobs that record when they begin and end, on as many threads as a training or on one

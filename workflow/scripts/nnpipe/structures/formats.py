@@ -48,31 +48,32 @@ SMILES = re.compile(r"(\[[^][]+\]|Cl|Br|[BCNOPSFIbcnops*()=#$:/\\.~@+\-\d>]|%\d\
 Found = tuple[list[str], Atoms]
 
 
-def is_structure_file(text: str) -> bool:
-    """Return whether `text` is the path of a structure file, and not a SMILES.
+def is_structure_file(source: str | Path) -> bool:
+    """Return whether `source` is the path of a structure file, and not a SMILES.
 
     The file need not exist: a path has a known suffix, or it has a separator or any suffix and is
     not made of the symbols of SMILES.
     """
+    text = str(source)
     if os.path.isfile(text) or _format(text) in READERS:  # noqa: PTH113, a SMILES may be too long
         return True
     like_path = "/" in text or os.sep in text or Path(text).suffix or os.path.isdir(text)  # noqa: PTH112
     return bool(like_path) and not SMILES.fullmatch(text)
 
 
-def read_structure(path: str) -> Atoms:
+def read_structure(path: str | Path) -> Atoms:
     """Return the last structure in a file: positions Å, cell, pbc, masses amu, constraints and
     momenta. `info` has charge (e) and spin (2S + 1) if the file states them.
 
     Raises InputError for a file that is missing, not readable, or of an unknown format; for frames
     of different molecules; for positions, a cell or an occupancy that cannot be simulated.
     """
-    kind, file = _format(path), Path(path)
+    kind, file = _format(str(path)), Path(path)
     if file.is_dir():
         raise InputError(f"{path}: a directory, not a structure file; name a file in it")
     if not file.is_file():
         also = "" if kind in READERS else ", and not a SMILES"
-        remedy = "write ~ in full" if path.startswith("~") else "correct the path"
+        remedy = "write ~ in full" if str(path).startswith("~") else "correct the path"
         raise InputError(f"{path}: no such structure file{also}; {remedy}")
     if kind not in READERS:
         known = " ".join([*READERS, *OPEN])
@@ -84,6 +85,8 @@ def read_structure(path: str) -> Atoms:
             atoms = _clean(atoms)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except ImportError:  # a host without RDKit: rule starting_structure reads the file
+        raise
     except Exception as error:  # readers raise anything
         reason = " ".join(str(error).split())[:200] or "unexpected text"
         raise InputError(f"{path}: not readable as {kind} ({reason}); is it cut?") from error
