@@ -18,10 +18,19 @@ from nnpipe.config import check
 from nnpipe.data.extxyz import convert_extxyz, read_extxyz
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.neighbour_table import write_neighbours
-from nnpipe.data.splits import check_training_elements, read_split, write_split
+from nnpipe.data.qm9 import read_manifest
+from nnpipe.data.sources import is_extxyz
+from nnpipe.data.splits import (
+    check_training_elements,
+    read_split,
+    smallest_molecules,
+    warn_of_duplicates,
+    write_split,
+)
 from nnpipe.errors import InputError
 from nnpipe.graphs.dataset import load_dataset
 from nnpipe.runtime.files import sha256
+from nnpipe.training.atomic_references import atomic_references
 
 
 def manifest(tmp_path, frames) -> tuple:
@@ -106,6 +115,13 @@ def broken(kind: str) -> list[Atoms]:
             frame.info["energy"] = 1.0
             frame.set_array("REF_forces", frame.get_forces())
             frame.calc = None
+    elif kind in ("energy of another name", "bare energy"):
+        for frame in frames[kind == "bare energy" :]:
+            frame.info["dft_energy" if kind[0] == "e" else "-154.5"] = kind[0] == "b" or -154.5
+            frame.calc = None
+    elif kind == "two errors":
+        frames[0].calc = SinglePointCalculator(frames[0], energy=np.nan, forces=np.zeros((6, 3)))
+        last.positions[5] = last.positions[4] + [0.1, 0, 0]
     elif kind == "empty":
         return []
     return frames
@@ -114,15 +130,21 @@ def broken(kind: str) -> list[Atoms]:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("no energy", "frame 2: no 'energy', it has nothing; set data.extxyz.energy"),
-        ("no forces", "frame 2: some frames have 'forces' and some have none"),
+        ("no energy", "frame 2 of 2: no 'energy'; add energy=... to the comment line"),
+        (
+            "no forces",
+            "frame 2 of 2: no 'forces', unlike the frames before; add the missing forces",
+        ),
         (
             "forces of another name",
-            "frame 1: no 'forces'; if it is REF_forces, set data.extxyz.forces",
+            "all 2 frames: no 'forces', but REF_forces; set data.extxyz.forces to the key",
         ),
-        ("nan", "frame 2: energy not finite; remove the frame"),
-        ("crystal", "frame 2: periodic; training supports molecules only"),
-        ("overlap", "frame 2: atoms 4 and 5 are 0.10 Å apart; remove the frame"),
+        ("energy of another name", "all 2 frames: no 'energy', but dft_energy; set data.extxyz.en"),
+        ("bare energy", "frame 2 of 2: the comment is a bare number; write energy=-154.5 in its"),
+        ("nan", "frame 2 of 2: energy not finite; remove the frame"),
+        ("crystal", "frame 2 of 2: periodic; training supports molecules only"),
+        ("overlap", "frame 2 of 2: atoms 4 and 5 are 0.10 Å apart; remove the frame"),
+        ("two errors", "frame 1 of 2: energy not finite; remove the frame. frame 2 of 2: atoms 4"),
         ("Bohr", "set data.extxyz.length_unit to the unit of the positions"),
         ("empty", "mine.extxyz: no frames"),
     ],
@@ -141,6 +163,166 @@ def test_extxyz_refuses_a_torn_file(tmp_path):
     path.write_text(path.read_text()[:-150])
     with pytest.raises(InputError, match=r"torn\.extxyz: after frame 2: not in extended xyz"):
         list(read_extxyz(path))
+
+
+def labelled(frames: list[Atoms], energy: float, forces: float) -> list[Atoms]:
+    """Copies of frames with energies and forces times factors."""
+    copies = []
+    for frame in frames:
+        values = {"energy": frame.get_potential_energy(), "forces": frame.get_forces()}
+        copied = frame.copy()
+        copied.calc = SinglePointCalculator(
+            copied, energy=energy * values["energy"], forces=forces * values["forces"]
+        )
+        copies.append(copied)
+    return copies
+
+
+@pytest.mark.parametrize(
+    ("energy", "forces", "settings", "remedy"),
+    [
+        (1, 1, {}, None),
+        (1, -1, {}, "as gradients would; set data.extxyz.force_unit to -eV/Ang"),
+        (1, -1, {"force_unit": "-eV/Ang"}, None),
+        (1, 23.06, {}, "as forces in kcal/mol/Ang would; set data.extxyz.force_unit to kcal/mol"),
+        (1, -1 / 27.211, {}, "set data.extxyz.force_unit to -Hartree/Ang"),
+        (1, 8.0, {}, "check data.extxyz.energy_unit, length_unit and force_unit"),
+        (1 / 27.211, 0.5292 / 27.211, {"energy_unit": "Hartree"}, "force_unit to Hartree/Bohr"),
+        (1 / 27.211, 0.5292 / 27.211, {"energy_unit": "Ha", "force_unit": "Hartree/Bohr"}, None),
+    ],
+)
+def test_forces_that_contradict_energies(tmp_path, caplog, energy, forces, settings, remedy):
+    """Differences of energies between near geometries are forces times displacements."""
+    frames = labelled([*distorted("O", 8), *distorted("CO", 8)], energy, forces)
+    path, out = manifest(tmp_path, frames)
+    convert_extxyz(path, out, **settings)
+    assert [remedy in line for line in caplog.messages] == ([] if remedy is None else [True])
+
+
+def test_forces_are_not_judged_where_geometries_are_far_apart(tmp_path, caplog):
+    """Isomers have the same atoms in the same order."""
+    frames = labelled([*distorted("CCO", 1), *distorted("COC", 1)] * 4, 1, -1)
+    for number, frame in enumerate(frames):
+        frame.rotate(40 * number, "z")
+    convert_extxyz(*manifest(tmp_path, frames))
+    assert not caplog.messages
+
+
+def test_all_bad_frames_are_named(tmp_path):
+    frames = distorted("O", 30)
+    for number in range(3, 27, 2):
+        frame = frames[number - 1]
+        frame.calc = SinglePointCalculator(frame, energy=np.nan, forces=np.zeros((3, 3)))
+    line = r"frames 3, 5, 7, 9, 11, 13, 15, 17, 19, 21 and 2 more of 30: energy not finite"
+    with pytest.raises(InputError, match=line):
+        convert_extxyz(*manifest(tmp_path, frames))
+
+
+def test_charges_and_odd_electrons_are_warned_of(tmp_path, caplog):
+    frames = distorted("O", 3)
+    frames[1].info["charge"] = 1
+    convert_extxyz(*manifest(tmp_path, frames))
+    assert "frame 2 of 3: a charge or an odd number of electrons" in caplog.text
+
+
+@pytest.mark.parametrize("forces", [True, False])
+def test_isolated_atoms_are_references_and_not_molecules(tmp_path, forces):
+    """In data of one formula, least squares alone would give an atom of H the energy of C."""
+    atoms = []
+    for symbol, energy in (("H", -13.6), ("C", -1030.0), ("O", -2040.0)):
+        atom = Atoms(symbol, info={"config_type": "IsolatedAtom"})
+        known = {"forces": np.zeros((1, 3))} if forces else {}
+        atom.calc = SinglePointCalculator(atom, energy=energy, **known)
+        atoms.append(atom)
+    frames = distorted("CCO", 2)
+    convert_extxyz(*manifest(tmp_path, [atoms[0], *frames, *atoms[1:]]))
+    table, _ = read_molecules(tmp_path / "mine.safetensors")
+    assert table.index.tolist() == [2, 3]
+    assert table.isolated_atoms == {1: -13.6, 6: -1030.0, 8: -2040.0}
+    energies = table.targets["energy"] - 6 * 13.6 - 2 * 1030.0 - 2040.0
+    z, sizes = table.z.astype(int), np.diff(table.ptr)
+    found = atomic_references(z, sizes, energies, table.isolated_atoms)
+    assert found[8] < found[6] < found[1] < 0
+    total = 6 * found[1] + 2 * found[6] + found[8]
+    assert total == pytest.approx(energies.mean())
+    some = atomic_references(z, sizes, energies, {8: -2040.0})
+    assert 6 * some[1] + 2 * some[6] + some[8] == pytest.approx(energies.mean())
+    atoms[1].calc = SinglePointCalculator(atoms[1], energy=-1031.0)
+    atoms[1].symbols = "H"
+    with pytest.raises(InputError, match=r"frame 4 of 5: another energy of the atom H than before"):
+        convert_extxyz(*manifest(tmp_path, [atoms[0], *frames, *atoms[1:]]))
+
+
+@pytest.mark.parametrize("name", ["mine.xyz.gz", "mine.db", "MINE.EXTXYZ"])
+def test_own_data_in_other_files(tmp_path, name):
+    frames = distorted("CO", 3)
+    kind = {"format": "extxyz"} if "EXT" in name else {}
+    write(tmp_path / name, frames, **kind)
+    assert is_extxyz(name)
+    (chunk,) = read_extxyz(tmp_path / name)
+    forces = np.concatenate([frame.get_forces() for frame in frames])
+    np.testing.assert_allclose(chunk.forces, forces, atol=1e-7)
+
+
+def test_files_for_validation_and_test(tmp_path, caplog):
+    """They are their parts of the split whole; the others train, or are drawn for what is left."""
+    frames, files = distorted("CO", 12), []
+    for part, some in (("", frames[:8]), ("validation", frames[8:10]), ("test", frames[9:])):
+        write(path := tmp_path / f"part{part}.extxyz", some, format="extxyz")
+        files.append({"path": str(path), "sha256": sha256(path), "part": part})
+    out, split = tmp_path / "all.safetensors", tmp_path / "split.csv"
+
+    def parts(*chosen: dict) -> dict[str, list[int]]:
+        manifest = tmp_path / "raw.json"
+        manifest.write_text(json.dumps({"canonical": False, "files": chosen}))
+        convert_extxyz(manifest, out)
+        table, _ = read_molecules(out)
+        always = smallest_molecules(table, 2)
+        write_split(table.index, 5, 1, 2, 0, split, always=always, part=table.part)
+        warn_of_duplicates(split, table)
+        found = read_split(split, table.index)
+        return {part: sorted(table.index[rows].tolist()) for part, rows in found.items()}
+
+    assert parts(*files) == {
+        "train": list(range(1, 9)), "validation": [9, 10], "test": [11, 12, 13],
+    }  # fmt: skip
+    found = parts(files[0], files[2])
+    assert found["test"] == [9, 10, 11]
+    assert (len(found["train"]), len(found["validation"])) == (5, 1)
+    assert not caplog.messages
+    parts(files[0], files[0] | {"part": "test"})
+    assert "test molecules are training molecules, too" in caplog.text
+
+
+DAMAGED_SPLITS = {
+    "": "not a table of index and split",
+    "index,split\n1,train\n2,training\n3,test\n": "line 3: 'training' is not one of train",
+    "index,split\n1,train\n2,validation\n3": "line 4: 'nan' is not one of",
+    "index,split\n1,train\nx,validation\n3,test\n": "not a table of index and split",
+    "index,part\n1,train\n": "not a table of index and split",
+    "index,split\n1,train\n2,validation\n": "no molecule in test",
+    "index,split\n1,train\n2,validation\n9,test\n": "molecule 9 is not in the data set",
+    "index,split\n1,train\n2,validation\n2,test\n": "molecule 2 occurs twice",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED_SPLITS)
+def test_a_damaged_split_is_refused(tmp_path, text):
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_split(path, np.array([1, 2, 3]))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert DAMAGED_SPLITS[text] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"files": [{}]}', "\xff"])
+def test_a_damaged_manifest_is_refused(tmp_path, text):
+    path = tmp_path / "raw.json"
+    path.write_bytes(text.encode("latin1"))
+    with pytest.raises(InputError, match=r"raw\.json: damaged .*; delete it and run again$"):
+        read_manifest(path)
 
 
 @pytest.mark.parametrize("frame", [0, 2])

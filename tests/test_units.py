@@ -20,6 +20,7 @@ FACTORS = {
     "DEBYE": 1e-21 / C / E * 1e10,
     "CAL_PER_MOL": 4.184 / AVOGADRO / E,
     "INVERSE_CM": H * C * 100 / E,
+    "JOULE": 1 / E,
     "BOLTZMANN": BOLTZMANN / E,
     "COULOMB": E / (4 * math.pi * EPSILON_0) * 1e10,
     "SPEED_OF_LIGHT": C * 1e2 * 1e-15,
@@ -31,6 +32,7 @@ SCIPY = {
     "DEBYE": 1e-21 / constants.c / constants.e / constants.angstrom,
     "CAL_PER_MOL": constants.calorie / constants.N_A / constants.eV,
     "INVERSE_CM": 100 * constants.value("inverse meter-electron volt relationship"),
+    "JOULE": 1 / constants.e,
     "BOLTZMANN": constants.value("Boltzmann constant in eV/K"),
     "COULOMB": constants.e / (4 * math.pi * constants.epsilon_0) / constants.angstrom,
     "SPEED_OF_LIGHT": constants.c / constants.centi * constants.femto,
@@ -48,6 +50,7 @@ def of_ase(codata: str) -> dict[str, float]:
         "DEBYE": ase_units["Debye"],
         "CAL_PER_MOL": ase_units["kcal"] / ase_units["mol"] / 1000,
         "INVERSE_CM": ase_units["invcm"],
+        "JOULE": ase_units["J"],
         "BOLTZMANN": ase_units["kB"],
         "COULOMB": ase_units["Hartree"] * ase_units["Bohr"],
         "SPEED_OF_LIGHT": ase_units["_c"] * 1e2 * 1e-15,
@@ -88,13 +91,14 @@ def test_units_of_dynamics_are_those_of_ase():
 
 
 def test_units_of_data_sets():
-    assert {
-        "eV": 1.0,
-        "Hartree": units.HARTREE,
-        "kcal/mol": pytest.approx(4184 / AVOGADRO / E, rel=1e-12),
-        "kJ/mol": pytest.approx(1000 / AVOGADRO / E, rel=1e-12),
-    } == units.ENERGY
-    assert units.LENGTH == {"Ang": 1.0, "Bohr": units.BOHR}
+    """All units of energy and length of ASE."""
+    ase_units = ase.units.create_units("2018")
+    ase_units |= {unit: ase_units[unit[:-4]] / ase_units["mol"] for unit in ("kcal/mol", "kJ/mol")}
+    ase_units |= {"meV": ase_units["eV"] / 1e3, "Å": 1.0, "pm": ase_units["nm"] / 1e3}
+    for unit, factor in {**units.ENERGY, **units.LENGTH}.items():
+        assert factor == pytest.approx(ase_units[unit], rel=1e-9), unit
+    assert units.force_factor("Hartree/Bohr") == pytest.approx(51.42206747, rel=1e-8)
+    assert units.force_factor("-kcal/mol/Ang") == pytest.approx(-4184 / AVOGADRO / E)
 
 
 def test_units_are_consistent_with_each_other():

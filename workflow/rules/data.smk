@@ -1,10 +1,17 @@
 # From the data set to a table of molecules, a table of neighbours and a split.
 
+EXTXYZ = dict(config["data"]["extxyz"])
+# files of own data for a part of the split: {part: path}
+PARTS = {part: EXTXYZ.pop(part) for part in ("validation", "test")}
+PARTS = {part: path for part, path in PARTS.items() if path}
+FILES = [source for source in config["data"]["sources"] if source not in SOURCES]
+FILES += PARTS.values()
+
 
 rule download:
     """Download the data set from the first source that provides it, and verify its checksum."""
     input:
-        files=[given(source) for source in config["data"]["sources"] if source not in SOURCES],
+        files=[given(path) for path in FILES],
     output:
         manifest="results/data/raw.json",
     log:
@@ -16,7 +23,8 @@ rule download:
         "../../envs/data.yaml"
     params:
         sources=config["data"]["sources"],
-        contents=contents(*config["data"]["sources"]),
+        parts=list(PARTS),
+        contents=contents(*FILES),
         code=code("download.py"),
     script:
         "../scripts/download.py"
@@ -38,7 +46,7 @@ rule convert_molecules:
         mem_mb=grows(2000),
         runtime=grows(30),
     params:
-        extxyz=config["data"]["extxyz"] if own_data(config) else {},
+        extxyz=EXTXYZ if own_data(config) else {},
         code=code("convert_molecules.py"),
     script:
         "../scripts/convert_molecules.py"

@@ -1,12 +1,20 @@
 """Draw the training, validation and test molecules."""
 
 from nnpipe.data.molecules import read_molecules
-from nnpipe.data.splits import check_training_elements, smallest_molecules, write_split
+from nnpipe.data.splits import (
+    check_training_elements,
+    smallest_molecules,
+    warn_of_duplicates,
+    write_split,
+)
 from nnpipe.runtime.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     sizes = dict(snakemake.params.sizes)
     always = smallest_molecules(molecules, sizes.pop("always_train_smallest"))
-    write_split(molecules.index, **sizes, path=snakemake.output.split, always=always)
+    write_split(
+        molecules.index, **sizes, path=snakemake.output.split, always=always, part=molecules.part
+    )
     check_training_elements(snakemake.output.split, molecules)
+    warn_of_duplicates(snakemake.output.split, molecules)

@@ -8,6 +8,7 @@ BOHR = 0.529177210903  # Å
 DEBYE = 0.20819433270935594  # e·Å
 CAL_PER_MOL = 4.336410424180094e-05  # eV
 INVERSE_CM = 1.2398419843320026e-04  # eV
+JOULE = 6.241509074460763e18  # eV
 BOLTZMANN = 8.617333262145179e-05  # eV/K
 COULOMB = 14.399645478425668  # eV·Å/e²: 1 / (4 pi epsilon_0)
 SPEED_OF_LIGHT = 2.99792458e-5  # cm/fs
@@ -16,10 +17,19 @@ FREQUENCY = 521.4708983725064  # cm^-1: (eV/Å²/amu)^0.5 / (2 pi c)
 # integrators to rounding: an Atoms object stores velocities in them and computes its temperature.
 ASE_FS = 0.09822694788464063  # Å·(amu/eV)^0.5, ASE's unit of time, in a femtosecond
 ASE_BOLTZMANN = 8.617330337217213e-05  # eV/K
-# units that a data set in extended xyz may have: energies per molecule, lengths
-ENERGY = {"eV": 1.0, "Hartree": HARTREE, "kcal/mol": 1e3 * CAL_PER_MOL}
-ENERGY["kJ/mol"] = ENERGY["kcal/mol"] / 4.184
-LENGTH = {"Ang": 1.0, "Bohr": BOHR}
+# units that a data set may have: energies per molecule, lengths, forces
+ENERGY = {
+    "eV": 1.0, "Hartree": HARTREE, "kcal/mol": 1e3 * CAL_PER_MOL,
+    "kJ/mol": 1e3 * CAL_PER_MOL / 4.184, "Ha": HARTREE, "Ry": HARTREE / 2, "Rydberg": HARTREE / 2,
+    "meV": 1e-3, "invcm": INVERSE_CM, "J": JOULE, "kJ": 1e3 * JOULE, "kcal": 4184 * JOULE,
+}  # fmt: skip
+LENGTH = {"Ang": 1.0, "Bohr": BOHR, "Angstrom": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10}
+FORCE = {f"{e}/{length}": ENERGY[e] / LENGTH[length] for e in ENERGY for length in LENGTH}
+
+
+def force_factor(unit: str) -> float:
+    """Return the factor from `unit`, of FORCE, into eV/Å; with a minus before it, of gradients."""
+    return -FORCE[unit[1:]] if unit.startswith("-") else FORCE[unit]
 
 
 def readable(unit: str) -> tuple[float, str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..data.sources import QM9_ELEMENTS
+from ..data.sources import QM9_ELEMENTS, is_extxyz
 from ..errors import InputError
 from ..schema_errors import did_you_mean, missing, one_line
-from .sections import Config, TrainingSettings, Values, find_file, is_extxyz
+from .sections import Config, TrainingSettings, Values, find_file
 from .source import places, with_line
 
 

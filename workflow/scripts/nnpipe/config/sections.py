@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from ..data.sources import SOURCES
+from .. import units
+from ..data.sources import SOURCES, is_extxyz
 from ..labelling.settings import Settings as LabelSettings
 from ..models import registry
 from ..schema import section, setting
@@ -54,11 +55,6 @@ def find_file(path: str) -> Path:
     return Path(path) if Path(path).exists() else REPOSITORY / path
 
 
-def is_extxyz(source: str) -> bool:
-    """Whether a source is a data set in extended xyz."""
-    return source.endswith((".xyz", ".extxyz"))
-
-
 def _check_hyperparameters(architecture: str, values: Values) -> None:
     types = registry.hyperparameter_types(architecture)
     for key, value in values.items():
@@ -80,12 +76,34 @@ def _check_hyperparameters(architecture: str, values: Values) -> None:
 
 @section
 class ExtXYZ:
-    """Keys and units of a data set in extended xyz; forces are in energy_unit per length_unit."""
+    """Keys and units of a data set in extended xyz, and files of its parts."""
 
     energy: str = setting("energy", "key of the energies", min_length=1)
-    forces: str = setting("forces", "key of the forces", min_length=1)
-    energy_unit: Literal["eV", "Hartree", "kcal/mol", "kJ/mol"] = setting("eV", "unit of energy")
-    length_unit: Literal["Ang", "Bohr"] = setting("Ang", "unit of length")
+    forces: str = setting("forces", "key of the forces; '' to read none")
+    energy_unit: str = setting("eV", "unit of energy", examples=list(units.ENERGY))
+    length_unit: str = setting("Ang", "unit of length", examples=list(units.LENGTH))
+    force_unit: str = setting(
+        "", "unit of forces, such as Hartree/Bohr, or -Hartree/Bohr for gradients; '':"
+        " energy_unit/length_unit",
+    )  # fmt: skip
+    validation: str = setting("", "file of all validation molecules; '': drawn from data.sources")
+    test: str = setting("", "file of all test molecules; '': drawn from data.sources")
+
+    def __post_init__(self) -> None:
+        for key, known in (("energy_unit", units.ENERGY), ("length_unit", units.LENGTH)):
+            if getattr(self, key) not in known:
+                raise ValueError(f"{key}: {getattr(self, key)!r} is not one of {', '.join(known)}")
+        if self.force_unit and self.force_unit.removeprefix("-") not in units.FORCE:
+            raise ValueError(
+                f"force_unit: {self.force_unit!r} is not a unit of energy"
+                f" ({', '.join(units.ENERGY)}), / and one of length ({', '.join(units.LENGTH)}),"
+                " such as Hartree/Bohr"
+            )
+        for part in ("validation", "test"):
+            if (path := getattr(self, part)) and not (
+                is_extxyz(path) and find_file(path).is_file()
+            ):
+                raise ValueError(f"{part}: {path!r} is not a file in extended xyz")
 
 
 @section
@@ -95,7 +113,7 @@ class Data:
     sources: tuple[str, ...] = setting(
         tuple(SOURCES),
         "figshare, qm9pack or paths of files in these formats, tried in this order; or the path of"
-        " one data set in extended xyz",
+        " one data set: extended xyz (.xyz, .extxyz, .gz) or a database of ASE (.db)",
         min_length=1,
     )
     cutoff: float = setting(
@@ -103,7 +121,7 @@ class Data:
         gt=0.5, le=20,
     )  # fmt: skip
     extxyz: ExtXYZ = setting(
-        ExtXYZ(), "keys and units of a data set in extended xyz; forces: energy_unit / length_unit"
+        ExtXYZ(), "keys and units of a data set in extended xyz; files of its parts"
     )
 
     def __post_init__(self) -> None:
@@ -112,6 +130,11 @@ class Data:
                 raise ValueError(f"sources: {source!r} is not {', '.join(SOURCES)} or a file")
         if len(self.sources) > 1 and any(map(is_extxyz, self.sources)):
             raise ValueError("sources: a data set in extended xyz must be the only source")
+        parts = self.extxyz.validation or self.extxyz.test
+        if parts and not is_extxyz(self.sources[0]):
+            raise ValueError(
+                f"extxyz: {parts!r} needs a training set in extended xyz; name it in data.sources"
+            )
 
 
 @section

@@ -13,7 +13,7 @@ import requests
 
 from ..errors import InputError
 from ..runtime.files import atomic, sha256
-from .sources import SOURCES, Remote
+from .sources import SOURCES, Remote, is_extxyz
 
 log = logging.getLogger(__name__)
 DOWNLOAD_ATTEMPTS = 4
@@ -23,12 +23,14 @@ def download(
     sources: list[str],
     manifest: str | Path,
     known: dict[str, tuple[Remote, ...]] = SOURCES,
+    parts: dict[str, str] | None = None,
 ) -> None:
     """Fetch the first of `sources` that is available and write its files' digests to `manifest`.
 
     A source is a key of `known` or the path of a file in one of the formats of QM9. Downloads go to
     a folder beside the manifest with its name (raw/ for raw.json). A local file stays in place;
-    uncharacterized.txt beside it is used if it exists.
+    uncharacterized.txt beside it is used if it exists. `parts` are files of their own for
+    "validation" and "test".
 
     Raises InputError if no source is available; the message has the reason for each.
     """
@@ -46,7 +48,11 @@ def download(
         content = {
             "source": source,
             "canonical": source in SOURCES,
-            "files": [{"path": str(file), "sha256": sha256(file)} for file in files],
+            "files": [{"path": str(file), "sha256": sha256(file)} for file in files]
+            + [
+                {"path": file, "sha256": sha256(file), "part": part}
+                for part, file in (parts or {}).items()
+            ],
         }
         with atomic(manifest) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n")
@@ -62,7 +68,7 @@ def _local(path: Path) -> list[Path]:
     if not path.is_file():
         raise InputError("neither a known source nor an existing file")
     beside = path.with_name("uncharacterized.txt")
-    return [path, beside] if beside.is_file() else [path]
+    return [path, beside] if beside.is_file() and not is_extxyz(str(path)) else [path]
 
 
 def _fetch(remote: Remote, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """The table of molecules: geometries (of QM9: minima) with their energies and other properties."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from ..runtime.progress import progress_bar
 from . import store
 
 CHUNK_MOLECULES = 8192  # in memory at once while a table is written
+# a molecule is of a file of its own part, or the split draws its part
+PART_CODES = {"": 0, "validation": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Molecules:
     smiles: list[str]  # from GDB-17; empty if unknown
     targets: dict[str, np.ndarray]  # (M,) float64 each, units in the header of the file
     forces: np.ndarray | None = None  # (N, 3) float64, eV/Å
+    part: np.ndarray | None = None  # (M,) uint8, PART_CODES; None if all are drawn
+    isolated_atoms: dict[int, float] = field(default_factory=dict)  # atomic number: energy, eV
 
     def __len__(self) -> int:
         return len(self.index)
@@ -79,7 +83,14 @@ def write_molecules(
                 end[-1] + ptr[1:]
                 for end, ptr in zip(ends, (chunk.ptr, chunk.frequency_ptr, smiles_ptr), strict=True)
             )
-            known = {} if chunk.forces is None else {"forces": chunk.forces}
+            known = {
+                name: array
+                for name, array in (("forces", chunk.forces), ("part", chunk.part))
+                if array is not None
+            }
+            if chunk.isolated_atoms:
+                known["isolated_z"] = np.array(list(chunk.isolated_atoms), np.uint8)
+                known["isolated_energy"] = np.array(list(chunk.isolated_atoms.values()))
             append(
                 index=chunk.index,
                 ptr=ends[0],
@@ -109,5 +120,17 @@ def read_molecules(path: str | Path) -> tuple[Molecules, dict[str, Any]]:
     fields = ("index", "ptr", "z", "pos", "charges", "frequency_ptr", "frequencies")
     plain: dict[str, Any] = {name: arrays[name] for name in fields}
     targets = {name: arrays[name] for name in header["units"]}
-    forces = arrays.get("forces")
-    return Molecules(**plain, smiles=smiles, targets=targets, forces=forces), header
+    return Molecules(
+        **plain,
+        smiles=smiles,
+        targets=targets,
+        forces=arrays.get("forces"),
+        part=arrays.get("part"),
+        isolated_atoms=isolated_atoms(arrays),
+    ), header
+
+
+def isolated_atoms(arrays: dict[str, np.ndarray]) -> dict[int, float]:
+    """Return {atomic number: energy in eV} of the isolated atoms in a table of molecules."""
+    numbers, energies = (arrays.get(f"isolated_{name}", np.empty(0)) for name in ("z", "energy"))
+    return dict(zip(numbers.tolist(), energies.tolist(), strict=True))

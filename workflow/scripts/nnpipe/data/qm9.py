@@ -63,14 +63,17 @@ def convert_qm9(manifest: str | Path, path: str | Path) -> None:
 
 
 def read_manifest(path: str | Path) -> dict:
-    """Return the manifest. Raises InputError if one of its files is missing or has changed."""
-    manifest = json.loads(Path(path).read_text())
-    for file in manifest["files"]:
-        where = Path(file["path"])
+    """Return the manifest. Raises InputError if it is damaged, or a file is missing or changed."""
+    try:
+        manifest = json.loads(Path(path).read_text())
+        files = [(Path(file["path"]), file["sha256"]) for file in manifest["files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); delete it and run again") from None
+    for where, expected in files:
         got = sha256(where) if where.is_file() else "no file"
-        if got != file["sha256"]:
+        if got != expected:
             raise InputError(
-                f"{where}: expected SHA-256 {file['sha256']}, got {got};"
+                f"{where}: expected SHA-256 {expected}, got {got};"
                 f" delete {path} and run again to download it"
             )
     return manifest

@@ -45,3 +45,8 @@ SOURCES = {
         ),
     ),
 }
+
+
+def is_extxyz(source: str) -> bool:
+    """Whether a source is a data set of one's own: extended xyz or a database of ASE."""
+    return source.lower().endswith((".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz", ".db"))

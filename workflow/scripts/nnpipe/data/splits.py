@@ -1,5 +1,6 @@
 """Training, validation and test molecules, as a CSV file of indices."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +9,23 @@ from ase.data import chemical_symbols
 
 from ..errors import InputError
 from ..runtime.files import write_csv
-from .molecules import Molecules
+from .molecules import PART_CODES, Molecules
 
+log = logging.getLogger(__name__)
 PARTS = ("train", "validation", "test")
 
 
 def smallest_molecules(molecules: Molecules, number: int) -> np.ndarray:
     """Return the indices (number,) of the molecules with the fewest heavy atoms.
 
-    Of molecules with as many heavy atoms, the first in the table come first.
+    Of molecules with as many heavy atoms, the first in the table come first. Molecules of a file
+    for validation or test are left out.
     """
     heavy = np.add.reduceat(np.asarray(molecules.z) > 1, molecules.ptr[:-1], dtype=np.int64)
-    return molecules.index[np.argsort(heavy, kind="stable")[:number]]
+    index = molecules.index
+    if molecules.part is not None:
+        heavy, index = heavy[molecules.part == 0], index[molecules.part == 0]
+    return index[np.argsort(heavy, kind="stable")[:number]]
 
 
 def write_split(
@@ -30,6 +36,7 @@ def write_split(
     seed: int,
     path: str | Path,
     always: np.ndarray | tuple[int, ...] = (),
+    part: np.ndarray | None = None,
 ) -> None:
     """Write the columns `index` and `split`, for a random choice of the indices `index` (M,).
 
@@ -37,8 +44,17 @@ def write_split(
     test, then validation, then training molecules: with the same seed, a larger training set
     contains the smaller one, and the test molecules stay the same.
 
+    `part` (M,), codes of PART_CODES, marks molecules of files of their own for validation or test.
+    Such a file is all of its part. If both exist, all others train.
+
     Raises InputError if there are too few molecules, or more in `always` than in the training set.
     """
+    own = {}
+    if part is not None:
+        own = {name: index[part == code] for name, code in PART_CODES.items() if code in part}
+        index = own.pop("")
+    validation, test = 0 if "validation" in own else validation, 0 if "test" in own else test
+    train = len(index) if len(own) == 2 else train
     if train + validation + test > len(index):
         raise InputError(
             f"config.yaml: split: {train} + {validation} + {test} molecules are more than the"
@@ -51,8 +67,9 @@ def write_split(
         )
     order = np.random.default_rng(seed).permutation(index)
     drawn = order[~np.isin(order, always)][: test + validation + train - len(always)]
-    order = np.concatenate([drawn, np.asarray(always, order.dtype)])
-    parts = np.repeat(["test", "validation", "train"], [test, validation, train])
+    order = np.concatenate([drawn, np.asarray(always, order.dtype), *own.values()])
+    names = ["test", "validation", "train", *own]
+    parts = np.repeat(names, [test, validation, train, *map(len, own.values())])
     write_csv(pd.DataFrame({"index": order, "split": parts}), path)
 
 
@@ -61,9 +78,22 @@ def read_split(path: str | Path, index: np.ndarray) -> dict[str, np.ndarray]:
 
     `index` (M,) are the ascending indices of the table.
 
-    Raises InputError if an index is unknown or occurs twice.
+    Raises InputError if the file is damaged, a part is unknown or has no molecule, or an index is
+    unknown or occurs twice.
     """
-    table = pd.read_csv(path)
+    remedy = "correct it, or delete it and run again"
+    try:
+        table = pd.read_csv(path, usecols=["index", "split"], dtype={"index": "int64"})
+    except ValueError as error:  # of pandas, too
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a table of index and split ({reason}); {remedy}") from None
+    if len(others := np.flatnonzero(~table["split"].isin(PARTS))):
+        raise InputError(
+            f"{path}: line {others[0] + 2}: {str(table['split'][others[0]])!r} is not one of"
+            f" {', '.join(PARTS)}; {remedy}"
+        )
+    if empty := set(PARTS) - set(table["split"]):
+        raise InputError(f"{path}: no molecule in {' and '.join(sorted(empty))}; {remedy}")
     if table["index"].duplicated().any():
         twice = table["index"][table["index"].duplicated()].iloc[0]
         raise InputError(f"{path}: molecule {twice} occurs twice; keep one of its lines")
@@ -87,3 +117,27 @@ def check_training_elements(path: str | Path, molecules: Molecules) -> None:
             f"config.yaml: split: element {chemical_symbols[min(missing)]} is in validation or"
             " test molecules only; raise train or set another seed"
         )
+
+
+def warn_of_duplicates(path: str | Path, molecules: Molecules) -> None:
+    """Warn if molecules of the validation or test set are also in the training set.
+
+    Geometries are the same if they agree to 1e-3 Å after a translation, atom by atom.
+    """
+    seen: dict[bytes, int] = {}
+    parts = read_split(path, molecules.index)
+    for part in PARTS:
+        twice = []
+        for row in parts[part].tolist():
+            index, z, pos = molecules.geometry(row)
+            key = z.tobytes() + np.round((pos - pos[0]) * 1e3).astype(np.int32).tobytes()
+            if part == "train":
+                seen[key] = index
+            elif key in seen:
+                twice.append((index, seen[key]))
+        if twice:
+            log.warning(
+                "%s: %d of %d %s molecules are training molecules, too, for instance %d, which is"
+                " %d; errors look smaller than they are",
+                path, len(twice), len(parts[part]), part, *twice[0],
+            )  # fmt: skip

@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from .. import __version__
+from ..data.molecules import isolated_atoms
 from ..data.splits import read_split
 from ..data.store import read as read_store
 from ..errors import InputError
@@ -39,11 +40,18 @@ log = logging.getLogger(__name__)
 
 
 def make_potential(
-    model: torch.nn.Module, data: Dataset, target: str, unit: str = "eV"
+    model: torch.nn.Module,
+    data: Dataset,
+    target: str,
+    unit: str = "eV",
+    isolated: dict[int, float] | None = None,
 ) -> Potential:
-    """`model` with the references and the scale of the labels of `data`."""
+    """`model` with the references and the scale of the labels of `data`.
+
+    `isolated`: energies of isolated atoms, see `atomic_references`.
+    """
     intensive = target in INTENSIVE
-    references = fit_references(data, data.target, intensive)
+    references = fit_references(data, data.target, intensive, isolated)
     plain = Potential(model, references, 1.0, unit, intensive)
     scale = float(plain.normalised_target(data).double().std(correction=0)) or 1.0
     return Potential(model, references, scale, unit, intensive, repulsion=target == SURFACE)
@@ -63,10 +71,13 @@ def shift_references(start: Potential, data: Dataset) -> Potential:
     return Potential(start.model, references, start.scale, start.unit, start.intensive, surface)
 
 
-def fit_references(data: Dataset, values: Tensor, intensive: bool) -> dict[int, float]:
+def fit_references(
+    data: Dataset, values: Tensor, intensive: bool, isolated: dict[int, float] | None = None
+) -> dict[int, float]:
     """Return the value of each element whose sum over atoms fits `values` (M,) best."""
     total = values * data.sizes if intensive else values
-    return atomic_references(data.atomic_numbers().numpy(), data.sizes.numpy(), total.numpy())
+    z, sizes = data.atomic_numbers().numpy(), data.sizes.numpy()
+    return atomic_references(z, sizes, total.numpy(), isolated)
 
 
 def load_start(
@@ -132,7 +143,7 @@ def train_from_files(
     if same_target:
         potential = shift_references(initial, data).to(where)
     else:
-        potential = make_potential(model, data, target, unit).to(where)
+        potential = make_potential(model, data, target, unit, isolated_atoms(table)).to(where)
     if settings.keep == "auto":  # without labelled geometries, validation measures all errors
         settings = replace(settings, keep="best" if same_target and not labels else "last")
     n_train, minima = len(data), None
