@@ -27,6 +27,9 @@ rule starting_structure:
         structure=lambda wc: structure_of(config, wc.molecule),
         timestep_fs=lambda wc: md_of(config, wc.molecule)["timestep_fs"],
         seed=lambda wc: md_of(config, wc.molecule)["seed"],
+        velocities=lambda wc: [
+            md_of(config, wc.molecule)[key] for key in ("velocities", "ensemble", "replicas")
+        ],
         contents=lambda wc: contents(structure_of(config, wc.molecule)),
         code=code("starting_structure.py"),
     script:

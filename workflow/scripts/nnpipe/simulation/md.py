@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,16 @@ from ..errors import InputError
 from ..runtime.progress import progress_bar
 from ..runtime.signals import STOP, signals_received
 from ..structures.bonds import bond_lengths, bonded_pairs
-from ..structures.checks import check_geometry, check_supported, check_timestep
+from ..structures.checks import (
+    check_geometry,
+    check_supported,
+    check_timestep,
+    fixed_atoms,
+    starts_with_velocities,
+)
 from ..units import ASE_BOLTZMANN
 from .calculator import NeuralCalculator
-from .propagate import fixed_atoms, make_propagators
+from .propagate import make_propagators
 from .relax import relax
 from .resume import Checkpoint, new_trajectory, run_identity
 from .settings import Settings
@@ -55,12 +62,6 @@ def thermalize(atoms: Atoms, settings: Settings, seed: int) -> None:
         ZeroRotation(atoms, preserve_temperature=preserve)
 
 
-def has_velocities(atoms: Atoms, settings: Settings) -> bool:
-    """Return whether `settings` take the initial velocities from the atoms."""
-    moving = atoms.has("momenta") and bool(atoms.get_momenta().any())
-    return settings.velocities != "draw" and moving
-
-
 class Dynamics:
     """Systems that start from `systems` and move step by step; `step` is the number of the next
     step, and `going` whether a system is left that has not ended early.
@@ -71,7 +72,7 @@ class Dynamics:
     ) -> None:
         self.systems, self.settings = [system.copy() for system in systems], settings
         for number, system in enumerate(self.systems):
-            if not has_velocities(system, settings):
+            if not starts_with_velocities(system, settings.velocities):
                 thermalize(system, settings, settings.seed + number)
         self.degrees = np.array([degrees_of_freedom(s, settings.ensemble) for s in self.systems])
         self.every = max(1, round(settings.frame_fs / settings.timestep_fs))
@@ -288,29 +289,25 @@ def simulate(
 
 def _check(systems: list[Atoms], settings: Settings, names: list[str]) -> None:
     """Raise InputError for arguments of `simulate` that cannot be simulated."""
-    if not systems or not all(isinstance(system, Atoms) for system in systems):
-        raise InputError("systems: not an Atoms object or a list of at least one; give Atoms")
+    if not systems or not all(isinstance(system, Atoms) and len(system) for system in systems):
+        raise InputError("systems: not Atoms with atoms, or a list of at least one; give Atoms")
     if not isinstance(settings, Settings):
         found = type(settings).__name__
         raise InputError(f"settings: {found} is not Settings; write Settings(length_ps=10.0)")
     if len(names) != len(systems):
         raise InputError(f"names: {len(names)} for {len(systems)} systems; give one for each")
-    seen = set()
-    for system, name in zip(systems, names, strict=True):
+    starts = [
+        (name, system.positions.tobytes(), system.get_momenta().tobytes())
+        for name, system in zip(names, systems, strict=True)
+    ]
+    copies = Counter(starts)
+    for name, system, start in zip(names, systems, starts, strict=True):
         check_timestep(system.numbers, settings.timestep_fs)
         fixed_atoms(system)
-        moving = has_velocities(system, settings)
-        if settings.velocities == "start" and not moving:
-            raise InputError(
-                f"velocities: {name} has none in its starting structure; write velocities: draw"
-            )
-        start = system.positions.tobytes(), system.get_momenta().tobytes()
-        if moving and settings.ensemble == "nve" and start in seen:
-            raise InputError(
-                f"velocities: replicas of {name} start with the same ones and are identical in nve;"
-                " write replicas: 1, or velocities: draw"
-            )
-        seen.add(start)
+        try:
+            starts_with_velocities(system, settings.velocities, settings.ensemble, copies[start])
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
 
 
 def _in_main_thread() -> bool:
@@ -361,7 +358,7 @@ def _relax_all(
         if isinstance(calculator, NeuralCalculator):
             check_geometry(system)
             check_supported(system, calculator.elements, calculator.closed_shells)
-        if has_velocities(system, settings):
+        if starts_with_velocities(system, settings.velocities):
             log.info("%s starts with the velocities of its structure, which is not relaxed", name)
             starts[id(system)] = system, False
         else:

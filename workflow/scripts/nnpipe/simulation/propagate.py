@@ -8,37 +8,19 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
 from ase.geometry import find_mic
 from torch import Tensor
 
 from ..data.molecules import row_ends
 from ..errors import InputError
 from ..structures.bonds import bonded_pairs
+from ..structures.checks import fixed_atoms
 from .calculator import SYSTEM_IDX, NeuralCalculator
 from .integrator import langevin_step, step_constants
 from .settings import Settings
 
 # bonds (P, 2) of a system; lattice translation and length (P, 4) Å of each in the first geometry
 BondReference = tuple[np.ndarray, np.ndarray]
-
-
-def fixed_atoms(atoms: Atoms) -> np.ndarray:
-    """Return whether each atom (N,) is held at its place by a constraint FixAtoms.
-
-    Raises InputError for another constraint and if no atom can move.
-    """
-    fixed = np.zeros(len(atoms), bool)
-    for constraint in atoms.constraints:
-        if not isinstance(constraint, FixAtoms):
-            raise InputError(
-                f"constraint {type(constraint).__name__}: dynamics supports FixAtoms only;"
-                " remove it, or fix whole atoms"
-            )
-        fixed[constraint.index] = True
-    if fixed.all():
-        raise InputError("all atoms are fixed; at least one must move")
-    return fixed
 
 
 def combine(systems: Sequence[Atoms]) -> Atoms:

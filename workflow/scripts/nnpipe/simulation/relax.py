@@ -9,7 +9,7 @@ from ase.optimize import BFGS
 
 from ..errors import InputError
 from ..structures.bonds import bond_lengths, bond_matrix, bonded_pairs, spring_hessian
-from .propagate import fixed_atoms
+from ..structures.checks import fixed_atoms
 
 log = logging.getLogger(__name__)
 MIN_CURVATURE = 1.0  # eV/Å^2, added to the springs that BFGS starts from

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import load_tensors, save_tensors
 from ..runtime.files import atomic
+from ..structures.checks import fixed_atoms
 from .calculator import NeuralCalculator
-from .propagate import fixed_atoms
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def run_identity(
         box = system.cell.array, system.pbc, system.get_masses(), fixed_atoms(system)
         for values in (system.numbers, system.positions, system.get_momenta(), *box):
             digest.update(values.tobytes() + b"|")
-    digest.update(f"{type(calculator).__qualname__} {calculator.parameters}".encode())
+    digest.update(type(calculator).__qualname__.encode())
     if isinstance(calculator, NeuralCalculator):
         potential = calculator.potential
         about = [type(potential.model).__name__, potential.cutoff, potential.scale]
@@ -153,4 +153,6 @@ def run_identity(
         digest.update(json.dumps(about).encode())
         for name, tensor in potential.state_dict().items():
             digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    else:
+        digest.update(str(calculator.parameters).encode())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ..structures.bonds import bond_lengths, bonded_pairs
-from .propagate import fixed_atoms
+from ..structures.checks import fixed_atoms
 from .settings import Settings
 
 HYDROGEN_LOST_A = 2.5  # Å, https://arxiv.org/abs/2511.20487

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms
 from ase.data import chemical_symbols, covalent_radii, vdw_radii
 from ase.neighborlist import neighbor_list
 from scipy.sparse import coo_array, csr_array
@@ -234,3 +235,41 @@ def _check_sketch(atoms: Atoms) -> None:
                 f"atom {atom} ({atoms.symbols[atom]}) and its four neighbours are in one plane, as"
                 " in a 2-D sketch; give 3-D coordinates"
             )
+
+
+def fixed_atoms(atoms: Atoms) -> np.ndarray:
+    """Return whether each atom (N,) is held at its place by a constraint FixAtoms.
+
+    Raises InputError for another constraint and if no atom can move.
+    """
+    fixed = np.zeros(len(atoms), bool)
+    for constraint in atoms.constraints:
+        if not isinstance(constraint, FixAtoms):
+            raise InputError(
+                f"constraint {type(constraint).__name__}: dynamics supports FixAtoms only;"
+                " remove it, or fix whole atoms"
+            )
+        fixed[constraint.index] = True
+    if len(atoms) and fixed.all():
+        raise InputError("all atoms are fixed; at least one must move")
+    return fixed
+
+
+def starts_with_velocities(
+    atoms: Atoms, velocities: str, ensemble: str = "nvt", replicas: int = 1
+) -> bool:
+    """Return whether `md.velocities` takes the initial velocities from the atoms.
+
+    Raises InputError if it asks for velocities that the atoms do not have, and for replicas that
+    are identical, as they start with the same velocities and have no noise.
+    """
+    found = atoms.has("momenta") and bool(atoms.get_momenta().any())
+    if velocities == "start" and not found:
+        raise InputError("velocities: start, but the structure has none; write velocities: draw")
+    taken = found and velocities != "draw"
+    if taken and ensemble == "nve" and replicas > 1:
+        raise InputError(
+            "velocities: in nve, replicas with the velocities of the structure are identical;"
+            " write replicas: 1, or velocities: draw"
+        )
+    return taken
