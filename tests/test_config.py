@@ -209,8 +209,8 @@ TRAPS = [
     ("molecules:\n  NO: C", "line 2: YAML reads the key NO as false, which is not text; put it in quotes: 'NO'"),
     ("molecules:\n  1e3: C\n  2: O", "line 3: YAML reads the key 2 as 2"),
     ("molecules:\n  x: C #N", "line 2: molecules.x: YAML ends the text at ' #'; put 'C #N' in quotes, or a space after #"),
-    ("md: {length_ps: 1:30}", "line 1: md.length_ps: YAML reads 1:30 as 90; write 90"),
-    ("split: {train: 0100}", "line 1: split.train: YAML reads 0100 as 64; write 64"),
+    ("md: {length_ps: 1:30}", "line 1: md.length_ps: YAML reads 1:30 to base 60, as 90; write a decimal number"),
+    ("split: {train: 0100}", "line 1: split.train: YAML reads 0100 to base 8, as 64; write a decimal number"),
     ("molecules:\n  x: C\x07", "unacceptable character #x0007"),
     ("{\"md\":\t{\"x\": 1, \"x\": 3}}", "line 1: key 'md.x' is given twice"),
 ]  # fmt: skip

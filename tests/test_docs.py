@@ -273,7 +273,8 @@ def test_docs_configurations_are_valid(example, tmp_path, monkeypatch):
     update_config(config, change)
     (tmp_path / "resources").symlink_to(ROOT / "resources")
     (tmp_path / "my").mkdir()
-    for name in ("my/molecules.extxyz", "nnpipe.sif"):
+    frames = ("my/molecules.extxyz", "my/validation.extxyz", "my/test.extxyz")
+    for name in (*frames, "nnpipe.sif"):
         (tmp_path / name).touch()
     bulk("C").write(tmp_path / "my/crystal.cif")
     monkeypatch.chdir(tmp_path)

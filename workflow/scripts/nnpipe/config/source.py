@@ -103,8 +103,8 @@ def _walk(
         value = loader.construct_object(node)
         if plain and isinstance(value, int | float) and re.match(r"[-+]?(0\d|\d+:)", node.value):
             raise InputError(
-                f"{at}: {where}: YAML reads {node.value} as {value}; write {value}, or put text in"
-                " quotes"
+                f"{at}: {where}: YAML reads {node.value} to base {60 if ':' in node.value else 8},"
+                f" as {value}; write a decimal number, or put text in quotes"
             )
         if plain and where.startswith("molecules."):
             cut = CUT_SMILES.match(lines[node.end_mark.line][node.end_mark.column :])
