@@ -245,13 +245,14 @@ def ethanol() -> tuple[Dataset, Dataset, Potential]:
 
 
 @pytest.mark.parametrize("rate", [5e-3, 0.3])
-def test_fine_tuning_keeps_the_best_epoch_also_after_a_restart(ethanol, tmp_path, rate):
+def test_fine_tuning_keeps_the_best_epoch_also_after_a_restart(ethanol, tmp_path, rate, caplog):
     """No error grows, not even with a learning rate that destroys the model."""
     data, validation, trained = ethanol
     stages, every = (Stage(6),), tmp_path / "c"
     settings = replace(QUICK, stages=stages, learning_rate=rate, keep="best", ema_decay=0.5)
     straight = copy.deepcopy(trained)
     progress = train(straight, data, validation, settings)
+    assert not caplog.messages
     assert [entry["epoch"] for entry in progress.history] == list(range(7))
     first, best, last = progress.history[0], progress.best(), progress.history[-1]
     saved = _validate(straight, validation)
@@ -859,6 +860,7 @@ def test_fine_tuning_on_few_molecules_is_never_worse_than_the_start(
         tmp_path / "model", "mlp", info.hyperparameters, "energy", settings, *tables,
         tmp_path / "split.csv", tmp_path / "checkpoint", device="cpu", start=trained,
     )  # fmt: skip
+    assert "about 6 steps, and warmup_steps is 5: the learning rate stays low" in caplog.text
     assert "no epoch lowered the validation errors: the start is saved" in caplog.text
     parts = read_split(tmp_path / "split.csv", molecules.index)
     train_data, validation = (

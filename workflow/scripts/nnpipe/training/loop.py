@@ -1,6 +1,7 @@
 """One training function for every model."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from .soap import SOAP
 from .state import Checkpoint, Progress, TrainingState
 from .step import BatchSpec, BatchStepper
 
+log = logging.getLogger(__name__)
 STOP_STEPS = 5  # between two checks whether to stop
 
 
@@ -94,7 +96,7 @@ def train(
         len(data) + (stage_of(settings, epoch).minima_passes * len(minima) if minima else 0)
         for epoch in range(settings.epochs)
     ]
-    if best and not progress.history:
+    if best is not None and not progress.history:
         about = {"epoch": 0, "step": 0, "learning_rate": 0.0}
         progress.history.append(about | _validate(averaged, validation) | {"seconds": 0.0})
     saved = time.monotonic()
@@ -103,6 +105,13 @@ def train(
             stage = stage_of(settings, progress.epoch)
             batches = mix_batches(data, minima, stage, progress.epoch)
             trained = sum(len(rows) for _, rows in batches[: progress.batch])
+            steps = len(batches) * settings.epochs
+            if best is not None and progress.step == 0 and steps < 2 * settings.warmup_steps:
+                log.warning(
+                    "the training has about %d steps, and warmup_steps is %d: the learning rate"
+                    " stays low; lower warmup_steps or batch_atoms, or raise epochs",
+                    steps, settings.warmup_steps,
+                )  # fmt: skip
             bar.update(sum(sizes[: progress.epoch]) + trained - bar.n)
             bar.set_postfix_str(_status(progress, settings.epochs, potential.unit), refresh=False)
             for n_molecules in _train_epoch(state, stepper, sources, batches, settings, stage):
@@ -129,14 +138,14 @@ def train(
                     "seconds": progress.seconds,
                 }
             )
-            if best and progress.best() is progress.history[-1]:
+            if best is not None and progress.best() is progress.history[-1]:
                 best.load_state_dict(averaged.model.state_dict())
             if group.rank == 0:
                 after_epoch(progress.history)
             progress.epoch, progress.batch = progress.epoch + 1, 0
             loss_sum.zero_()
     save()
-    potential.model.load_state_dict((best or averaged.model).state_dict())
+    potential.model.load_state_dict((averaged.model if best is None else best).state_dict())
     return progress
 
 
