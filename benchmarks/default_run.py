@@ -12,10 +12,12 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from ase.io import read
 from records import machine, record
 from tblite.ase import TBLite
 
-from nnpipe import simulate
+from nnpipe import load_calculator, simulate
+from nnpipe.simulation.relax import relax
 from nnpipe.simulation.settings import Settings
 from nnpipe.structures.smiles import from_smiles
 
@@ -31,6 +33,11 @@ FRAMES = {
     ),
     "aspirin": ("forces on aspirin, MAE", "12 frames of aspirin at 300 K"),
 }
+TINY_MOLECULES = Path(__file__).parents[1] / "resources/tiny_molecules.xyz"
+TINY = {
+    "H2": "[H][H]", "N2": "N#N", "CO": "[C-]#[O+]", "HF": "[H]F", "F2": "FF", "CO2": "O=C=O",
+    "O3": "[O-][O+]=O",
+}  # fmt: skip
 ASPIRIN, GFN2_PS = "CC(=O)Oc1ccccc1C(=O)O", 0.1
 STEP = "Processor time of the thread that takes the steps; one thread"
 
@@ -89,6 +96,24 @@ def dynamics(table: pd.DataFrame) -> list[dict[str, object]]:
     return rows
 
 
+def tiny(model: Path) -> list[dict[str, object]]:
+    """Return bond lengths and angles of molecules that QM9 lacks, at the minima of two surfaces."""
+    minima = {a.info["smiles"]: a for a in read(TINY_MOLECULES, ":") if a.info["geometry"] == 0}
+    rows: list[dict[str, object]] = []
+    for case, smiles in TINY.items():
+        found, converged = relax(minima[smiles], load_calculator(model, "float64"), 1e-3, 200)
+        if not converged:
+            raise SystemExit(f"{case}: not relaxed")
+        for name, atoms in ((model.name, found), ("B3LYP", minima[smiles])):
+            about = {"model": name, "case": case}
+            length = f"{atoms.get_distance(0, 1):.3f}"
+            rows.append(about | {"quantity": "bond length", "value": length, "unit": "Å"})
+            if len(atoms) == 3:
+                angle = f"{atoms.get_angle(0, 1, 2):.1f}"
+                rows.append(about | {"quantity": "bond angle", "value": angle, "unit": "°"})
+    return rows
+
+
 def gfn2_step() -> dict[str, object]:
     """Return the MD step of GFN2-xTB through ASE."""
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +143,7 @@ def main(results: str = "results") -> None:
     record("default_run", "energies", energies(found["accuracy"]), **common)
     record("default_run", "surface", surface(found["frequencies"], found["forces"]), **common)
     record("default_run", "dynamics", dynamics(found["md"]), **common)
+    record("default_run", "small", tiny(Path(results) / "models/gnn"), **common)
     own = {"machine": common["machine"], "seed": 0, "command": "python benchmarks/default_run.py"}
     record("default_run", "dynamics", [gfn2_step()], **own, data="aspirin")
 

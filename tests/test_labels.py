@@ -1,6 +1,7 @@
 """Labels: quantum chemistry, normal modes, anchor, correction, distortions, chunks and table."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.io import read
 from scipy.spatial.transform import Rotation
 
 from nnpipe.data import store
@@ -32,6 +34,7 @@ from nnpipe.structures.bonds import atoms_beyond_bond, bond_matrix, small_ring_c
 from nnpipe.structures.vibrations import hessian, normal_modes
 
 ETHANOL = molecule("CH3CH2OH")
+TINY = Path(__file__).parents[1] / "resources/tiny_molecules.xyz"
 
 
 def geometry(molecules: Molecules, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -323,6 +326,21 @@ def test_labels_lie_on_the_potential_energy_surface_of_qm9(tables, molecules, tm
         load_labels(tmp_path / "l", molecules.index[rows], 4.0, "another")
     with pytest.raises(InputError, match=r"neighbours within 5\.0 Å, a model's cutoff is 6\.0"):
         load_labels(tmp_path / "l", molecules.index[rows], 6.0, digest)
+
+
+def test_tiny_molecules_train_whatever_the_split(tables, molecules, tmp_path):
+    """H2 at its B3LYP distance; not F2, as no training molecule here has fluorine."""
+    about = {"molecules": read_molecules(tables[0])[1]["digest"]}
+    write_chunk(molecules, [3], gfn2, Settings(geometries=1), tmp_path / "chunk", about)
+    write_labels([tmp_path / "chunk"], molecules, no_correction(), 5.0, tmp_path / "l", about, TINY)
+    data = load_labels(tmp_path / "l", molecules.index[:0], 4.0, about["molecules"])
+    assert 0 < len(data) < len(read(TINY, ":"))
+    assert data.atomic_numbers().max() < 9
+    hydrogen = data.collate(torch.arange(1))[0]
+    assert hydrogen.z.tolist() == [1, 1]
+    assert (hydrogen.pos[0] - hydrogen.pos[1]).norm().item() == pytest.approx(0.743, abs=1e-3)
+    assert data.target[0].item() == pytest.approx(-32.0698, abs=1e-3)
+    assert data.force_labels(torch.arange(1)).abs().max() < 0.01
 
 
 def test_chunk_logs_and_leaves_out_what_does_not_converge(molecules, tmp_path, caplog):

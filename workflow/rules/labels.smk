@@ -59,6 +59,7 @@ rule merge_labels:
         molecules="results/data/qm9.safetensors",
         correction="results/data/correction.json",
         chunks=expand(rules.label_chunk.output.chunk, chunk=range(LABELS["chunks"])),
+        tiny=shipped("resources/tiny_molecules.xyz"),
     output:
         labels="results/data/labels.safetensors",
     log:

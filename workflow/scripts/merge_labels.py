@@ -15,4 +15,5 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.params.cutoff,
         snakemake.output.labels,
         {"molecules": header["digest"], "method": method},
+        snakemake.input.tiny,
     )

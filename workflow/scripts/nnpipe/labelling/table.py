@@ -4,12 +4,14 @@ With the anchor (anchor.py) and the correction (correction.py) added, the minimu
 its energy and its harmonic frequencies there are the ones of QM9.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.io import read
 
 from ..data import store
 from ..data.molecules import Molecules
@@ -26,12 +28,13 @@ def write_labels(
     cutoff: float,
     path: str | Path,
     provenance: dict[str, Any],
+    tiny: str | Path | None = None,
 ) -> int:
     """Write the labels of all chunks and the neighbours within `cutoff` Å; return their number.
 
     The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
     minimum; forces are in eV/Å. Without a correction no anchor is added either: the labels then
-    come from the method of QM9.
+    come from the method of QM9. The labels of the file `tiny` follow, see `read_tiny_molecules`.
     """
     header = {
         "kind": "labels",
@@ -43,24 +46,62 @@ def write_labels(
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for chunk in progress_bar(chunks, unit="chunks"):
-            data, _ = store.read(chunk, "chunk")
-            z, energies, forces = _anchored_chunk(data, molecules, correction)
+        for data in _labels(chunks, molecules, correction, tiny):
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
-                index=data["index"], ptr=total + data["ptr"][1:], z=z, pos=data["pos"],
-                energy=energies, forces=forces.astype(np.float32),
+                index=data["index"], ptr=total + data["ptr"][1:], z=data["z"], pos=data["pos"],
+                energy=data["energy"], forces=data["forces"].astype(np.float32),
                 first=slots + np.cumsum(counts), neighbour=near.astype(smallest),
             )  # fmt: skip
-            total, slots, count = total + len(z), slots + len(near), count + len(energies)
+            total, slots = total + len(data["z"]), slots + len(near)
+            count += len(data["index"])
     return count
+
+
+def _labels(
+    chunks: Sequence[str | Path],
+    molecules: Molecules,
+    correction: Correction | None,
+    tiny: str | Path | None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the labels of each chunk, then of the file `tiny`, for `write_labels`."""
+    elements: set[int] = set()
+    for chunk in progress_bar(chunks, unit="chunks"):
+        data = _anchored_chunk(store.read(chunk, "chunk")[0], molecules, correction)
+        elements.update(data["z"].tolist())
+        yield data
+    if tiny:
+        yield read_tiny_molecules(tiny, elements)
+
+
+def read_tiny_molecules(path: str | Path, elements: set[int]) -> dict[str, np.ndarray]:
+    """Return labels like a chunk, with atomic numbers and with energies (eV) on QM9's scale.
+
+    `path` is extended xyz with energies (eV), forces (eV/Å) and a SMILES per frame. The number of a
+    molecule is negative, as QM9 lacks it. Molecules with atoms beside `elements` are left out: the
+    training set has no reference energy for them.
+    """
+    frames = [atoms for atoms in read(path, ":") if elements.issuperset(atoms.numbers.tolist())]
+    numbers = {smiles: -n for n, smiles in enumerate(dict.fromkeys(map(_smiles, frames)), 1)}
+    return {
+        "index": np.array([numbers[_smiles(atoms)] for atoms in frames], np.int32),
+        "ptr": np.cumsum([0, *map(len, frames)]),
+        "z": np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8),
+        "pos": np.concatenate([atoms.positions for atoms in frames]),
+        "energy": np.array([atoms.get_potential_energy() for atoms in frames]),
+        "forces": np.concatenate([atoms.get_forces() for atoms in frames]),
+    }
+
+
+def _smiles(atoms: Atoms) -> str:
+    return str(atoms.info["smiles"])
 
 
 def _anchored_chunk(
     data: dict[str, np.ndarray], molecules: Molecules, correction: Correction | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the atomic numbers, energies (eV) and forces (eV/Å) of a chunk for `write_labels`."""
+) -> dict[str, np.ndarray]:
+    """Return the chunk with atomic numbers, energies (eV) and forces (eV/Å) for `write_labels`."""
     numbers, energies, forces = [], data["energy"].copy(), data["forces"].copy()
     last, z, minimum_energy, anchor = -1, np.zeros(0, int), 0.0, None
     for number, index in enumerate(data["index"].tolist()):
@@ -77,4 +118,5 @@ def _anchored_chunk(
             anchor_energy, anchor_forces = anchor(pos)
             energies[number] += anchor_energy
             forces[atoms] += anchor_forces
-    return np.concatenate(numbers).astype(np.uint8), energies, forces
+    z = np.concatenate(numbers).astype(np.uint8)
+    return data | {"z": z, "energy": energies, "forces": forces}
