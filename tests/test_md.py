@@ -112,12 +112,14 @@ def test_simulate_runs_a_single_atom(tmp_path, ensemble):
     assert summary.ended == "complete"
 
 
-def test_fixed_atoms_stay_and_the_others_share_the_heat(tmp_path, ethanol):
+def test_fixed_atoms_stay_and_the_others_share_the_heat(tmp_path, ethanol, caplog):
     """Each moving atom has 3/2 kT, as without fixed atoms: equipartition."""
     ethanol.set_constraint(FixAtoms([0, 4]))
     settings = replace(LOOSE, length_ps=8.0, frame_fs=2.0, friction_per_ps=100.0, timestep_fs=1.0)
     path, moves = tmp_path / "x.xyz", np.isin(np.arange(9), [0, 4], invert=True)
-    (summary,) = simulate(ethanol, Springs(ethanol), settings, path)
+    with caplog.at_level("INFO"):
+        (summary,) = simulate(ethanol, Springs(ethanol), settings, path)
+    assert "molecule: 2 of 9 atoms are fixed" in caplog.text
     found = read(path, ":", format="extxyz")
     np.testing.assert_array_equal(np.ptp([f.positions[~moves] for f in found], 0), 0)
     kinetic = [1.5 * f.get_masses() * (f.get_velocities() ** 2).mean(1) for f in found]

@@ -358,6 +358,8 @@ def _relax_all(
         if isinstance(calculator, NeuralCalculator):
             check_geometry(system)
             check_supported(system, calculator.elements, calculator.closed_shells)
+        if held := int(fixed_atoms(system).sum()):
+            log.info("%s: %d of %d atoms are fixed", name, held, len(system))
         if starts_with_velocities(system, settings.velocities):
             log.info("%s starts with the velocities of its structure, which is not relaxed", name)
             starts[id(system)] = system, False
