@@ -16,9 +16,11 @@ from ..runtime.files import atomic, sha256
 from ..schema_errors import one_line
 from .potential import INTENSIVE, MAX_Z, SURFACE, Potential
 from .registry import build
+from .uncertainty import Uncertainty, last_layer
 
 FORMAT = 1
 FILES = ("model.safetensors", "model.json", "metrics.jsonl")  # of the folder of a model
+UNCERTAINTY = "uncertainty."  # prefix of its tensors
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,12 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_model(folder: str | Path, potential: Potential, info: ModelInfo) -> None:
-    """Write model.safetensors and model.json into `folder`."""
-    weights = Path(folder) / "model.safetensors"
-    save_tensors(weights, potential.model.state_dict(), {"format": FORMAT})
+    """Write model.safetensors, with the uncertainty if there is one, and model.json."""
+    weights, tensors = Path(folder) / "model.safetensors", potential.model.state_dict()
+    if potential.uncertainty is not None:
+        constants = potential.uncertainty.state_dict()
+        tensors |= {UNCERTAINTY + name: value for name, value in constants.items()}
+    save_tensors(weights, tensors, {"format": FORMAT})
     content = asdict(info) | {
         "weights_sha256": sha256(weights),
         "elements": info.elements,
@@ -165,12 +170,18 @@ def load_model(folder: str | Path) -> tuple[Potential, ModelInfo]:
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise InputError(f"{weights}: a weight is not finite; train the model again")
     try:
+        constants = {n: tensors.pop(n) for n in list(tensors) if n.startswith(UNCERTAINTY)}
         model = build(info.architecture, info.hyperparameters)
         model.load_state_dict(tensors)
         surface = info.target == SURFACE
         potential = Potential(
             model, info.references, info.scale, info.unit, info.intensive, surface
         )
+        if constants:
+            potential.uncertainty = Uncertainty(last_layer(model).in_features, info.elements)
+            potential.uncertainty.load_state_dict(
+                {name.removeprefix(UNCERTAINTY): value for name, value in constants.items()}
+            )
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise InputError(

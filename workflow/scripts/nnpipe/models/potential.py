@@ -37,6 +37,7 @@ class Potential(nn.Module):
         self.model, self.scale, self.unit, self.intensive = model, scale, unit, intensive
         self.cutoff = float(model.cutoff)  # type: ignore[arg-type]
         self.repulsion = Repulsion() if repulsion else None
+        self.uncertainty: nn.Module | None = None  # an Uncertainty, once it has been fitted
         table = torch.zeros(MAX_Z + 1, dtype=torch.float64)
         table[list(references)] = torch.tensor(list(references.values()), dtype=torch.float64)
         self.register_buffer("references", table)
