@@ -5,7 +5,7 @@ DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
 
 
 rule label_chunk:
-    """Distort a part of the training molecules and label every geometry."""
+    """Distort a part of the training and validation molecules and label every geometry."""
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",

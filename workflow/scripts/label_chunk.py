@@ -1,4 +1,6 @@
-"""Distort a part of the training molecules and label every geometry."""
+"""Distort a part of the training and validation molecules and label every geometry."""
+
+import numpy as np
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
@@ -10,7 +12,8 @@ from nnpipe.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     settings = dict(snakemake.params.settings)
     molecules, header = read_molecules(snakemake.input.molecules)
-    rows = read_split(snakemake.input.split, molecules.index)["train"]
+    parts = read_split(snakemake.input.split, molecules.index)
+    rows = np.concatenate([parts["train"], parts["validation"]])
     name, chunks = settings.pop("method"), settings.pop("chunks")
     write_chunk(
         molecules,

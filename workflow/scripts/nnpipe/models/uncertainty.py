@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
@@ -42,7 +43,9 @@ FEATURE_LIMIT = 4.0  # standard deviations: no extrapolation far beyond the held
 PRIOR_PRECISION = 50.0  # of the constants, which have normal priors
 MAX_ITERATIONS = 200
 BIN_A, BINS = 0.05, 61  # of distances up to 3 Å: at longer ones, every pair counts as seen
-SEEN_FRACTION = 1e-3  # of the atoms of the rarer element: fewer are accidents of distortions
+# pairs of training atoms that count: with forces below this (eV/Å), more than this number, twice
+# per pair; with any forces, more than this fraction of the atoms of the rarer element
+CALM_FORCE, ACCIDENTAL_PAIRS, RARE_FRACTION = 3.0, 2, 1e-3
 LIMIT_QUANTILE = 0.99  # of held-out geometries that are inside the training domain
 
 
@@ -121,6 +124,17 @@ class Uncertainty(nn.Module):
         found = torch.stack([forces_uncertainty.mean(), forces_uncertainty.amax()])
         return not bool((found <= self.limits.to(found)).all())  # nan is outside
 
+    def describe(self, forces_uncertainty: Tensor, batches: Sequence[Batch] = ()) -> str:
+        """Return what a user should hear about a system with these u_i (N,) eV/Å."""
+        expected, typical = 1000 * forces_uncertainty.mean(), 1000 * self.typical
+        names = [name for batch in batches for name in self.pair_names(batch)]
+        unseen = ", ".join(dict.fromkeys(names))
+        return (
+            f"expected error of a force component {expected:.0f} meV/Å, {typical:.0f} on molecules"
+            " like the training molecules"
+            + (f"; no training molecule has {unseen}" if unseen else "")
+        )
+
     def pair_names(self, batch: Batch) -> list[str]:
         """Return the kinds of unseen pairs of a batch with their distances, "H-H at 0.74 Å"."""
         atoms, slot = self.unseen(batch).nonzero(as_tuple=True)
@@ -159,19 +173,18 @@ def captured(layer: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def energy_forces_uncertainty(
-    potential: Potential, batch: Batch
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return energies (B,) eV and forces (N, 3) eV/Å, then the uncertainties of the energies (B,)
-    eV and forces (N,) eV/Å, which are nan for a potential without.
+def with_uncertainty(
+    function: Callable[[Potential, Batch], tuple[Tensor, ...]], potential: Potential, batch: Batch
+) -> tuple[Tensor, ...]:
+    """Return the results of `function(potential, batch)`, which evaluates the potential once, then
+    the uncertainties of the energies (B,) eV and forces (N,) eV/Å, nan for a potential without.
     """
     if potential.uncertainty is None:
-        energy, forces = energy_forces(potential, batch)
-        nan = energy.detach().new_full((), math.nan)
-        return energy, forces, nan.expand(batch.n_systems), nan.expand(len(batch.z))
+        nan = potential.references.new_full((1,), math.nan)
+        return *function(potential, batch), nan.expand(batch.n_systems), nan.expand(len(batch.z))
     with captured(last_layer(potential.model)) as features:
-        energy, forces = energy_forces(potential, batch)
-    return energy, forces, *potential.uncertainty(features[0], batch)
+        results = function(potential, batch)
+    return *results, *potential.uncertainty(features[0], batch)
 
 
 class Errors(NamedTuple):
@@ -185,7 +198,7 @@ class Errors(NamedTuple):
     mean_force: Tensor  # () eV/Å, mean absolute component of the true forces
 
 
-def errors(potential: Potential, data: Dataset) -> Errors:
+def measure_errors(potential: Potential, data: Dataset) -> Errors:
     """Return the errors of a potential on at most MAX_HELD_OUT geometries of a data set with
     forces.
     """
@@ -212,10 +225,10 @@ def fit_uncertainty(potential: Potential, training: Dataset, held_out: Errors) -
     `training` lies on the potential's device.
     """
     features, z = _features(potential, training)
-    elements = z.unique()
+    elements = training.atomic_numbers().unique().cpu().long()
     fitted = Uncertainty(features.shape[1], elements.tolist())
     for slot, element in enumerate(elements):
-        fitted.means[slot] = features[z == element].mean(0)
+        fitted.means[slot] = features[z == element].mean(0).nan_to_num()
     covariance = (features - fitted.means[fitted.slots[z]]).t().cov()
     covariance += COVARIANCE_RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
     fitted.whitening.copy_(torch.linalg.inv(torch.linalg.cholesky(covariance * len(covariance))))
@@ -247,6 +260,11 @@ def fit_uncertainty(potential: Potential, training: Dataset, held_out: Errors) -
     return fitted
 
 
+def halves(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the validation molecules that an uncertainty is fitted to, and those that check it."""
+    return rows[::2], rows[1::2]
+
+
 def _chosen(data: Dataset, number: int) -> list[Tensor]:
     """Return batches of at most `number` rows of the data set, evenly chosen."""
     rows = torch.arange(len(data))[:: math.ceil(len(data) / number)]
@@ -268,19 +286,26 @@ def _features(potential: Potential, data: Dataset) -> tuple[Tensor, Tensor]:
 def _seen_pairs(data: Dataset, slots: Tensor, elements: int) -> Tensor:
     """Return the table (elements, elements, BINS): 1 where a data set has such pairs in the bin or
     beside it, more than by accident, and in the last bin.
+
+    Distortions bring atoms together by accident, under strong forces. Such pairs count only if they
+    are not rare.
     """
-    counts = torch.zeros(elements * elements * BINS, dtype=torch.float64)
+    counts = torch.zeros(2, elements * elements * BINS, dtype=torch.float64)
     atoms = torch.zeros(elements, dtype=torch.float64)
     for rows in _chosen(data, MAX_PAIR_TRAINING):
-        batch = data.batch(rows)
-        slot, other = slots[batch.z.cpu()], slots[batch.z[batch.neighbours].cpu()]
-        kind = (slot[:, None] * elements + other) * BINS + pair_bins(batch).cpu()
-        counts += kind.flatten().bincount(minlength=len(counts))
+        batch, forces = data.collate(rows)
+        assert forces is not None
+        calm, neighbours = (forces.norm(dim=1) < CALM_FORCE).cpu(), batch.neighbours.cpu()
+        slot = slots[batch.z.cpu()]
+        kinds = (slot[:, None] * elements + slot[neighbours]) * BINS + pair_bins(batch).cpu()
         atoms += slot.bincount(minlength=elements)
-    found = counts.view(elements, elements, BINS)
-    around = nn.functional.avg_pool1d(found, 3, stride=1, padding=1) * 3
+        for place, chosen in enumerate((kinds, kinds[calm[:, None] & calm[neighbours]])):
+            counts[place] += chosen.flatten().bincount(minlength=counts.shape[1])
+    found = counts.view(2 * elements, elements, BINS)
+    around = 3 * nn.functional.avg_pool1d(found, 3, stride=1, padding=1)
+    every, calm_pairs = around.view(2, elements, elements, BINS)
     rarer = torch.minimum(atoms[:, None], atoms)[..., None]
-    seen = (around > SEEN_FRACTION * rarer).double()
+    seen = ((every > RARE_FRACTION * rarer) | (calm_pairs > ACCIDENTAL_PAIRS + 0.5)).double()
     seen[:, :, -1] = 1
     return seen
 

@@ -5,12 +5,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.outputs import Properties, all_outputs
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from ..graphs.batch import Batch
 from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import FILES, load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
+from ..models.uncertainty import Uncertainty, with_uncertainty
 from ..runtime.device import pick_device
 from ..structures.checks import (
     CLOSED_SHELLS,
@@ -33,6 +35,7 @@ from .integrator import make_step
 from .neighbour_lists import NeighbourLists
 
 log = logging.getLogger(__name__)
+UNCERTAINTIES = ("energy_uncertainty", "forces_uncertainty")  # properties that ASE does not have
 SYSTEM_IDX = "system"  # name of the array with the system of each atom
 MIN_CELL_HEIGHT_A = 0.5  # in a thinner cell, an atom would be on top of its own image
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -45,7 +48,10 @@ class NeuralCalculator(Calculator):
     """Energy (eV), forces (eV/Å) and stress (eV/Å^3) of a potential, open or periodic.
 
     The energies of atoms (eV) are the terms of the potential's sum over atoms. The stress exists
-    for a cell that is periodic in three directions.
+    for a cell that is periodic in three directions. A potential with an uncertainty also gives
+    energy_uncertainty (eV) and forces_uncertainty (N,) eV/Å, the expected absolute errors of the
+    energy and of the force components of each atom; see models/uncertainty.py. A warning is logged
+    for the first geometry of a system that is outside the training domain.
 
     Atoms with an array `system` (N,), from 0 and ascending, are that many systems without
     interaction, computed together; results["system_energies"] holds the energy (eV) of each.
@@ -68,6 +74,8 @@ class NeuralCalculator(Calculator):
         self.potential = copy.deepcopy(potential).to(self.device).requires_grad_(False)
         self.potential.model.to(self.dtype)  # references and sums stay in float64
         self.elements = elements
+        if self.potential.uncertainty is not None:
+            self.implemented_properties = [*self.implemented_properties, *UNCERTAINTIES]
         self.parameters.update(dtype=dtype, device=str(self.device), compiled=compiled)
         self.seen = Atoms()  # of the last calculation, and everything it depended on
         self.state: tuple[bytes, ...] = ()
@@ -134,7 +142,8 @@ class NeuralCalculator(Calculator):
                 " atoms.pbc"
             )
         state = _state(system)
-        if state[1:] != self.state[1:]:
+        new = state[1:] != self.state[1:]
+        if new:
             self.check(system)
             self.seen = system.copy()
             self.lists.clear()
@@ -149,15 +158,17 @@ class NeuralCalculator(Calculator):
         results: dict[str, Any] = {"forces": forces}
         if "energies" in properties:
             results["energies"] = np.zeros(len(system))
-        virial = np.zeros((3, 3))
+        virial, unsure = np.zeros((3, 3)), (np.zeros(len(energies)), np.zeros(len(system)))
         for systems, rows, batch in self.lists.update(system, system_idx):
             if "stress" in properties:
-                energy, force, virials = energy_forces_virial(self.potential, batch)
-                virial += virials.sum(0).double().cpu().numpy()
-                energies[systems] = energy.detach().cpu().numpy()
-                forces[rows] = force.double().cpu().numpy()
+                found = with_uncertainty(energy_forces_virial, self.potential, batch)
+                energy, force, virials, *both = (part.detach().double().cpu() for part in found)
+                virial += virials.sum(0).numpy()
+                energies[systems], forces[rows] = energy.numpy(), force.numpy()
+                unsure[0][systems], unsure[1][rows] = (part.numpy() for part in both)
             else:
-                energies[systems], forces[rows] = self._evaluate(batch)
+                energies[systems], forces[rows], *unsure_batch = self._evaluate(batch)
+                unsure[0][systems], unsure[1][rows] = unsure_batch
             if "energies" in properties:
                 results["energies"][rows] = self._energies_of_atoms(batch)
         if "stress" in properties:
@@ -167,7 +178,28 @@ class NeuralCalculator(Calculator):
         results["energy"] = results["free_energy"] = float(energies.sum())
         if not np.isfinite(results["energy"] + forces.sum()):
             raise InputError("energy or forces are not finite; two atoms may be at one position")
+        if self.potential.uncertainty is not None:
+            results["energy_uncertainty"] = float(np.linalg.norm(unsure[0]))
+            results["forces_uncertainty"] = unsure[1]
+            if new:
+                self._warn_outside(system, system_idx, unsure[1])
         self.results = kept | results
+
+    def _warn_outside(self, atoms: Atoms, system_idx: np.ndarray, unsure: np.ndarray) -> None:
+        """Log a warning if a system is outside the training domain; `unsure` (N,) eV/Å."""
+        uncertainty = cast(Uncertainty, self.potential.uncertainty)
+        for system in range(system_idx[-1] + 1):
+            of_system = torch.from_numpy(unsure[system_idx == system])
+            if uncertainty.outside(of_system):
+                name = atoms[system_idx == system].get_chemical_formula()
+                batches = [batch for _, _, batch in self.lists.groups]
+                what = uncertainty.describe(of_system, batches)
+                log.warning("%s: outside the training domain of the model: %s", name, what)
+                return
+
+    def export_properties(self) -> Properties:
+        """Return the results that ASE has a name for."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})
 
     def _atoms_or_last(self, atoms: Atoms | None) -> Atoms:
         """Return `atoms`, or the atoms of the last calculation. Raises InputError without both."""
@@ -192,14 +224,19 @@ class NeuralCalculator(Calculator):
             log.warning("%s: this has no effect, as %s", reason, CLOSED_SHELLS)
 
     def _energy_forces(self, batch: Batch) -> tuple[Tensor]:
-        """Return energies (B,) eV, followed by forces (3N,) eV/Å, as one float64 tensor."""
-        energy, forces = energy_forces(self.potential, batch)
-        return (torch.cat([energy.detach(), forces.flatten().double()]),)
+        """Return energies (B,) eV, forces (3N,) eV/Å and their uncertainties (B,) eV, (N,) eV/Å,
+        one after the other, as one float64 tensor.
+        """
+        parts = with_uncertainty(energy_forces, self.potential, batch)
+        return (torch.cat([part.detach().flatten().double() for part in parts]),)
 
-    def _evaluate(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Return energies (B,) eV and forces (N, 3) eV/Å."""
-        both = self.energy_forces(batch)[0].cpu().numpy()
-        return both[: batch.n_systems], both[batch.n_systems :].reshape(-1, 3)
+    def _evaluate(self, batch: Batch) -> tuple[np.ndarray, ...]:
+        """Return energies (B,) eV and forces (N, 3) eV/Å, then their uncertainties."""
+        table = self.energy_forces(batch)[0].cpu().numpy()
+        systems, atoms = batch.n_systems, len(batch.z)
+        ends = np.cumsum([systems, 3 * atoms, systems])
+        energy, forces, *both = np.split(table, ends)
+        return energy, forces.reshape(-1, 3), *both
 
     def _energies_of_atoms(self, batch: Batch) -> np.ndarray:
         """Return energies (N,) eV: with one system per atom, the sum over atoms has one term."""
