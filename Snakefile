@@ -23,6 +23,7 @@ rule all:
         rules.comparison_figures.output,
         [] if own_data(config) else rules.frequency_table.output,
         rules.force_table.output,
+        rules.uncertainty_table.output if HELD_OUT_MODELS else [],
         rules.md_table.output,
         rules.cost_table.output,
         expand("results/figures/parity_{model}.png", model=config["models"]),

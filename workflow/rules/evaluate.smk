@@ -1,5 +1,8 @@
 # Predictions, tables and figures of accuracy.
 
+# models whose validation molecules were held out: another split may belong to a pretrained one
+HELD_OUT_MODELS = [model for model in ENERGY_MODELS if model in TRAINED]
+
 
 rule predict:
     """Predict the target of every molecule of the split."""
@@ -191,6 +194,39 @@ rule frequency_table:
         code=code("frequency_table.py"),
     script:
         "../scripts/frequency_table.py"
+
+
+rule uncertainty_table:
+    """Write the table of expected against observed errors on held-out molecules, and plot it."""
+    input:
+        molecules="results/data/qm9.safetensors",
+        neighbours="results/data/neighbours.safetensors",
+        split="results/data/split.csv",
+        labels=[] if own_data(config) else rules.merge_labels.output.labels,
+        weights=expand("results/models/{model}/model.safetensors", model=HELD_OUT_MODELS),
+        infos=expand("results/models/{model}/model.json", model=HELD_OUT_MODELS),
+    output:
+        table=report("results/tables/uncertainty.csv", category="Dynamics"),
+        figure=report(
+            "results/figures/uncertainty.png",
+            caption="../report/uncertainty.rst",
+            category="Dynamics",
+            labels={"figure": "uncertainty", "model": "all"},
+        ),
+    log:
+        "results/logs/uncertainty_table/all.log",
+    benchmark:
+        "results/benchmarks/uncertainty_table/all.tsv"
+    conda:
+        "../../envs/train.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        models=HELD_OUT_MODELS,
+        code=code("uncertainty_table.py", HELD_OUT_MODELS),
+    script:
+        "../scripts/uncertainty_table.py"
 
 
 rule force_table:

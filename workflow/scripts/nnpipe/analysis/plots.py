@@ -161,6 +161,26 @@ def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def reliability(table: pd.DataFrame) -> Figure:
+    """Return the observed against the expected errors of energies and forces, by deciles of the
+    expected errors.
+    """
+    quantities = table.groupby("quantity", sort=False)
+    figure, axes = panels(2)
+    for axis, (quantity, rows) in zip(axes[0], quantities, strict=False):
+        for model, of_model in rows.groupby("model", sort=False):
+            axis.plot(of_model["expected"], of_model["observed"], "o-", markersize=4, label=model)
+        ends = np.array([rows[["expected", "observed"]].min().min(), rows["expected"].max()])
+        axis.fill_between(ends, ends / 1.5, ends * 1.5, color="0.9", label="factor 1.5")
+        axis.plot(ends, ends, color="black", linewidth=0.6)
+        unit = rows["unit"].iloc[0]
+        axis.set(xscale="log", yscale="log")
+        axis.set_xlabel(f"expected error, {quantity} ({unit})")
+        axis.set_ylabel(f"observed error, {quantity} ({unit})")
+        axis.legend(fontsize="small")
+    return figure
+
+
 def spectrum(
     summary: Mapping[str, Any],
     wavenumber: np.ndarray,

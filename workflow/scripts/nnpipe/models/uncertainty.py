@@ -24,16 +24,18 @@ molecules, as nothing is known.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 
+from ..data import store
+from ..data.splits import read_split
 from ..graphs.batch import Batch
-from ..graphs.dataset import Dataset, split_by_budget
-from .potential import MAX_Z, Potential, energy_forces
+from ..graphs.dataset import Dataset, load_dataset, load_labels, split_by_budget
+from .potential import MAX_Z, SURFACE, Potential, energy_forces
 from .predict import EVALUATION_ATOMS, EVALUATION_PAIRS
 
 MAX_TRAINING, MAX_HELD_OUT = 5_000, 10_000  # geometries for features and errors, evenly chosen
@@ -180,8 +182,9 @@ def with_uncertainty(
     the uncertainties of the energies (B,) eV and forces (N,) eV/Å, nan for a potential without.
     """
     if potential.uncertainty is None:
-        nan = potential.references.new_full((1,), math.nan)
-        return *function(potential, batch), nan.expand(batch.n_systems), nan.expand(len(batch.z))
+        systems = potential.references.new_full((batch.n_systems,), math.nan)
+        atoms = torch.full_like(batch.z, math.nan, dtype=torch.float64)
+        return *function(potential, batch), systems, atoms
     with captured(last_layer(potential.model)) as features:
         results = function(potential, batch)
     return *results, *potential.uncertainty(features[0], batch)
@@ -195,6 +198,8 @@ class Errors(NamedTuple):
     geometry: Tensor  # (N,) int64, geometry of each atom
     energy: Tensor  # (M,) eV, absolute errors
     forces: Tensor  # (N,) eV/Å, mean absolute errors of the components of each atom
+    energy_uncertainty: Tensor  # (M,) eV, nan without
+    forces_uncertainty: Tensor  # (N,) eV/Å, nan without
     mean_force: Tensor  # () eV/Å, mean absolute component of the true forces
 
 
@@ -208,12 +213,12 @@ def measure_errors(potential: Potential, data: Dataset) -> Errors:
         batch, labels = data.collate(rows)
         assert labels is not None
         with captured(layer) as features:
-            energy, forces = energy_forces(potential, batch)
+            energy, forces, *expected = with_uncertainty(energy_forces, potential, batch)
         energy_errors = (energy.detach().cpu() - data.target[rows]).abs()
         force_errors = (forces.double() - labels.double()).abs().mean(1)
         owner = batch.system_idx + count
-        found = features[0].double(), batch.z, owner, energy_errors, force_errors, labels.abs()
-        batches.append([part.cpu() for part in found])
+        found = features[0].double(), batch.z, owner, energy_errors, force_errors
+        batches.append([part.cpu() for part in (*found, *expected, labels.abs())])
         count += len(rows)
     *parts, labels = (torch.cat(found) for found in zip(*batches, strict=True))
     return Errors(*parts, labels.double().mean())  # type: ignore[call-arg]
@@ -260,9 +265,24 @@ def fit_uncertainty(potential: Potential, training: Dataset, held_out: Errors) -
     return fitted
 
 
-def halves(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the validation molecules that an uncertainty is fitted to, and those that check it."""
-    return rows[::2], rows[1::2]
+def held_out_geometries(
+    half: int,
+    cutoff: float,
+    molecules: str | Path,
+    neighbours: str | Path,
+    split: str | Path,
+    labels: str | Path | None,
+) -> Dataset | None:
+    """Return labelled geometries of one half of the validation molecules: 0, to which an
+    uncertainty is fitted, or 1, which checks it. Return None for data without forces.
+    """
+    table, header = store.read(molecules, "molecules")
+    rows = read_split(split, table["index"])["validation"][half::2]
+    if labels:
+        return load_labels(labels, table["index"][rows], cutoff, header["digest"])
+    if "forces" in table:
+        return load_dataset(molecules, neighbours, rows, SURFACE, cutoff)
+    return None
 
 
 def _chosen(data: Dataset, number: int) -> list[Tensor]:

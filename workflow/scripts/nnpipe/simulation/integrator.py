@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..graphs.batch import Batch
 from ..models.potential import Potential, energy_forces
+from ..models.uncertainty import with_uncertainty
 from ..units import ASE_BOLTZMANN, ASE_FS
 
 
@@ -76,17 +77,21 @@ def make_step(potential: Potential) -> Callable[..., tuple[Tensor, Tensor, Tenso
 
     It takes a batch, the origin (N, 3) Å of each atom's system in the batch, and the arguments of
     `langevin_step` from `state` on. It returns the same, the last tensor flat and followed by the
-    largest squared displacement (Å^2) of an atom from its position in the batch.
+    largest squared displacement (Å^2) of an atom from its position in the batch and by the
+    uncertainties of the energies (B,) eV and forces (N,) eV/Å.
     """
 
     def step(batch: Batch, origin: Tensor, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        uncertainties: list[Tensor] = []
+
         def forces_of(pos: Tensor) -> tuple[Tensor, Tensor]:
             local = batch.with_positions((pos - origin).to(batch.pos.dtype))
-            energy, forces = energy_forces(potential, local)
+            energy, forces, *both = with_uncertainty(energy_forces, potential, local)
+            uncertainties.extend(both)
             return energy.detach(), forces.double()
 
         state, seen, table = langevin_step(forces_of, batch.system_idx, *arguments)
         moved = (state[0] - origin - batch.pos).square().sum(1).amax()
-        return state, seen, torch.cat([table.flatten(), moved[None]])
+        return state, seen, torch.cat([table.flatten(), moved[None], *uncertainties])
 
     return step

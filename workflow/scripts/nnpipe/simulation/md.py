@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from .stability import Record, Summary, degrees_of_freedom
 
 log = logging.getLogger(__name__)
 MAX_RELAXATION_STEPS = 500
+MAX_OUTSIDE_PERCENT = 5.0  # of the frames of a trajectory, without a warning
 EXPLOSION_K = 10_000.0  # above the target temperature, https://arxiv.org/abs/2511.20487
 
 
@@ -104,7 +104,7 @@ class Dynamics:
                     reason = f"temperature of {temperatures[place]:.0f} K"
                 elif not sound[place]:
                     reason = _broken_bond(self.systems[number], frame)
-                frame.info = {
+                frame.info |= {
                     "time_fs": self.step * self.settings.timestep_fs,
                     "temperature_k": temperatures[place],
                     "total_energy": energies[place] + kinetic[place],
@@ -281,10 +281,26 @@ def simulate(
         if record.reason:
             end = record.times[-1]
             log.warning("%s %s: ended early at %.4f ps: %s", model, name, end, record.reason)
+        uncertainty = getattr(getattr(calculator, "potential", None), "uncertainty", None)
+        if uncertainty is not None:
+            _log_uncertainty(f"{model} {name}", record, 1000 * uncertainty.typical.item())
     return [
         record.summary(model, name, replica, settings, *speed)
         for record, name, replica in zip(records, names, replicas, strict=True)
     ]
+
+
+def _log_uncertainty(label: str, record: Record, typical: float) -> None:
+    """Log how large the errors of the forces are, with a warning if the run left the training
+    domain; `typical` (meV/Å) is the uncertainty on molecules like the training molecules.
+    """
+    outside = 100 * np.mean(record.outside)
+    log.log(
+        logging.WARNING if outside > MAX_OUTSIDE_PERCENT else logging.INFO,
+        "%s: expected error of a force component %.0f meV/Å, %.0f on molecules like the training"
+        " molecules; %.3g %% of the frames are outside the training domain",
+        label, 1000 * np.mean(record.mean_uncertainties), typical, outside,
+    )  # fmt: skip
 
 
 def _check(systems: list[Atoms], settings: Settings, names: list[str]) -> None:
@@ -320,9 +336,8 @@ def _state(
     """Return the tensors and the values of a checkpoint."""
     tensors, known = dynamics.tensors(), []
     for number, record in enumerate(records):
-        columns = record.times, record.totals, record.temperatures, record.deviations
         tensors[f"start.{number}"] = torch.from_numpy(record.start.positions)
-        tensors[f"record.{number}"] = torch.from_numpy(np.stack([np.asarray(c) for c in columns]))
+        tensors[f"record.{number}"] = torch.from_numpy(np.stack(record.columns()))
         known.append((record.relaxed, record.hydrogen_lost, record.reason))
     return tensors, {"step": dynamics.step, "spent": spent, "records": known}
 
@@ -338,9 +353,10 @@ def _load_records(
         start = system.copy()
         start.positions = tensors[f"start.{number}"].numpy()
         table = tensors[f"record.{number}"].numpy()
-        times, totals, temperatures, deviations = (array("d", row.tobytes()) for row in table)
-        columns = times, totals, temperatures, deviations
-        records.append(Record(start, relaxed, *columns, lost, reason))
+        record = Record(start, relaxed, hydrogen_lost=lost, reason=reason)
+        for column, row in zip(record.columns(), table, strict=True):
+            column.frombytes(row.tobytes())
+        records.append(record)
     return records
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.molecules import row_ends
 from ..errors import InputError
+from ..models.uncertainty import Uncertainty
 from ..structures.bonds import bonded_pairs
 from ..structures.checks import fixed_atoms
 from .calculator import SYSTEM_IDX, NeuralCalculator
@@ -120,17 +121,25 @@ class Propagator:
         return torch.from_numpy(energy), torch.from_numpy(forces)
 
     def frames(self, places: np.ndarray) -> Iterator[Atoms]:
-        """Yield the systems at `places` of `system_ids` as measured last, with their forces."""
+        """Yield the systems at `places` of `system_ids` as measured last, with their forces.
+
+        With a model that has an uncertainty, `info` holds energy_uncertainty (eV) and
+        outside_training, and the array forces_uncertainty (N,) is in eV/Å.
+        """
         seen = self.seen.cpu().numpy()
         for place in places:
             pos, velocity, forces = seen[:, self.ends[place] : self.ends[place + 1]].copy()
             frame = self.systems[int(self.system_ids[place])].copy()
-            frame.positions = pos
+            frame.positions, frame.info = pos, {}
             frame.set_velocities(velocity)
             frame.calc = SinglePointCalculator(
                 frame, energy=float(self.energies[place]), forces=forces
             )
+            self._add_uncertainty(frame, place)
             yield frame
+
+    def _add_uncertainty(self, frame: Atoms, place: int) -> None:
+        """Add what the calculator says about the errors of a frame."""
 
     def drop(self, ended: np.ndarray) -> Self:
         """Return a propagator of the remaining systems at their current state; ended (B,) bool."""
@@ -157,6 +166,7 @@ class CompiledPropagator(Propagator):
     """Systems with a model. Integrator, forces and measurement are one program."""
 
     calculator: NeuralCalculator
+    uncertainties: list[np.ndarray]  # of the energies (B,) eV and forces (N,) eV/Å
     moved = np.inf  # Å^2, largest squared displacement since neighbours were listed
 
     def _step(self, *arguments: Tensor) -> np.ndarray:
@@ -164,9 +174,19 @@ class CompiledPropagator(Propagator):
             self._list_neighbours(self.state[0])
         state, self.seen, table = self.calculator.step(self.batch, self.origin, *arguments)
         self.state = state.clone()  # the program may overwrite its results in the next call
-        values = table.cpu().numpy()
-        self.moved = values[-1]
-        return values[:-1]
+        systems = len(self.sizes)
+        ends = np.cumsum([3 * systems, 1, systems])
+        values, (self.moved,), *self.uncertainties = np.split(table.cpu().numpy(), ends)
+        return values
+
+    def _add_uncertainty(self, frame: Atoms, place: int) -> None:
+        uncertainty = self.calculator.potential.uncertainty
+        if isinstance(uncertainty, Uncertainty):
+            energies, forces = self.uncertainties
+            forces = forces[self.ends[place] : self.ends[place + 1]]
+            frame.set_array("forces_uncertainty", forces)
+            frame.info["energy_uncertainty"] = energies[place]
+            frame.info["outside_training"] = uncertainty.outside(torch.from_numpy(forces))
 
     def _outdated(self) -> bool:
         return not self.moved < (self.calculator.lists.skin / 2) ** 2

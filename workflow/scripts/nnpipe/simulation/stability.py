@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from ase import Atoms
@@ -45,6 +45,9 @@ class Summary:
     relaxed: bool
     ended: str  # "complete", or the reason for the early end
     cpu_share: float
+    forces_uncertainty_mev_per_a: float  # mean over atoms and frames; nan without an uncertainty
+    max_forces_uncertainty_mev_per_a: float  # largest of an atom in a frame
+    outside_training_fraction: float  # of the frames
 
 
 def degrees_of_freedom(atoms: Atoms, ensemble: str) -> int:
@@ -102,6 +105,9 @@ class Record:
     totals: "array[float]" = field(default_factory=_numbers)  # eV
     temperatures: "array[float]" = field(default_factory=_numbers)  # K
     deviations: "array[float]" = field(default_factory=_numbers)  # Å
+    mean_uncertainties: "array[float]" = field(default_factory=_numbers)  # eV/Å, of the forces
+    max_uncertainties: "array[float]" = field(default_factory=_numbers)  # eV/Å
+    outside: "array[float]" = field(default_factory=_numbers)  # 1 outside the training domain
     hydrogen_lost: bool = False
     reason: str = ""  # for an early end
 
@@ -117,7 +123,16 @@ class Record:
         self.totals.append(frame.info["total_energy"])
         self.temperatures.append(frame.info["temperature_k"])
         self.deviations.append(frame.info["max_bond_deviation_a"])
+        uncertainty = frame.arrays.get("forces_uncertainty", np.array([math.nan]))
+        self.mean_uncertainties.append(uncertainty.mean())
+        self.max_uncertainties.append(uncertainty.max())
+        self.outside.append(frame.info.get("outside_training", math.nan))
         self.reason = reason
+
+    def columns(self) -> "list[array[float]]":
+        """Return the arrays of the values of all frames."""
+        values = (getattr(self, one.name) for one in fields(self))
+        return [value for value in values if isinstance(value, array)]
 
     def steps(self, timestep_fs: float) -> float:
         """Return the number of steps taken, at least 1."""
@@ -155,4 +170,7 @@ class Record:
             relaxed=self.relaxed,
             ended=self.reason or "complete",
             cpu_share=cpu_share,
+            forces_uncertainty_mev_per_a=float(1000 * np.mean(self.mean_uncertainties)),
+            max_forces_uncertainty_mev_per_a=float(1000 * np.max(self.max_uncertainties)),
+            outside_training_fraction=float(np.mean(self.outside)),
         )

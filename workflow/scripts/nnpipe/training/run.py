@@ -25,7 +25,7 @@ from ..models.checkpoint import ModelInfo, load_model, save_model
 from ..models.potential import INTENSIVE, SURFACE, Potential
 from ..models.predict import predict
 from ..models.registry import build
-from ..models.uncertainty import fit_uncertainty, halves, measure_errors
+from ..models.uncertainty import fit_uncertainty, held_out_geometries, measure_errors
 from ..runtime.device import peak_memory_mb, pick_device, use_threads
 from ..runtime.files import atomic, sha256
 from ..runtime.job import job
@@ -192,15 +192,9 @@ def train_from_files(
         return
     write_metrics(progress.history)
     _report(progress, settings, unit)
-    rows, held_out = halves(parts["validation"])[0], None
-    if labels:
-        numbers = table["index"][rows]
-        held_out = load_labels(
-            labels, numbers, hyperparameters["cutoff"], header["digest"], tiny=False
-        )
-    elif data.forces is not None:
-        held_out = load_dataset(molecules, neighbours, rows, target, hyperparameters["cutoff"])
-    if held_out:
+    cutoff = hyperparameters["cutoff"]
+    held_out = held_out_geometries(0, cutoff, molecules, neighbours, split, labels)
+    if target == SURFACE and held_out:
         errors = measure_errors(potential, held_out.to(where))
         potential.uncertainty = fit_uncertainty(potential, data.to(where), errors).to(where)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where
