@@ -128,18 +128,18 @@ def load_dataset(
 
 
 def load_labels(
-    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str
+    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str, tiny: bool = True
 ) -> Dataset:
     """Return the labelled geometries of the molecules `index` (numbers in QM9), memory-mapped.
 
-    The tiny molecules that QM9 lacks, whose numbers are negative, come with them. Neighbours lie
-    within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if the labels are
+    With `tiny`, the molecules that QM9 lacks, whose numbers are negative, come with them.
+    Neighbours lie within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if the labels are
     of another table than the one with that digest.
     """
     table, header = store.read(path, "labels")
     if header["provenance"].get("molecules") != molecules_digest:
         raise InputError(f"{path}: made from other molecules; make it again")
-    rows = np.flatnonzero(np.isin(table["index"], index) | (table["index"] < 0))
+    rows = np.flatnonzero(np.isin(table["index"], index) | (tiny & (table["index"] < 0)))
     _check_cutoff(path, cutoff, header["cutoff"])
     return dataset(table, rows, table["energy"], table["forces"], cutoff)
 
