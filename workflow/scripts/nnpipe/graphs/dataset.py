@@ -133,8 +133,8 @@ def load_labels(
     """Return the labelled geometries of the molecules `index` (numbers in QM9), memory-mapped.
 
     With `tiny`, the molecules that QM9 lacks, whose numbers are negative, come with them.
-    Neighbours lie within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if the labels are
-    of another table than the one with that digest.
+    Neighbours lie within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if
+    the labels are of another table than the one with that digest.
     """
     table, header = store.read(path, "labels")
     if header["provenance"].get("molecules") != molecules_digest:
