@@ -115,7 +115,7 @@ def test_simulate_runs_a_single_atom(tmp_path, ensemble):
 def test_fixed_atoms_stay_and_the_others_share_the_heat(tmp_path, ethanol, caplog):
     """Each moving atom has 3/2 kT, as without fixed atoms: equipartition."""
     ethanol.set_constraint(FixAtoms([0, 4]))
-    settings = replace(LOOSE, length_ps=8.0, frame_fs=2.0, friction_per_ps=100.0, timestep_fs=1.0)
+    settings = replace(LOOSE, length_ps=2.0, frame_fs=4.0, friction_per_ps=100.0, timestep_fs=1.0)
     path, moves = tmp_path / "x.xyz", np.isin(np.arange(9), [0, 4], invert=True)
     with caplog.at_level("INFO"):
         (summary,) = simulate(ethanol, Springs(ethanol), settings, path)
@@ -125,7 +125,7 @@ def test_fixed_atoms_stay_and_the_others_share_the_heat(tmp_path, ethanol, caplo
     kinetic = [1.5 * f.get_masses() * (f.get_velocities() ** 2).mean(1) for f in found]
     assert all(f.constraints[0].index.tolist() == [0, 4] for f in found)
     np.testing.assert_allclose(np.mean(kinetic, 0)[moves], 1.5 * units.kB * 300, rtol=0.25)
-    assert summary.mean_temperature_k == pytest.approx(300, rel=0.05)
+    assert summary.mean_temperature_k == pytest.approx(300, rel=0.08)
     assert found[-1].info["temperature_k"] == pytest.approx(found[-1].get_temperature(), rel=1e-4)
 
 
