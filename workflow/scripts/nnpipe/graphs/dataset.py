@@ -15,6 +15,8 @@ from ..errors import InputError
 from ..runtime.device import to_device
 from .batch import ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE, SYSTEMS_MULTIPLE, Batch, round_up
 
+TINY_PASSES = 10  # over the tiny molecules in an epoch
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -132,14 +134,17 @@ def load_labels(
 ) -> Dataset:
     """Return the labelled geometries of the molecules `index` (numbers in QM9), memory-mapped.
 
-    With `tiny`, the molecules that QM9 lacks, whose numbers are negative, come with them.
+    With `tiny`, the molecules that QM9 lacks, whose numbers are negative, come with them, each
+    geometry TINY_PASSES times: few geometries and no minimum of QM9 teach their energies.
     Neighbours lie within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if
     the labels are of another table than the one with that digest.
     """
     table, header = store.read(path, "labels")
     if header["provenance"].get("molecules") != molecules_digest:
         raise InputError(f"{path}: made from other molecules; make it again")
-    rows = np.flatnonzero(np.isin(table["index"], index) | (tiny & (table["index"] < 0)))
+    rows = np.flatnonzero(np.isin(table["index"], index))
+    if tiny:
+        rows = np.append(rows, np.repeat(np.flatnonzero(table["index"] < 0), TINY_PASSES))
     _check_cutoff(path, cutoff, header["cutoff"])
     return dataset(table, rows, table["energy"], table["forces"], cutoff)
 

@@ -151,10 +151,11 @@ def train_from_files(
     if labels:
         minima = data.to(where)
         data = load_labels(labels, index, hyperparameters["cutoff"], header["digest"])
+    n_geometries = len(data.atom_start.unique())  # some are taken several times
     parameters = sum(parameter.numel() for parameter in model.parameters())
     log.info(
         "%s of %d parameters on %s, %d threads; %d molecules, %d geometries; %s +- %.4g %s",
-        architecture, parameters, where, torch.get_num_threads(), n_train, len(data),
+        architecture, parameters, where, torch.get_num_threads(), n_train, n_geometries,
         target, potential.scale, unit,
     )  # fmt: skip
     provenance = {
@@ -213,7 +214,7 @@ def train_from_files(
             scale=potential.scale,
             seed=settings.seed,
             n_train=n_train,
-            n_geometries=len(data),
+            n_geometries=n_geometries,
             parameters=parameters,
             train_seconds=progress.seconds,
             peak_memory_mb=peak_memory_mb(where),
