@@ -37,7 +37,7 @@ MOLECULES = (
 DISTANCES = np.linspace(0.75, 1.35, 13)  # of diatomic molecules, in lengths at the minimum
 DISTORTIONS = 8
 SETTINGS = Settings(temperature_min_k=100, strain_fraction=0.3)
-FMAX = 0.005  # eV/Å
+FMAX = 0.01  # eV/Å
 
 
 class Dft(Calculator):
