@@ -29,7 +29,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 from tblite.ase import TBLite
 
-from nnpipe.analysis.plots import panels, save
+from nnpipe.analysis.plots import expected_against_observed, panels, save
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.anchor import anchored
@@ -200,19 +200,14 @@ def figure(tables: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     unsure, error = tables["QM9 test"]
     parts = np.array_split(np.argsort(unsure), 10)
     sizes = 1000 * np.abs(error).mean(1)
-    left.plot([1000 * unsure[p].mean() for p in parts], [sizes[p].mean() for p in parts], "o")
-    left.set_title("QM9 test molecules, tenths of the atoms", fontsize="medium")
-    for number, (kind, (unsure, error)) in enumerate(tables.items()):
-        right.plot(1000 * unsure.mean(), 1000 * np.abs(error).mean(), "os^Dv*"[number], label=kind)
-    right.set_title("means of atoms", fontsize="medium")
-    right.legend(fontsize="small")
+    means = [1000 * unsure[part].mean() for part in parts]
+    left.plot(means, [sizes[part].mean() for part in parts], "o", label="tenths of the atoms")
+    left.set_title("QM9 test molecules", fontsize="medium")
+    for marker, (kind, (unsure, error)) in zip("os^Dv*", tables.items(), strict=True):
+        right.plot(1000 * unsure.mean(), 1000 * np.abs(error).mean(), marker, label=kind)
+    right.set_title("means over atoms", fontsize="medium")
     for axis in (left, right):
-        ends = np.array([10.0, axis.get_xlim()[1]])
-        axis.fill_between(ends, ends / 1.5, ends * 1.5, color="0.9", label="factor 1.5")
-        axis.plot(ends, ends, color="black", linewidth=0.6)
-        axis.set(xscale="log", yscale="log")
-        axis.set_xlabel("expected error of a force component (meV/Å)")
-        axis.set_ylabel("observed error (meV/Å)")
+        expected_against_observed(axis, "force component (meV/Å)")
     return drawn
 
 

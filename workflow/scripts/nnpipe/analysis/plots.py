@@ -10,7 +10,13 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import (
+    FormatStrFormatter,
+    LogFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 from ..data.molecules import Molecules
 from ..runtime.files import atomic
@@ -170,15 +176,23 @@ def reliability(table: pd.DataFrame) -> Figure:
     for axis, (quantity, rows) in zip(axes[0], quantities, strict=False):
         for model, of_model in rows.groupby("model", sort=False):
             axis.plot(of_model["expected"], of_model["observed"], "o-", markersize=4, label=model)
-        ends = np.array([rows[["expected", "observed"]].min().min(), rows["expected"].max()])
-        axis.fill_between(ends, ends / 1.5, ends * 1.5, color="0.9", label="factor 1.5")
-        axis.plot(ends, ends, color="black", linewidth=0.6)
-        unit = rows["unit"].iloc[0]
-        axis.set(xscale="log", yscale="log")
-        axis.set_xlabel(f"expected error, {quantity} ({unit})")
-        axis.set_ylabel(f"observed error, {quantity} ({unit})")
-        axis.legend(fontsize="small")
+        expected_against_observed(axis, f"{quantity} ({rows['unit'].iloc[0]})")
     return figure
+
+
+def expected_against_observed(axis: Axes, quantity: str) -> None:
+    """Finish a plot of observed (y) against expected (x) errors: logarithms, diagonal, legend."""
+    ends = np.array(axis.dataLim.intervalx) * (0.8, 1.25)
+    axis.fill_between(ends, ends / 1.5, ends * 1.5, color="0.9", label="factor 1.5", zorder=0)
+    axis.plot(ends, ends, color="black", linewidth=0.6)
+    axis.set(xscale="log", yscale="log")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        side.set_major_formatter(FormatStrFormatter("%g"))
+        side.set_minor_formatter(NullFormatter())
+    axis.set_xlabel(f"expected error, {quantity}")
+    axis.set_ylabel(f"observed error, {quantity}")
+    axis.legend(fontsize="small")
 
 
 def spectrum(
