@@ -416,17 +416,19 @@ def _sdf(text: str) -> Read:
 
 
 def _pdb(text: str) -> Read:
-    models: list[list[str]] = [[]]
-    for line in text.split("\n"):
-        if line.startswith(("ATOM  ", "HETATM")):
-            models[-1].append(line.ljust(80))
-        elif line.startswith(("MODEL", "END")):
-            models.append([])
-    rows = [model for model in models if model][-1]
+    parts = [
+        [line.ljust(80) for line in part.split("\n") if line.startswith(("ATOM  ", "HETATM"))]
+        for part in re.split(r"^(?:MODEL|END)", text, flags=re.MULTILINE)
+    ]
+    rows = [part for part in parts if part][-1]
+    if re.search(r"^(ATOM|HETATM).*\nMODEL", text, re.MULTILINE):
+        raise LookupError("atoms outside of models")
     if any(row[16] != " " for row in rows):
         raise LookupError("alternate locations")
     positions = [[float(row[i : i + 8]) for i in (30, 38, 46)] for row in rows]
-    return [_known(row[76:78].strip()) for row in rows], np.array(positions)
+    # a column without letters is of another kind: the name of the atom says what it is
+    symbols = [row[76:78].strip() for row in rows]
+    return [_known(one) if one.isalpha() else None for one in symbols], np.array(positions)
 
 
 def _gro(text: str) -> Read:

@@ -438,9 +438,17 @@ def _read_sdf(text: str) -> Found:
 def _read_mol2(text: str) -> Found:
     """Read Tripos mol2 with SYBYL's atom types: https://paulbourke.net/dataformats/mol2/."""
     frames: list[list[list[str]]] = []
+    declared = ""
     for section in text.split("@<TRIPOS>"):
+        if section.startswith("MOLECULE"):
+            declared = "".join("".join(section.split("\n")[2:3]).split()[:1])
         if section.startswith("ATOM"):
             frames.append([line.split() for line in section.split("\n")[1:] if line.strip()])
+            if declared != str(len(frames[-1])):
+                raise InputError(
+                    f"{len(frames[-1])} atoms follow @<TRIPOS>ATOM, @<TRIPOS>MOLECULE says"
+                    f" {declared or 'nothing'}; correct the file"
+                )
     elements = []
     for rows in frames:
         for row in rows:
@@ -481,6 +489,8 @@ def _read_cif(text: str) -> Found:
         tags: dict[str, Any] = {**block, "_atom_site_type_symbol": [e.symbol for e in elements]}
         atoms = CIFBlock(block.name, tags).get_atoms(fractional_occupancies=False)
         sites = atoms.arrays.get("spacegroup_kinds", range(len(atoms)))
+        for site in sorted(set(range(len(elements))) - set(sites)):  # left out by ASE
+            raise InputError(f"atom {labels[site]} is at the place of another atom; remove one")
         _set_masses(atoms, [elements[site] for site in sites])
         formulas.append(atoms.get_chemical_formula())
     if not formulas:
@@ -499,6 +509,12 @@ def _read_poscar(text: str) -> Found:
         raise InputError("lines 6 and 7 are not elements and their numbers; add them")
     if len([line for line in lines[7:] if line.strip()]) <= sum(counts):
         raise InputError(f"{sum(counts)} positions do not follow line 7; the file is cut")
+    start = 9 if lines[7].strip()[:1] in ("S", "s") else 8  # selective dynamics
+    for number, line in enumerate(lines[start : start + sum(counts)], start + 1):
+        for field in [*line.split(), "", "", ""][:3]:
+            _float(field, f"position {number - start}")
+    if re.match(r"\s*[-+.\d]", "".join(lines[start + sum(counts) :][:1])):
+        raise InputError(f"more than {sum(counts)} positions follow line 7; correct the numbers")
     kinds = [element(name) for name in names]
     lines[5] = " ".join(one.symbol for one in kinds)
     atoms = read_vasp(StringIO("\n".join(lines)))
