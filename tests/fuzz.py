@@ -16,7 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -33,6 +33,7 @@ from ase.io import write
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 20
+IMPORTS = ("nnpipe.config", "nnpipe.data.extxyz", "nnpipe.structures.load", "rdkit.Chem")
 ELEMENTS = [1, 6, 7, 8, 9]
 SMILES = (
     "C", "O", "N", "CCO", "C#N", "C=O", "O=C=O", "[C-]#[O+]", "C1CC1", "c1ccccc1", "c1cc[nH]c1",
@@ -661,8 +662,10 @@ def judge(case: Case) -> tuple[str, str]:
     return verdict
 
 
-def _work(connection: Any, judge: Callable[[Case], tuple[str, str]]) -> None:
-    for name in ("nnpipe.config", "nnpipe.data.extxyz", "nnpipe.structures.load", "rdkit.Chem"):
+def _work(
+    connection: Any, judge: Callable[[Case], tuple[str, str]], imports: Sequence[str]
+) -> None:
+    for name in imports:
         import_module(name)
     connection.send("ready")
     while case := connection.recv():
@@ -673,6 +676,7 @@ def verdicts(
     cases: list[Case],
     judge: Callable[[Case], tuple[str, str]] = judge,
     seconds: float = SECONDS,
+    imports: Sequence[str] = IMPORTS,
 ) -> Iterator[tuple[Case, str, str]]:
     """Yield each case with its verdict. A process of its own judges them: it may crash or hang."""
     context = multiprocessing.get_context("spawn")
@@ -680,7 +684,7 @@ def verdicts(
     for case in cases:
         if process is None:
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, judge), daemon=True)
+            process = context.Process(target=_work, args=(there, judge, imports), daemon=True)
             process.start()
             there.close()
             here.recv()

@@ -40,7 +40,7 @@ def misbehave(case):
 def test_crashes_and_hangs_are_bad():
     """And the next case runs."""
     cases = [Case("", 0, name, b"") for name in ("", "crash", "hang", "")]
-    found = [(verdict, why) for _, verdict, why in verdicts(cases, misbehave, 0.5)]
+    found = [(verdict, why) for _, verdict, why in verdicts(cases, misbehave, 0.5, ())]
     assert found == [
         ("ran", ""),
         ("bad", "crash, exit code -11"),
