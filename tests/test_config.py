@@ -133,6 +133,8 @@ BAD = [
     ("md/timestep_fs", 2.0, "molecules.aspirin: timestep_fs 2.0 is not in (0, 1.0] fs"),
     ("md/ensemble", "npt", "md.ensemble: 'npt' is not one of 'nvt' or 'nve'"),
     ("md/models", ["gnn2"], "md.models: 'gnn2' is not one of models; did you mean 'gnn'?"),
+    ("data/sources", [300 * "x"], "is not figshare, qm9pack or a file"),
+    ("models/gnn/pretrained", 300 * "x", "has no model.json; give a folder"),
     ("md/models", ["gnn", "gnn"], "md.models: a model is given twice in gnn, gnn"),
     ("md/structure", "C", "md: unknown key 'structure'"),
     ("resources", {"threads": 2, "device": "cuda:1", "gpus": 4, "nodes": 1, "container": ""}, "resources.device: 'cuda:1' is one GPU, resources.gpus is 4; write cuda"),
@@ -262,6 +264,15 @@ def test_an_error_names_file_and_line(tmp_path, text, message):
     with pytest.raises(InputError) as caught:
         configuration.check_files(config, [path, ROOT / "config.yaml"])
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_an_error_of_a_key_with_a_dot_is_one_line(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("evaluation: {frequency_molecules. 10}")
+    config = copy.deepcopy(CONFIG)
+    config["evaluation"] |= yaml.safe_load(path.read_text())["evaluation"]
+    with pytest.raises(InputError, match=r"evaluation: unknown key 'frequency_molecules\. 10'"):
+        configuration.check_files(config, [path])
 
 
 def test_an_error_of_the_command_line_has_no_line(tmp_path):

@@ -1,6 +1,7 @@
 """Sections of config.yaml: defaults, units, bounds, descriptions, checks within a section."""
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,7 +53,12 @@ MOLECULES: Values = {
 
 def find_file(path: str) -> Path:
     """Return the path of a file in the working directory or, if it is not there, the repository."""
-    return Path(path) if Path(path).exists() else REPOSITORY / path
+    return Path(path) if os.path.exists(path) else REPOSITORY / path  # noqa: PTH110, see is_file
+
+
+def is_file(path: str) -> bool:
+    """Whether `find_file` finds a file; False for a name that is too long for a file."""
+    return os.path.isfile(find_file(path))  # noqa: PTH113, Path raises for such a name
 
 
 def _check_hyperparameters(architecture: str, values: Values) -> None:
@@ -126,7 +132,7 @@ class Data:
 
     def __post_init__(self) -> None:
         for source in self.sources:
-            if source not in SOURCES and not find_file(source).is_file():
+            if source not in SOURCES and not is_file(source):
                 raise ValueError(f"sources: {source!r} is not {', '.join(SOURCES)} or a file")
         if len(self.sources) > 1 and any(map(is_extxyz, self.sources)):
             raise ValueError("sources: a data set in extended xyz must be the only source")
@@ -215,7 +221,7 @@ class Model:
             raise ValueError(f"architecture: {self.architecture!r} does not exist; {close}")
         else:
             _check_hyperparameters(self.architecture, self.hyperparameters)
-        if self.pretrained is not None and not find_file(f"{self.pretrained}/model.json").is_file():
+        if self.pretrained is not None and not is_file(f"{self.pretrained}/model.json"):
             raise ValueError(
                 f"pretrained: {self.pretrained!r} has no model.json; give a folder such as"
                 " results/models/gnn"

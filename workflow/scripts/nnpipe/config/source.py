@@ -76,8 +76,11 @@ def with_line(message: str, config: dict[str, Any], known: list[dict[str, Place]
     if not keys:
         return message
     key, value, text = max(keys, key=len), config, message.removeprefix("config: ")
-    for part in key.split("."):
-        value = value[int(part)] if isinstance(value, list) else value[part]
+    try:
+        for part in key.split("."):
+            value = value[int(part)] if isinstance(value, list) else value[part]
+    except (LookupError, TypeError, ValueError):  # a key with a dot
+        return message
     found = [one[key] for one in known if key in one]
     for place in found[::-1]:
         if len(found) == 1 if isinstance(value, dict | list) else value == place.value:
