@@ -165,6 +165,15 @@ def test_extxyz_refuses_a_torn_file(tmp_path):
         list(read_extxyz(path))
 
 
+@pytest.mark.parametrize("count", ["9", "99999999999999999999", "-1", "x"])
+def test_extxyz_refuses_a_wrong_number_of_atoms(tmp_path, count):
+    path = tmp_path / "wrong.extxyz"
+    write(path, distorted("CO", 1), format="extxyz")
+    path.write_text(count + path.read_text()[1:])
+    with pytest.raises(InputError, match=r"wrong\.extxyz: after frame 0: not in extended xyz"):
+        list(read_extxyz(path))
+
+
 def labelled(frames: list[Atoms], energy: float, forces: float) -> list[Atoms]:
     """Copies of frames with energies and forces times factors."""
     copies = []
@@ -327,7 +336,7 @@ def test_a_damaged_manifest_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("frame", [0, 2])
 def test_extxyz_refuses_frames_after_a_blank_line(tmp_path, frame):
-    """Files edited by hand may have blank lines, where ASE stops without an error."""
+    """Files edited by hand may have blank lines."""
     path = tmp_path / "a@2.extxyz"
     write(tmp_path / "a.extxyz", distorted("CO", 3), format="extxyz")
     lines = (tmp_path / "a.extxyz").read_text().splitlines(keepends=True)

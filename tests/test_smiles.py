@@ -1,5 +1,6 @@
 """Starting structures from SMILES: one and several molecules, what is refused, isotopes."""
 
+import contextlib
 import logging
 
 import numpy as np
@@ -33,6 +34,17 @@ from nnpipe.structures.vibrations import hessian, normal_modes
         ("O.C[NH3+].CC(=O)[O-]", r"'C\[NH3\+\]' of .* has charge \+1"),
         ("CCO CCN", "has a space; join molecules with a dot"),
         ("[99CH4]", "C has no isotope 99"),
+        ("C~C", "has the bond '~'; write a single, double, triple or aromatic bond: - = # :"),
+        ("C~[H]", "has the bond '~'"),
+        ("C$C", r"has the bond '\$'"),
+        ("N->B", "has the bond '->'"),
+        ("B<-N", "has the bond '<-'"),
+        ("C:C", "has an aromatic bond outside rings"),
+        (
+            61 * "C",
+            "has 61 heavy atoms, more than 60, for which no conformer is searched; give a s",
+        ),
+        ("O." + 300 * "C", "has 300 heavy atoms, more than 60"),
     ],
 )
 def test_smiles_are_refused_in_one_line(smiles, message):
@@ -40,6 +52,13 @@ def test_smiles_are_refused_in_one_line(smiles, message):
         with pytest.raises(InputError, match=message) as caught:
             function(smiles)
         assert "\n" not in str(caught.value)
+
+
+def test_nothing_of_rdkit_is_printed(capfd):
+    for smiles in ("[U]", "B1BB1", "[SiH4]", "CC("):  # without parameters of MMFF94, or no SMILES
+        with contextlib.suppress(InputError):
+            from_smiles(smiles)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_from_smiles_is_reproducible_and_bonded_as_drawn():

@@ -6,15 +6,18 @@ Frames are read one by one, so that memory does not grow with the file.
 
 import gzip
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.db import connect
-from ase.io import iread
+from ase.io.extxyz import read_xyz
 
 from .. import units
 from ..errors import InputError
@@ -89,7 +92,7 @@ def read_extxyz(
     Raises InputError, with the numbers of all such frames, for: a file without molecules; frames
     without energy; forces of another name, or in some frames only; numbers that are not finite;
     atoms closer than 0.4 Å; periodic frames; two energies of an isolated atom; a blank line before
-    further frames, where ASE stops reading.
+    further frames.
     """
     per_energy, per_length = units.ENERGY[energy_unit], units.LENGTH[length_unit]
     force_unit = force_unit or f"{energy_unit}/{length_unit}"
@@ -159,10 +162,15 @@ def _frames(path: str | Path) -> Iterator[Atoms]:
                 yield atoms
             return
         with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
-            for atoms in iread(file, ":", format="extxyz"):
+            while (line := file.readline()).strip():
+                count = int(line)
+                rows = list(islice(file, min(count + 1, sys.maxsize)))  # with the comment
+                if len(rows) <= count:
+                    raise ValueError(f"{max(len(rows) - 1, 0)} of {count} atoms follow")
+                atoms = next(read_xyz(StringIO(line + "".join(rows)), 0))
                 number += 1
                 yield atoms
-            rest = any(line.strip() for line in file)  # ASE stops at a blank line
+            rest = any(line.strip() for line in file)
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         kind = "an ASE database" if name.endswith(".db") else "in extended xyz"

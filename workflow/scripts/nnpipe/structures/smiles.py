@@ -1,6 +1,7 @@
 """Molecules from SMILES, by RDKit."""
 
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,43 @@ from ..errors import InputError
 
 log = logging.getLogger(__name__)
 MAX_STRETCH_A = 0.15  # of a multiple bond by MMFF94, which has single bonds in N2 and CO2
+MAX_HEAVY_ATOMS = 60  # of one molecule; the conformer of a chain of 60 carbon atoms takes 2 s
+MAX_EMBEDDINGS = 50  # tries before a molecule, such as an impossible cage, is refused
 CONTACT_GAP_A = 0.15  # between the van der Waals surfaces of molecules side by side
 
 
 def parse_smiles(smiles: str) -> list[Any]:
     """Return RDKit's molecules with explicit hydrogens, one per part of the SMILES between dots.
 
-    Warns of zwitterions. Raises InputError for a SMILES that RDKit cannot parse, a charge, unpaired
-    electrons or an unknown isotope.
+    Warns of zwitterions. Raises InputError for a SMILES that RDKit cannot parse, a bond that is not
+    single, double, triple or aromatic, a charge, unpaired electrons, an unknown isotope or a
+    molecule of more than `MAX_HEAVY_ATOMS`.
     """
     from rdkit import Chem, rdBase
 
     if len(smiles.split()) > 1:
         raise InputError(f"SMILES {smiles!r} has a space; join molecules with a dot, as in CCO.CCN")
+    if bond := re.search(r"[~$]|<-|->", smiles):
+        raise InputError(
+            f"SMILES {smiles!r} has the bond {bond[0]!r}; write a single, double, triple or"
+            " aromatic bond: - = # :"
+        )
     with rdBase.BlockLogs():
         whole = Chem.MolFromSmiles(smiles)
     if whole is None or not whole.GetNumAtoms():
         raise InputError(f"SMILES {smiles!r} does not parse; check brackets, ring digits, valences")
     molecules = [Chem.AddHs(part) for part in Chem.GetMolFrags(whole, asMols=True)]
     for molecule in molecules:
+        if (heavy := molecule.GetNumHeavyAtoms()) > MAX_HEAVY_ATOMS:
+            raise InputError(
+                f"SMILES {smiles!r} has {heavy} heavy atoms, more than"
+                f" {MAX_HEAVY_ATOMS}, for which no conformer is searched; give a structure file"
+            )
+        if any(
+            bond.GetBondType() == Chem.BondType.AROMATIC and not bond.IsInRing()
+            for bond in molecule.GetBonds()
+        ):
+            raise InputError(f"SMILES {smiles!r} has an aromatic bond outside rings; write - or =")
         charge = Chem.GetFormalCharge(molecule)
         unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
         if charge or unpaired:
@@ -62,9 +81,12 @@ def from_smiles(smiles: str, seed: int = 0) -> Atoms:
 
     Raises InputError, see `parse_smiles`, and for a molecule that RDKit cannot embed.
     """
+    from rdkit import rdBase
+
     rng, atoms = np.random.default_rng(seed), Atoms()
     for molecule in parse_smiles(smiles):
-        conformer = _conformer(molecule, smiles, seed)
+        with rdBase.BlockLogs():
+            conformer = _conformer(molecule, smiles, seed)
         if len(atoms):
             _place_beside(atoms, conformer, rng)
         atoms += conformer
@@ -76,6 +98,7 @@ def _conformer(molecule: Any, smiles: str, seed: int) -> Atoms:
 
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
+    parameters.maxIterations = MAX_EMBEDDINGS
     if rdDistGeom.EmbedMolecule(molecule, parameters):
         parameters.useRandomCoords = True
         if rdDistGeom.EmbedMolecule(molecule, parameters):
