@@ -1,7 +1,7 @@
 """Mutated inputs: configuration files, SMILES, structure files and own data sets.
 
 Each case must run or end in one line (InputError). Everything else is bad: a traceback, several
-lines, output on stderr, a crash, more than 20 s, or atoms other than those of the input, as
+lines, output on stderr, a crash, more than 20 s, or other atoms than the input has, as
 read here by other code. `python tests/fuzz.py --count 1000 --seed 1` prints a table.
 """
 
