@@ -371,6 +371,14 @@ def _known(token: str) -> str | None:
     return found[1].replace("D", "H").replace("T", "H") if found else None
 
 
+def _numbers(fields: list[list[str]]) -> np.ndarray:
+    """Return positions Å from text. Raises Inconsistent if one is not a number."""
+    try:
+        return np.array(fields, float)
+    except ValueError as error:
+        raise Inconsistent(error) from None
+
+
 def _xyz_frames(text: str) -> Iterator[tuple[str, Read]]:
     lines = text.split("\n")
     while lines:
@@ -407,13 +415,13 @@ def _sdf(text: str) -> Read:
         rows = [line.split() for line in lines[start + 1 : lines.index("M  V30 END ATOM")]]
         if not counts or len(rows) != int(counts[1]):
             raise Inconsistent("COUNTS")
-        return [_known(row[3]) for row in rows], np.array([row[4:7] for row in rows], float)
+        return [_known(row[3]) for row in rows], _numbers([row[4:7] for row in rows])
     count, bonds = int(lines[3][:3]), int(lines[3][3:6])
     rows, rest = lines[4 : 4 + count], lines[4 + count + bonds :]
     if len(rows) < count or not all(re.match(r"[MAVSG]  |\s*$|>", line) for line in rest[:1]):
         raise Inconsistent("counts")
-    positions = [[float(row[i : i + 10]) for i in (0, 10, 20)] for row in rows]
-    return [_known(row[31:34].strip()) for row in rows], np.array(positions)
+    positions = _numbers([[row[i : i + 10] for i in (0, 10, 20)] for row in rows])
+    return [_known(row[31:34].strip()) for row in rows], positions
 
 
 def _pdb(text: str) -> Read:
@@ -426,10 +434,10 @@ def _pdb(text: str) -> Read:
         raise LookupError("atoms outside of models")
     if any(row[16] != " " for row in rows):
         raise LookupError("alternate locations")
-    positions = [[float(row[i : i + 8]) for i in (30, 38, 46)] for row in rows]
+    positions = _numbers([[row[i : i + 8] for i in (30, 38, 46)] for row in rows])
     # a column without letters is of another kind: the name of the atom says what it is
     symbols = [row[76:78].strip() for row in rows]
-    return [_known(one) if one.isalpha() else None for one in symbols], np.array(positions)
+    return [_known(one) if one.isalpha() else None for one in symbols], positions
 
 
 def _gro(text: str) -> Read:
@@ -464,7 +472,7 @@ def _mol2(text: str) -> Read:
     rows = [line.split() for line in section.split("\n") if line.strip()]
     if int(head[2].split()[0]) != len(rows):
         raise Inconsistent("count")
-    return [_known(row[5].split(".")[0]) for row in rows], np.array([r[2:5] for r in rows], float)
+    return [_known(row[5].split(".")[0]) for row in rows], _numbers([row[2:5] for row in rows])
 
 
 def _cif(text: str) -> Read:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import logging
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -169,6 +170,22 @@ def test_v3000_and_models_of_rdkit_are_read(tmp_path, caplog):
         expected = METHANOL.GetConformer(1).GetPositions()
         np.testing.assert_allclose(atoms.positions, expected, atol=6e-4)
     assert caplog.messages == [f"{tmp_path}/models.pdb: the last of 2 frames is taken"]
+
+
+@pytest.mark.parametrize("number", ["1,5", "1.5.2", "--1", "1 5", "1_0", "x"])
+def test_mol_files_with_positions_that_are_not_numbers_are_refused(number, tmp_path):
+    """RDKit reads the digits up to the first other character."""
+    path = tmp_path / "a.mol"
+    for text, old in (
+        (Chem.MolToMolBlock(METHANOL, confId=1), r"(?<=\n) *-?\d+\.\d+(?= .*C  )"),
+        (Chem.MolToV3KMolBlock(METHANOL, confId=1), r"(?<=V30 2 C )\S+"),
+    ):
+        path.write_text(re.sub(old, number.rjust(10), text, count=1))
+        assert path.read_text() != text
+        with pytest.raises(
+            InputError, match=r"a\.mol: (atom 1: .* is not a number|molecule 1 is|.*no integer)"
+        ):
+            read_structure(path)
 
 
 def test_cells_are_kept(tmp_path):

@@ -205,7 +205,7 @@ def _set_masses(atoms: Atoms, elements: Sequence[Element]) -> None:
 
 def _float(text: str, where: str) -> float:
     try:
-        return float(text)
+        return float(text if text.isascii() and "_" not in text else "")  # 1_0 is 10 in Python
     except ValueError:
         remedy = "write a decimal point" if "," in text else "correct the file"
         raise InputError(f"{where}: {text!r} is not a number; {remedy}") from None
@@ -413,11 +413,12 @@ def _read_sdf(text: str) -> Found:
     blocks = [part for part in parts if part.strip()] or [text]
     with rdBase.BlockLogs():
         molecules = [Chem.MolFromMolBlock(b, sanitize=False, removeHs=False) for b in blocks]
-    for number, molecule in enumerate(molecules, 1):
+    for number, (molecule, block) in enumerate(zip(molecules, blocks, strict=True), 1):
         if molecule is None or not molecule.GetNumAtoms():
             raise InputError(
                 f"molecule {number} is empty, cut, or not a mol block of V2000 or V3000; correct it"
             )
+        _check_mol_positions(block)
     elements = [
         [Element(atom.GetAtomicNum(), atom.GetIsotope()) for atom in one.GetAtoms()]
         for one in molecules
@@ -433,6 +434,23 @@ def _read_sdf(text: str) -> Found:
     if unpaired := sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
         atoms.info["spin"] = 1 + unpaired
     return [formula(one) for one in elements], atoms
+
+
+def _check_mol_positions(block: str) -> None:
+    """Raise InputError for a position that is not a number: RDKit reads 1,5 as 1."""
+    lines = block.split("\n")
+    if "V3000" in lines[3]:
+        joined = re.sub(r"-\n *M  V30 ", "", block)  # continued lines
+        rows = re.split("V30 (?:BEGIN|END) ATOM", joined)[1].split("\n")[1:-1]
+        fields = [row.split()[4:7] for row in rows]
+        if shifted := [row for row in rows if not row.split()[7].isdecimal()]:
+            raise InputError(f"{shifted[0]!r}: no integer follows the position; correct the file")
+    else:
+        rows = lines[4 : 4 + int(lines[3][:3])]
+        fields = [[row[start : start + 10] for start in (0, 10, 20)] for row in rows]
+    for number, row in enumerate(fields):
+        for field in row:
+            _float(field, f"atom {number}")
 
 
 def _read_mol2(text: str) -> Found:
