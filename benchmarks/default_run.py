@@ -96,6 +96,19 @@ def dynamics(table: pd.DataFrame) -> list[dict[str, object]]:
     return rows
 
 
+def reliability(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the range of the ratio of observed and expected errors over the tenths."""
+    rows = []
+    for (model, quantity), tenths in table.groupby(["model", "quantity"], sort=False):
+        ratio = tenths["observed"] / tenths["expected"]
+        n = f"{tenths['n'].sum():,} {'atoms' if quantity == 'forces' else 'geometries'}"
+        about = {"model": model, "case": quantity, "n": n}
+        for name, value in (("smallest", ratio.min()), ("largest", ratio.max())):
+            text = f"observed / expected error, {name} of the tenths"
+            rows.append(about | {"quantity": text, "value": f"{value:.2f}"})
+    return rows
+
+
 def tiny(model: Path) -> list[dict[str, object]]:
     """Return bond lengths and angles of molecules that QM9 lacks, at the minima of two surfaces."""
     minima = {a.info["smiles"]: a for a in read(TINY_MOLECULES, ":") if a.info["geometry"] == 0}
@@ -108,6 +121,11 @@ def tiny(model: Path) -> list[dict[str, object]]:
             about = {"model": name, "case": case}
             length = f"{atoms.get_distance(0, 1):.3f}"
             rows.append(about | {"quantity": "bond length", "value": length, "unit": "Å"})
+            if atoms is found:
+                error = found.get_potential_energy() - minima[smiles].get_potential_energy()
+                rows.append(
+                    about | {"quantity": "energy error", "value": f"{error:.2f}", "unit": "eV"}
+                )
             if len(atoms) == 3:
                 angle = f"{atoms.get_angle(0, 1, 2):.1f}"
                 rows.append(about | {"quantity": "bond angle", "value": angle, "unit": "°"})
@@ -131,7 +149,7 @@ def gfn2_step() -> dict[str, object]:
 def main(results: str = "results") -> None:
     """Read the tables of a run and record their values."""
     tables = Path(results) / "tables"
-    names = ("accuracy", "frequencies", "forces", "md")
+    names = ("accuracy", "frequencies", "forces", "md", "uncertainty")
     found = {name: pd.read_csv(tables / f"{name}.csv") for name in names}
     settings = json.loads((Path(results) / "models/gnn/model.json").read_text())["settings"]
     if settings["stages"][0]["epochs"] != 9:
@@ -143,6 +161,7 @@ def main(results: str = "results") -> None:
     record("default_run", "energies", energies(found["accuracy"]), **common)
     record("default_run", "surface", surface(found["frequencies"], found["forces"]), **common)
     record("default_run", "dynamics", dynamics(found["md"]), **common)
+    record("default_run", "uncertainty", reliability(found["uncertainty"]), **common)
     record("default_run", "small", tiny(Path(results) / "models/gnn"), **common)
     own = {"machine": common["machine"], "seed": 0, "command": "python benchmarks/default_run.py"}
     record("default_run", "dynamics", [gfn2_step()], **own, data="aspirin")
