@@ -124,7 +124,12 @@ def tiny(model: Path) -> list[dict[str, object]]:
             if atoms is found:
                 error = found.get_potential_energy() - minima[smiles].get_potential_energy()
                 rows.append(
-                    about | {"quantity": "energy error", "value": f"{error:.2f}", "unit": "eV"}
+                    about
+                    | {
+                        "quantity": "energy error",
+                        "value": f"{round(error, 2) + 0:.2f}",
+                        "unit": "eV",
+                    }
                 )
             if len(atoms) == 3:
                 angle = f"{atoms.get_angle(0, 1, 2):.1f}"
