@@ -86,6 +86,38 @@ def test_structures_are_refused_in_one_line(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("smiles", ["c1ccc2ccccc2c1", "Oc1ccccc1", "c1ccoc1", "C=CC=C"])
+def test_skeleton_without_hydrogens_is_refused(smiles):
+    """Bonds of 1.4 Å look like double bonds."""
+    whole = from_smiles(smiles)
+    check(whole)
+    with pytest.raises(InputError, match="hydrogens are missing"):
+        check(whole[whole.numbers > 1])
+
+
+def test_dianion_with_an_even_number_of_electrons_is_refused():
+    acid = from_smiles("OC(=O)C(=O)O")
+    check(acid)
+    with pytest.raises(InputError, match="have one bond each, as in an ion"):
+        check(acid[acid.numbers > 1])
+
+
+def test_strong_hydrogen_bond_is_no_clash():
+    """Water's hydrogen at 1.35 Å from another oxygen, as in hot glycine."""
+    first, second = molecule("H2O"), molecule("H2O")
+    along = first.positions[1] - first.positions[0]
+    place = first.positions[1] + 1.35 * along / np.linalg.norm(along)
+    second.rotate(90, "x")
+    second.positions += place - second.positions[0]
+    check(first + second)
+
+
+def test_rounded_partial_charges_are_no_charge():
+    atoms = molecule("H2O")
+    atoms.set_initial_charges([-0.8, 0.43, 0.43])
+    check(atoms)
+
+
 def test_closed_shells_pass_without_a_word(molecules, caplog):
     for row in range(len(molecules.index)):
         _, z, pos = molecules.geometry(row)

@@ -123,7 +123,7 @@ BAD = [
     ("models/mlp", None, "models: 'mlp' is missing"),
     ("models/my model", {"architecture": "gnn", "target": "u0"}, "models: name 'my model' must be letters"),
     ("molecules/bad", "C1CC", "molecules.bad: SMILES 'C1CC' does not parse"),
-    ("molecules/chloride", "CCl", "molecules.chloride: element Cl is not in the training set (H C N O F)"),
+    ("molecules/chloride", "CCl", "molecules.chloride: CCl: element Cl is not in the training set (H C N O F)"),
     ("molecules/ion", "C[NH3+]", "molecules.ion: SMILES 'C[NH3+]' has charge +1"),
     ("molecules/file", "missing.xyz", "molecules.file: missing.xyz: no such structure file"),
     ("molecules/aspirin", {"temperature_k": 300}, "molecules.aspirin: 'structure' is missing"),

@@ -191,9 +191,19 @@ def labelled(frames: list[Atoms], energy: float, forces: float) -> list[Atoms]:
     ("energy", "forces", "settings", "remedy"),
     [
         (1, 1, {}, None),
-        (1, -1, {}, "as gradients would; set data.extxyz.force_unit to -eV/Ang"),
+        (
+            1,
+            -1,
+            {},
+            "as gradients would; if energy_unit is right, set data.extxyz.force_unit to -eV/Ang",
+        ),
         (1, -1, {"force_unit": "-eV/Ang"}, None),
-        (1, 23.06, {}, "as forces in kcal/mol/Ang would; set data.extxyz.force_unit to kcal/mol"),
+        (
+            1,
+            23.06,
+            {},
+            "kcal/mol/Ang would; if energy_unit is right, set data.extxyz.force_unit to kcal/mol",
+        ),
         (1, -1 / 27.211, {}, "set data.extxyz.force_unit to -Hartree/Ang"),
         (1, 8.0, {}, "check data.extxyz.energy_unit, length_unit and force_unit"),
         (1 / 27.211, 0.5292 / 27.211, {"energy_unit": "Hartree"}, "force_unit to Hartree/Bohr"),

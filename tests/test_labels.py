@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from nnpipe.data import store
 from nnpipe.data.molecules import Molecules, read_molecules
 from nnpipe.errors import InputError
-from nnpipe.graphs.dataset import load_labels
+from nnpipe.graphs.dataset import TINY_PASSES, load_labels
 from nnpipe.labelling.anchor import anchored, atom_pairs, fit_anchor
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import (
@@ -334,7 +334,9 @@ def test_tiny_molecules_train_whatever_the_split(tables, molecules, tmp_path):
     write_chunk(molecules, [3], gfn2, Settings(geometries=1), tmp_path / "chunk", about)
     write_labels([tmp_path / "chunk"], molecules, no_correction(), 5.0, tmp_path / "l", about, TINY)
     data = load_labels(tmp_path / "l", molecules.index[:0], 4.0, about["molecules"])
-    assert 0 < len(data) < len(read(TINY, ":"))
+    geometries = len(data.atom_start.unique())
+    assert 0 < geometries < len(read(TINY, ":"))
+    assert len(data) == TINY_PASSES * geometries
     assert data.atomic_numbers().max() < 9
     hydrogen = data.collate(torch.arange(1))[0]
     assert hydrogen.z.tolist() == [1, 1]

@@ -144,11 +144,13 @@ ACCURACY_OF_MODELS = {
     "predict", "accuracy_table", "parity_figure", "comparison_figures", "cost_table",
 }  # fmt: skip
 ENERGY_MODELS = {"relax_and_frequencies", "frequency_table", "force_table"} | MD
-TRAINED = {"train"} | ACCURACY_OF_MODELS | ENERGY_MODELS
+TRAINED = {"train", "uncertainty_table"} | ACCURACY_OF_MODELS | ENERGY_MODELS
 LABELLED = {"label_chunk", "merge_labels"} | TRAINED
 SPLIT = LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"}
 MINIMA = {"relax_and_frequencies", "relax_and_frequencies_gfn2", "frequency_table", "cost_table"}
-FIGURES = {"parity_figure", "comparison_figures", "frequency_table", "md_figures"}
+FIGURES = {
+    "parity_figure", "comparison_figures", "frequency_table", "md_figures", "uncertainty_table",
+}  # fmt: skip
 STAGES = {"training": {"stages": [{"epochs": 3}]}}
 
 # a change of the configuration or of a file of the library, and the rules that run again
@@ -161,7 +163,7 @@ RERUNS = [
     ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
     ({"evaluation": {"frequency_molecules": 3}}, MINIMA),
     ({"md": {"temperature_k": 400}}, MD),
-    ({"md": {"replicas": 2}}, MD),
+    ({"md": {"replicas": 2}}, {"starting_structure"} | MD),
     ({"md": {"max_bond_deviation_a": 0.4}}, MD),
     ({"split": {"test": 50}}, SPLIT),
     ({"molecules": {"water": "O"}}, {"starting_structure"} | MD),
@@ -171,7 +173,7 @@ RERUNS = [
     ("structures/neighbours.py", TRAINED | {"find_neighbours", "merge_labels"}),
     ("analysis/plots.py", FIGURES),
     ("data/splits.py", SPLIT),
-    ("structures/checks.py", {"starting_structure"} | ENERGY_MODELS),
+    ("structures/checks.py", {"starting_structure", "relax_and_frequencies_gfn2"} | ENERGY_MODELS),
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),

@@ -82,4 +82,7 @@ class ForceCheck:
             return f"{text}; check data.extxyz.energy_unit, length_unit and force_unit"
         sign = "-" if right < 0 else ""
         what = "gradients" if alike[0] == unit else f"forces in {sign}{alike[0]}"
-        return f"{text}, as {what} would; set data.extxyz.force_unit to {sign}{alike[0]}"
+        return (
+            f"{text}, as {what} would; if energy_unit is right, set data.extxyz.force_unit to"
+            f" {sign}{alike[0]}"
+        )

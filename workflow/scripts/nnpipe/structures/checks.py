@@ -28,7 +28,10 @@ FULL_CLASH = 1.4  # of atoms that have all their bonds and are further apart tha
 # the first is a sketch
 SKETCH, TRIPLE_CC, TRIPLE, DOUBLE, DOUBLE_NOF = 0.72, 0.85, 0.88, 0.98, 1.03
 CONTACT_CLASH = 0.5  # fraction of the sum of van der Waals radii, further apart than NEAR_BONDS
+BRIDGE_CLASH, BRIDGE_FULL = 0.44, 1.2  # the same for hydrogen and N, O or F, 1.2 Å
 NEAR_BONDS = 3
+BENT = -0.82  # cosine of 145 degrees: the angle of a carbon with two neighbours is larger
+MAX_BARE = 2  # carbons without hydrogens; a carbene or an aryne has one or two
 VALENCES = {1: 1, 6: 4, 7: 3, 8: 2, 9: 1}
 MOST_BONDS = {1: 1, 6: 4, 7: 4, 8: 3, 9: 1}
 NONMETALS = [1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53]  # closed shells are the rule
@@ -65,7 +68,8 @@ def check_positions(atoms: Atoms) -> None:
 
 def check_charge(atoms: Atoms) -> None:
     """Raise InputError for a charge, in `info` or as the sum of initial charges."""
-    for given in (atoms.info.get("charge", 0), atoms.get_initial_charges().sum()):
+    partial = round(float(atoms.get_initial_charges().sum()))  # those of atoms may be rounded
+    for given in (atoms.info.get("charge", 0), partial):
         try:
             charge = round(float(given), 1)
         except (TypeError, ValueError):
@@ -148,9 +152,13 @@ def check_geometry(atoms: Atoms) -> None:
         pairs.first * count + pairs.second, np.ravel_multi_index(near.nonzero(), (count, count))
     )
     contact = vdw_radii[numbers][pairs.first] + vdw_radii[numbers][pairs.second]
-    full = bonds.degree(count) >= valence
-    clash = (pairs.ratio > STRETCHED) & (pairs.length < CONTACT_CLASH * contact)
-    clash |= full[pairs.first] & full[pairs.second] & (pairs.ratio < FULL_CLASH)
+    full, ends = bonds.degree(count) >= valence, numbers[np.stack([pairs.first, pairs.second])]
+    bridge = (ends == 1).any(0) & np.isin(ends, (7, 8, 9)).any(0)  # strong hydrogen bonds
+    closest, full_clash = np.where(
+        bridge, [[BRIDGE_CLASH], [BRIDGE_FULL]], [[CONTACT_CLASH], [FULL_CLASH]]
+    )
+    clash = (pairs.ratio > STRETCHED) & (pairs.length < closest * contact)
+    clash |= full[pairs.first] & full[pairs.second] & (pairs.ratio < full_clash)
     for place in np.flatnonzero((clash & far) | (pairs.ratio < SHORTEST)):
         a, b = pairs.first[place], pairs.second[place]
         raise InputError(
@@ -180,12 +188,12 @@ def check_supported(atoms: Atoms, elements: Sequence[int], closed_shells: bool =
     if closed_shells and (reason := unpaired_electrons(atoms, labels)):
         raise InputError(f"{reason}; {CLOSED_SHELLS}")
     _check_sketch(atoms)
-    _check_valences(atoms, pairs, labels)
+    _check_valences(atoms, pairs, labels, _check_carbons(atoms, labels))
 
 
-def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray) -> None:
+def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray, bare: list[int]) -> None:
     """Compare the bonds of each atom, as double and triple as their lengths allow, with its
-    valence. labels (N,) int: the molecule of each atom.
+    valence. labels (N,) int: the molecule of each atom; bare: carbons that lack hydrogens.
     """
     count, numbers, bonds = len(atoms), atoms.numbers, pairs.up_to(BROKEN)
     judged = np.isin(numbers, list(VALENCES))
@@ -201,6 +209,7 @@ def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray) -> None:
     missing = (valence - filled).clip(0).astype(int)
     missing[~judged | (numbers == 1)] = 0
     missing[bonds.first[~judged[bonds.second]]] = 0
+    missing[bare] = missing[bare].clip(1)
     total, heavy = np.bincount(labels, missing), np.bincount(labels, numbers > 1)
     alone = judged & (np.bincount(labels)[labels] == 1)
     found = np.flatnonzero(missing)
@@ -221,6 +230,37 @@ def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray) -> None:
                 "atom %d (N) has four bonds, as in a zwitterion: the models describe molecules in"
                 " vacuum, where a proton may move; the neutral form is safer", atom,
             )  # fmt: skip
+
+
+def _check_carbons(atoms: Atoms, labels: np.ndarray) -> list[int]:
+    """Return carbons that lack hydrogens. Raise InputError for more than MAX_BARE of them, and for
+    a carboxylate in a molecule without N.
+
+    A carbon with two neighbours has one line with them, a carbon with one is bonded to N or O.
+    labels (N,) int: the molecule of each atom.
+    """
+    first, second, vector = neighbor_list("ijD", atoms, BOND_RADII_A[atoms.numbers])
+    unit = vector / np.linalg.norm(vector, axis=1)[:, None]
+    numbers, degree = atoms.numbers, np.bincount(first, minlength=len(atoms))
+    bare = []
+    for atom in np.flatnonzero((numbers == 6) & (degree > 0) & (degree < 4)):
+        mine = np.flatnonzero(first == atom)
+        others = second[mine]
+        bent = len(mine) == 2 and unit[mine[0]] @ unit[mine[1]] > BENT
+        if bent or (len(mine) == 1 and numbers[others[0]] == 6):
+            bare.append(int(atom))
+        oxygens = others[(numbers[others] == 8) & (degree[others] == 1)]
+        if len(mine) == 3 and len(oxygens) > 1 and 7 not in numbers[labels == labels[atom]]:
+            raise InputError(
+                f"atoms {oxygens[0]} and {oxygens[1]} (O) at atom {atom} (C) have one bond each, as"
+                f" in an ion; {CLOSED_SHELLS}; add protons"
+            )
+    names = ", ".join(f"{atom} (C)" for atom in bare[:3])
+    if len(bare) > MAX_BARE:
+        raise InputError(
+            f"too few bonds of atoms {names}: hydrogens are missing; add them, in 3-D coordinates"
+        )
+    return bare
 
 
 def _check_sketch(atoms: Atoms) -> None:
