@@ -68,7 +68,7 @@ def check_positions(atoms: Atoms) -> None:
 
 def check_charge(atoms: Atoms) -> None:
     """Raise InputError for a charge, in `info` or as the sum of initial charges."""
-    partial = round(float(atoms.get_initial_charges().sum()))  # those of atoms may be rounded
+    partial = round(float(atoms.get_initial_charges().sum()))  # of rounded charges
     for given in (atoms.info.get("charge", 0), partial):
         try:
             charge = round(float(given), 1)
