@@ -6,6 +6,7 @@ Frames are read one by one, so that memory does not grow with the file.
 
 import gzip
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -150,6 +151,10 @@ def read_extxyz(
     yield replace(_chunk(rows), isolated_atoms=isolated)
 
 
+# a number of columns in Properties that no line has
+COLUMNS = re.compile(r":[SIRL]:0*[1-9]\d{3,}", re.IGNORECASE)
+
+
 def _frames(path: str | Path) -> Iterator[Atoms]:
     """Yield the frames of a file. Raises InputError if it cannot be read to its end."""
     number, name = 0, str(path).lower()
@@ -167,6 +172,8 @@ def _frames(path: str | Path) -> Iterator[Atoms]:
                 rows = list(islice(file, min(count + 1, sys.maxsize)))  # with the comment
                 if len(rows) <= count:
                     raise ValueError(f"{max(len(rows) - 1, 0)} of {count} atoms follow")
+                if wide := COLUMNS.search(rows[0]):  # ASE would make as many columns
+                    raise ValueError(f"Properties: {wide[0][3:]} columns")
                 atoms = next(read_xyz(StringIO(line + "".join(rows)), 0))
                 number += 1
                 yield atoms

@@ -18,6 +18,14 @@ MAX_EMBEDDINGS = 50  # tries before a molecule, such as an impossible cage, is r
 CONTACT_GAP_A = 0.15  # between the van der Waals surfaces of molecules side by side
 
 
+def _plain(molecule) -> str:
+    """Return the SMILES of RDKit's molecule without its hydrogens."""
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+
+
 def parse_smiles(smiles: str) -> list[Any]:
     """Return RDKit's molecules with explicit hydrogens, one per part of the SMILES between dots.
 
@@ -55,7 +63,7 @@ def parse_smiles(smiles: str) -> list[Any]:
         if charge or unpaired:
             part = f" of {smiles!r}" if len(molecules) > 1 else ""
             raise InputError(
-                f"SMILES {Chem.MolToSmiles(Chem.RemoveHs(molecule)) if part else smiles!r}{part}"
+                f"SMILES {_plain(molecule) if part else smiles!r}{part}"
                 f" has charge {charge:+d} and {unpaired} unpaired electrons; the models support"
                 " neutral closed-shell molecules only"
             )
