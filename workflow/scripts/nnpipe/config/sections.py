@@ -106,9 +106,7 @@ class ExtXYZ:
                 " such as Hartree/Bohr"
             )
         for part in ("validation", "test"):
-            if (path := getattr(self, part)) and not (
-                is_extxyz(path) and find_file(path).is_file()
-            ):
+            if (path := getattr(self, part)) and not (is_extxyz(path) and is_file(path)):
                 raise ValueError(f"{part}: {path!r} is not a file in extended xyz")
 
 

@@ -1,6 +1,9 @@
 """A model with atomic references and repulsion; energies, forces and stress of any model."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,9 @@ from torch import Tensor, nn
 from ..graphs.batch import Batch
 from ..graphs.dataset import Dataset
 from .repulsion import Repulsion
+
+if TYPE_CHECKING:
+    from .uncertainty import Uncertainty
 
 MAX_Z = 118
 SURFACE = "energy"  # the target whose gradient gives forces
@@ -37,7 +43,7 @@ class Potential(nn.Module):
         self.model, self.scale, self.unit, self.intensive = model, scale, unit, intensive
         self.cutoff = float(model.cutoff)  # type: ignore[arg-type]
         self.repulsion = Repulsion() if repulsion else None
-        self.uncertainty: nn.Module | None = None  # an Uncertainty, once it has been fitted
+        self.uncertainty: Uncertainty | None = None  # once it has been fitted
         table = torch.zeros(MAX_Z + 1, dtype=torch.float64)
         table[list(references)] = torch.tensor(list(references.values()), dtype=torch.float64)
         self.register_buffer("references", table)

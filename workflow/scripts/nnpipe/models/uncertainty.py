@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from ..data import store
 from ..data.splits import read_split
 from ..graphs.batch import Batch
-from ..graphs.dataset import Dataset, load_dataset, load_labels, split_by_budget
+from ..graphs.dataset import Dataset, load_dataset, load_labels
 from .potential import MAX_Z, SURFACE, Potential, energy_forces
-from .predict import EVALUATION_ATOMS, EVALUATION_PAIRS
+from .predict import batches_by_size
 
 MAX_TRAINING, MAX_HELD_OUT = 5_000, 10_000  # geometries for features and errors, evenly chosen
 MAX_PAIR_TRAINING = 100_000  # geometries for the table of pairs
@@ -74,9 +74,9 @@ class Uncertainty(nn.Module):
 
     def __init__(self, features: int, elements: Sequence[int]) -> None:
         super().__init__()
-        self.known, count = list(elements), len(elements)
+        count = len(elements)
         slots = torch.zeros(MAX_Z + 1, dtype=torch.int64)
-        slots[self.known] = torch.arange(count)
+        slots[list(elements)] = torch.arange(count)
         self.register_buffer("slots", slots, persistent=False)
         shapes = {
             "means": (count, features),  # m_z
@@ -209,7 +209,7 @@ def measure_errors(potential: Potential, data: Dataset) -> Errors:
     """
     batches, count = [], 0
     layer = last_layer(potential.model)
-    for rows in _chosen(data, MAX_HELD_OUT):
+    for rows in batches_by_size(data, number=MAX_HELD_OUT):
         batch, labels = data.collate(rows)
         assert labels is not None
         with captured(layer) as features:
@@ -285,17 +285,10 @@ def held_out_geometries(
     return None
 
 
-def _chosen(data: Dataset, number: int) -> list[Tensor]:
-    """Return batches of at most `number` rows of the data set, evenly chosen."""
-    rows = torch.arange(len(data))[:: math.ceil(len(data) / number)]
-    order = rows[data.sizes[rows].argsort(stable=True)]
-    return split_by_budget(data, order, EVALUATION_ATOMS, EVALUATION_PAIRS)
-
-
 def _features(potential: Potential, data: Dataset) -> tuple[Tensor, Tensor]:
     """Return the features (N, F), float64, and atomic numbers (N,) of a data set, on the CPU."""
     found = []
-    for rows in _chosen(data, MAX_TRAINING):
+    for rows in batches_by_size(data, number=MAX_TRAINING):
         batch = data.batch(rows)
         with torch.no_grad(), captured(last_layer(potential.model)) as features:
             potential(batch)
@@ -312,7 +305,7 @@ def _seen_pairs(data: Dataset, slots: Tensor, elements: int) -> Tensor:
     """
     counts = torch.zeros(2, elements * elements * BINS, dtype=torch.float64)
     atoms = torch.zeros(elements, dtype=torch.float64)
-    for rows in _chosen(data, MAX_PAIR_TRAINING):
+    for rows in batches_by_size(data, number=MAX_PAIR_TRAINING):
         batch, forces = data.collate(rows)
         assert forces is not None
         calm, neighbours = (forces.norm(dim=1) < CALM_FORCE).cpu(), batch.neighbours.cpu()

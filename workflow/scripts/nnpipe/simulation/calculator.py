@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from ..graphs.batch import Batch
 from ..graphs.compile import CompiledFunction
 from ..models.checkpoint import FILES, load_model
 from ..models.potential import Potential, energy_forces, energy_forces_virial
-from ..models.uncertainty import Uncertainty, with_uncertainty
+from ..models.uncertainty import with_uncertainty
 from ..runtime.device import pick_device
 from ..structures.checks import (
     CLOSED_SHELLS,
@@ -187,7 +187,8 @@ class NeuralCalculator(Calculator):
 
     def _warn_outside(self, atoms: Atoms, system_idx: np.ndarray, unsure: np.ndarray) -> None:
         """Log a warning if a system is outside the training domain; `unsure` (N,) eV/Å."""
-        uncertainty = cast(Uncertainty, self.potential.uncertainty)
+        uncertainty = self.potential.uncertainty
+        assert uncertainty is not None
         for system in range(system_idx[-1] + 1):
             of_system = torch.from_numpy(unsure[system_idx == system])
             if uncertainty.outside(of_system):

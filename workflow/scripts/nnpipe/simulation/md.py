@@ -17,6 +17,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_mom
 from torch import Tensor
 
 from ..errors import InputError
+from ..models.uncertainty import Uncertainty
 from ..runtime.progress import progress_bar
 from ..runtime.signals import STOP, signals_received
 from ..structures.bonds import bond_lengths, bonded_pairs
@@ -281,25 +282,23 @@ def simulate(
         if record.reason:
             end = record.times[-1]
             log.warning("%s %s: ended early at %.4f ps: %s", model, name, end, record.reason)
-        uncertainty = getattr(getattr(calculator, "potential", None), "uncertainty", None)
-        if uncertainty is not None:
-            _log_uncertainty(f"{model} {name}", record, 1000 * uncertainty.typical.item())
+        if isinstance(calculator, NeuralCalculator) and calculator.potential.uncertainty:
+            _log_uncertainty(f"{model} {name}", record, calculator.potential.uncertainty)
     return [
         record.summary(model, name, replica, settings, *speed)
         for record, name, replica in zip(records, names, replicas, strict=True)
     ]
 
 
-def _log_uncertainty(label: str, record: Record, typical: float) -> None:
+def _log_uncertainty(label: str, record: Record, uncertainty: Uncertainty) -> None:
     """Log how large the errors of the forces are, with a warning if the run left the training
-    domain; `typical` (meV/Å) is the uncertainty on molecules like the training molecules.
+    domain.
     """
     outside = 100 * np.mean(record.outside)
     log.log(
         logging.WARNING if outside > MAX_OUTSIDE_PERCENT else logging.INFO,
-        "%s: expected error of a force component %.0f meV/Å, %.0f on molecules like the training"
-        " molecules; %.3g %% of the frames are outside the training domain",
-        label, 1000 * np.mean(record.mean_uncertainties), typical, outside,
+        "%s: %s; %.3g %% of the frames are outside the training domain",
+        label, uncertainty.describe(torch.tensor(record.mean_uncertainties)), outside,
     )  # fmt: skip
 
 

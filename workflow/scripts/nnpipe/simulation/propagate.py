@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..data.molecules import row_ends
 from ..errors import InputError
-from ..models.uncertainty import Uncertainty
 from ..structures.bonds import bonded_pairs
 from ..structures.checks import fixed_atoms
 from .calculator import SYSTEM_IDX, NeuralCalculator
@@ -181,7 +180,7 @@ class CompiledPropagator(Propagator):
 
     def _add_uncertainty(self, frame: Atoms, place: int) -> None:
         uncertainty = self.calculator.potential.uncertainty
-        if isinstance(uncertainty, Uncertainty):
+        if uncertainty is not None:
             energies, forces = self.uncertainties
             forces = forces[self.ends[place] : self.ends[place + 1]]
             frame.set_array("forces_uncertainty", forces)

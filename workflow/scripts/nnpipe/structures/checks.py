@@ -187,8 +187,10 @@ def check_supported(atoms: Atoms, elements: Sequence[int], closed_shells: bool =
     _, labels = connected_components(pairs.up_to(APART).graph(len(atoms)))
     if closed_shells and (reason := unpaired_electrons(atoms, labels)):
         raise InputError(f"{reason}; {CLOSED_SHELLS}")
-    _check_sketch(atoms)
-    _check_valences(atoms, pairs, labels, _check_carbons(atoms, labels))
+    first, second, vector = neighbor_list("ijD", atoms, BOND_RADII_A[atoms.numbers])
+    unit = vector / np.linalg.norm(vector, axis=1)[:, None]
+    _check_sketch(atoms, first, unit)
+    _check_valences(atoms, pairs, labels, _check_carbons(atoms, labels, first, second, unit))
 
 
 def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray, bare: list[int]) -> None:
@@ -232,15 +234,16 @@ def _check_valences(atoms: Atoms, pairs: Pairs, labels: np.ndarray, bare: list[i
             )  # fmt: skip
 
 
-def _check_carbons(atoms: Atoms, labels: np.ndarray) -> list[int]:
+def _check_carbons(
+    atoms: Atoms, labels: np.ndarray, first: np.ndarray, second: np.ndarray, unit: np.ndarray
+) -> list[int]:
     """Return carbons that lack hydrogens. Raise InputError for more than MAX_BARE of them, and for
     a carboxylate in a molecule without N.
 
     A carbon with two neighbours has one line with them, a carbon with one is bonded to N or O.
-    labels (N,) int: the molecule of each atom.
+    labels (N,) int: the molecule of each atom. unit (P, 3): direction of the bond from each atom
+    `first` (P,) to `second` (P,).
     """
-    first, second, vector = neighbor_list("ijD", atoms, BOND_RADII_A[atoms.numbers])
-    unit = vector / np.linalg.norm(vector, axis=1)[:, None]
     numbers, degree = atoms.numbers, np.bincount(first, minlength=len(atoms))
     bare = []
     for atom in np.flatnonzero((numbers == 6) & (degree > 0) & (degree < 4)):
@@ -263,14 +266,12 @@ def _check_carbons(atoms: Atoms, labels: np.ndarray) -> list[int]:
     return bare
 
 
-def _check_sketch(atoms: Atoms) -> None:
-    """Raise InputError if four bonds of an atom are in one plane."""
-    first, vector = neighbor_list("iD", atoms, BOND_RADII_A[atoms.numbers])
+def _check_sketch(atoms: Atoms, first: np.ndarray, unit: np.ndarray) -> None:
+    """Raise InputError if four bonds of an atom are in one plane; bonds as in `_check_carbons`."""
     for atom in np.flatnonzero(np.bincount(first, minlength=len(atoms)) == 4):
         if atoms.numbers[atom] not in (6, 7):
             continue
-        unit = vector[first == atom] / np.linalg.norm(vector[first == atom], axis=1)[:, None]
-        if np.linalg.svd(unit, compute_uv=False)[-1] < FLAT:
+        if np.linalg.svd(unit[first == atom], compute_uv=False)[-1] < FLAT:
             raise InputError(
                 f"atom {atom} ({atoms.symbols[atom]}) and its four neighbours are in one plane, as"
                 " in a 2-D sketch; give 3-D coordinates"

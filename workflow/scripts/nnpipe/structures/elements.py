@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from ase import Atoms
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.formula import Formula
 
@@ -74,6 +76,20 @@ def element_of_label(label: str, residue: str) -> Element:
     if not atomic_numbers.get(first):
         raise InputError(f"label {label!r} begins with no element; correct or remove the atom")
     return Element(atomic_numbers[first])
+
+
+def atoms_of(elements: Sequence[Element], positions: Sequence, **others: Any) -> Atoms:
+    """Return atoms with the masses of their isotopes; positions (N, 3) Å."""
+    numbers = [one.z for one in elements]
+    atoms = Atoms(numbers, np.reshape(np.array(positions, float), (-1, 3)), **others)
+    set_masses(atoms, elements)
+    return atoms
+
+
+def set_masses(atoms: Atoms, elements: Sequence[Element]) -> None:
+    """Give the atoms their masses in place, if one of them is an isotope."""
+    if any(one.isotope for one in elements):
+        atoms.set_masses([one.mass for one in elements])
 
 
 def formula(elements: Sequence[Element]) -> str:

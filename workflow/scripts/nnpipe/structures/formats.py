@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +28,15 @@ from ase.io.vasp import read_vasp
 
 from ..errors import InputError
 from ..units import ASE_FS
-from .elements import HYDROGEN, Element, element, element_of_label, formula
+from .elements import (
+    HYDROGEN,
+    Element,
+    atoms_of,
+    element,
+    element_of_label,
+    formula,
+    set_masses,
+)
 
 log = logging.getLogger(__name__)
 MAX_BYTES = 200_000_000
@@ -190,19 +198,6 @@ def _check_cell(atoms: Atoms) -> None:
         )
 
 
-def _atoms(elements: Sequence[Element], positions: Sequence, **others: Any) -> Atoms:
-    """Return atoms with the masses of their isotopes; positions (N, 3) Å."""
-    numbers = [one.z for one in elements]
-    atoms = Atoms(numbers, np.reshape(np.array(positions, float), (-1, 3)), **others)
-    _set_masses(atoms, elements)
-    return atoms
-
-
-def _set_masses(atoms: Atoms, elements: Sequence[Element]) -> None:
-    if any(one.isotope for one in elements):
-        atoms.set_masses([one.mass for one in elements])
-
-
 def _float(text: str, where: str) -> float:
     try:
         return float(text if text.isascii() and "_" not in text else "")  # 1_0 is 10 in Python
@@ -270,7 +265,7 @@ def _xyz_frame(comment: str, rows: list[list[str]], column: int, first_line: int
     if "mass" in atoms.arrays:
         atoms.set_masses(atoms.arrays["mass"])
     if not atoms.has("masses"):
-        _set_masses(atoms, elements)
+        set_masses(atoms, elements)
     if velocities := [name for name in atoms.arrays if name.lower().startswith("vel")]:
         raise InputError(
             f"{velocities[0]!r} has no unit; name it momenta, in ASE's units, or remove it"
@@ -297,7 +292,7 @@ def _read_pdb(text: str) -> Found:
     if not models:
         raise InputError("no ATOM or HETATM record; name another file")
     elements = [_pdb_elements(rows) for rows in models]
-    atoms = _atoms(
+    atoms = atoms_of(
         elements[-1],
         [
             [
@@ -397,7 +392,7 @@ def _read_gro(text: str) -> Found:
     cell = np.diag(vectors[:3])
     if len(vectors) == 9:
         cell.flat[[1, 2, 3, 5, 6, 7]] = vectors[3:]
-    atoms = _atoms(elements, [row[:3] for row in numbers], cell=cell, pbc=cell.any())
+    atoms = atoms_of(elements, [row[:3] for row in numbers], cell=cell, pbc=cell.any())
     atoms.set_positions(atoms.positions * NM)
     atoms.set_cell(cell * NM)
     if len(numbers[0]) == 6:
@@ -428,7 +423,7 @@ def _read_sdf(text: str) -> Found:
     crowded = any(atom.GetDegree() > 3 for atom in molecule.GetAtoms())
     if not positions[:, 2].any() and (re.search(r"\b2D\b", header) or crowded):
         raise InputError("a drawing in two dimensions; give a geometry, or the SMILES")
-    atoms = _atoms(elements[-1], positions)
+    atoms = atoms_of(elements[-1], positions)
     if charge := Chem.GetFormalCharge(molecule):
         atoms.info["charge"] = charge
     if unpaired := sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
@@ -475,7 +470,7 @@ def _read_mol2(text: str) -> Found:
         elements.append([element(row[5].split(".")[0]) for row in rows])
     if not elements:
         raise InputError("no section @<TRIPOS>ATOM; name another file")
-    atoms = _atoms(elements[-1], [row[2:5] for row in frames[-1]])
+    atoms = atoms_of(elements[-1], [row[2:5] for row in frames[-1]])
     if charge := round(sum(float(row[8]) for row in frames[-1] if len(row) > 8)):
         atoms.info["charge"] = charge
     return [formula(one) for one in elements], atoms
@@ -509,7 +504,7 @@ def _read_cif(text: str) -> Found:
         sites = atoms.arrays.get("spacegroup_kinds", range(len(atoms)))
         for site in sorted(set(range(len(elements))) - set(sites)):  # left out by ASE
             raise InputError(f"atom {labels[site]} is at the place of another atom; remove one")
-        _set_masses(atoms, [elements[site] for site in sites])
+        set_masses(atoms, [elements[site] for site in sites])
         formulas.append(atoms.get_chemical_formula())
     if not formulas:
         raise InputError("no loop of _atom_site; write mmCIF as PDB, or name another file")
@@ -536,7 +531,7 @@ def _read_poscar(text: str) -> Found:
     kinds = [element(name) for name in names]
     lines[5] = " ".join(one.symbol for one in kinds)
     atoms = read_vasp(StringIO("\n".join(lines)))
-    _set_masses(atoms, [one for one, n in zip(kinds, counts, strict=True) for _ in range(n)])
+    set_masses(atoms, [one for one, n in zip(kinds, counts, strict=True) for _ in range(n)])
     return [atoms.get_chemical_formula()], atoms
 
 

@@ -10,6 +10,7 @@ from ase.data import vdw_radii
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
+from .elements import Element, atoms_of
 
 log = logging.getLogger(__name__)
 MAX_STRETCH_A = 0.15  # of a multiple bond by MMFF94, which has single bonds in N2 and CO2
@@ -68,7 +69,7 @@ def parse_smiles(smiles: str) -> list[Any]:
                 " neutral closed-shell molecules only"
             )
         for atom in molecule.GetAtoms():
-            if atom.GetIsotope() and not _isotope_mass(atom):
+            if atom.GetIsotope() and not _element(atom).mass:
                 raise InputError(
                     f"SMILES {smiles!r}: {atom.GetSymbol()} has no isotope {atom.GetIsotope()};"
                     " correct the number"
@@ -123,14 +124,7 @@ def _conformer(molecule: Any, smiles: str, seed: int) -> Atoms:
         )
         if (after - before).max(initial=0) < MAX_STRETCH_A:
             positions = relaxed
-    numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
-    atoms = Atoms(numbers, positions)
-    isotopes = [atom for atom in molecule.GetAtoms() if atom.GetIsotope()]
-    if isotopes:
-        masses = atoms.get_masses()
-        masses[[atom.GetIdx() for atom in isotopes]] = [_isotope_mass(atom) for atom in isotopes]
-        atoms.set_masses(masses)
-    return atoms
+    return atoms_of([_element(atom) for atom in molecule.GetAtoms()], positions)
 
 
 def _place_beside(atoms: Atoms, other: Atoms, rng: np.random.Generator) -> None:
@@ -150,11 +144,9 @@ def _place_beside(atoms: Atoms, other: Atoms, rng: np.random.Generator) -> None:
     other.positions += (np.sqrt(square[square >= 0]) - along[square >= 0]).max() * direction
 
 
-def _isotope_mass(atom: Any) -> float:
-    """Return the mass (amu) of the isotope of RDKit's atom, 0 if there is no such isotope."""
-    from rdkit import Chem
-
-    return Chem.GetPeriodicTable().GetMassForIsotope(atom.GetAtomicNum(), atom.GetIsotope())
+def _element(atom: Any) -> Element:
+    """Return the element or isotope of RDKit's atom."""
+    return Element(atom.GetAtomicNum(), atom.GetIsotope())
 
 
 def _is_lone_charge(atom: Any) -> bool:

@@ -193,9 +193,11 @@ def train_from_files(
         return
     write_metrics(progress.history)
     _report(progress, settings, unit)
-    cutoff = hyperparameters["cutoff"]
-    held_out = held_out_geometries(0, cutoff, molecules, neighbours, split, labels)
-    if target == SURFACE and held_out:
+    held_out = None
+    if target == SURFACE:
+        tables = molecules, neighbours, split, labels
+        held_out = held_out_geometries(0, hyperparameters["cutoff"], *tables)
+    if held_out:
         errors = measure_errors(potential, held_out.to(where))
         potential.uncertainty = fit_uncertainty(potential, data.to(where), errors).to(where)
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else where
