@@ -25,6 +25,7 @@ from nnpipe.analysis.accuracy import ACCURACY
 from nnpipe.analysis.cost import cost
 from nnpipe.analysis.forces import FORCES
 from nnpipe.analysis.frequencies import summary
+from nnpipe.analysis.md_figures import SPECTRUM
 from nnpipe.analysis.reliability import UNCERTAINTY
 from nnpipe.config import check
 from nnpipe.models import registry
@@ -157,6 +158,7 @@ def test_docs_columns_are_those_of_the_tables(tmp_path):
     assert columns("tables/forces.csv") == FORCES
     assert columns("tables/md.csv") == [field.name for field in fields(Summary)]
     assert columns("tables/uncertainty.csv") == UNCERTAINTY
+    assert columns("spectra/{model}_{molecule}.csv") == SPECTRUM
     modes = pd.DataFrame({name: [1.0] for name in columns("minima/{model}.csv")})
     assert columns("tables/frequencies.csv") == list(summary("gnn", modes))
     measured = tmp_path / "train" / "gnn.tsv"

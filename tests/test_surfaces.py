@@ -1,5 +1,6 @@
 """Analysis of a potential energy surface: minima, frequencies, scans, spectra, force errors."""
 
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -15,16 +16,18 @@ from tblite.ase import TBLite
 from nnpipe.analysis import plots
 from nnpipe.analysis.forces import force_errors
 from nnpipe.analysis.frequencies import at_minima, held_out, rmsd, summary
-from nnpipe.analysis.md_figures import md_figures
-from nnpipe.analysis.scan import scan
+from nnpipe.analysis.md_figures import md_figures, run_data, write_frames
+from nnpipe.analysis.scan import scan, scan_table
 from nnpipe.analysis.spectrum import vibrational_density
 from nnpipe.data.splits import read_split, write_split
 from nnpipe.labelling.methods import gfn2
+from nnpipe.models.names import readable_name
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.simulation.md import simulate
 from nnpipe.simulation.relax import relax
 from nnpipe.simulation.settings import Settings
-from nnpipe.structures.vibrations import hessian
+from nnpipe.structures.vibrations import hessian, normal_modes
+from nnpipe.units import FREQUENCY
 
 XTB = TBLite(method="GFN2-xTB", verbosity=0)
 
@@ -83,41 +86,110 @@ class Lost(Calculator):
 
 
 def test_scan_continues_if_a_calculator_does_not_converge(tmp_path):
-    table = scan(molecule("C2H6"), {"xtb": XTB, "lost": Lost()})
-    assert table["lost"].isna().all()
-    assert table["xtb"].notna().mean() > 0.9
-    plots.save(plots.scan("ethane", table), tmp_path / "scan.png")
+    path = tmp_path / "scan.xyz"
+    write_frames(scan(molecule("C2H6"), {"model": XTB, "gfn2": Lost()}), path)
+    table = scan_table(read(path, ":"))
+    assert table["gfn2_energy_ev"].isna().all()
+    assert table["model_energy_ev"].notna().mean() > 0.9
+    summary = {"molecule": "ethane", "model": "gnn"}
+    plots.save(plots.scan(summary, table), tmp_path / "scan.png")
 
 
 def test_scan_of_ethane_shows_bond_and_barrier():
     """C-C bond of 1.53 Å, bond energy of several eV, three torsion barriers of about 0.12 eV."""
     ethane, _ = relax(molecule("C2H6"), XTB, 0.005, 200)
-    table = scan(ethane, {"xtb": XTB})
-    stretch = table[table["scan"] == "stretch"].set_index("at")["xtb"]
-    torsion = table[table["scan"] == "torsion"].set_index("at")["xtb"]
+    table = scan_table(scan(ethane, {"xtb": XTB}))
+    stretch = table[table["scan"] == "stretch"].set_index("at")["xtb_energy_ev"]
+    torsion = table[table["scan"] == "torsion"].set_index("at")["xtb_energy_ev"]
     assert stretch.idxmin() == pytest.approx(1.53, abs=0.06)
     assert 3 < stretch.iloc[-1] < 8
-    assert torsion[0] == pytest.approx(torsion[360], abs=1e-6)
+    assert torsion[0] == pytest.approx(torsion[360], abs=1e-5)
     assert torsion[120] == pytest.approx(0, abs=0.01)
     assert 0.05 < torsion[60] < 0.25
-    assert scan(molecule("H2O"), {"xtb": XTB}).empty
 
 
-def test_md_figures_are_drawn_for_a_molecule_with_a_rotor(tmp_path):
-    """The run, the spectrum and the scan of hydrogen peroxide with the shipped model."""
+def test_a_molecule_without_a_rotor_has_an_empty_scan(tmp_path):
+    path = tmp_path / "scan.xyz"
+    write_frames(scan(molecule("H2O"), {"model": XTB, "gfn2": XTB}), path)
+    assert path.read_bytes() == b""
+    summary = {"molecule": "water", "model": "gnn"}
+    plots.save(plots.scan(summary, scan_table([])), tmp_path / "scan.png")
+
+
+@pytest.fixture(scope="module")
+def peroxide(tmp_path_factory):
+    """A trajectory of H2O2 with one heavy hydrogen and the shipped model: frames, summaries,
+    data, calculator."""
     calculator = load_calculator("gnn", device="cpu")
-    summaries = simulate(
-        [molecule("H2O2")], calculator, Settings(length_ps=0.01, frame_fs=2.0), tmp_path / "x.xyz"
-    )
-    frames = read(tmp_path / "x.xyz", ":", format="extxyz")
-    figures = md_figures(frames, list(map(asdict, summaries)), calculator, 0.5)
+    start, path = molecule("H2O2"), tmp_path_factory.mktemp("md") / "x.xyz"
+    start.set_masses([*start.get_masses()[:-1], 2.014])
+    summaries = simulate([start], calculator, Settings(length_ps=0.01, frame_fs=2.0), path, "gnn")
+    frames = read(path, ":", format="extxyz")
+    return frames, list(map(asdict, summaries)), run_data(frames, calculator), calculator
+
+
+def test_md_figures_are_drawn_for_a_molecule_with_a_rotor(peroxide):
+    """The run, the spectrum and the scan of hydrogen peroxide with the shipped model."""
+    frames, summaries, data, _ = peroxide
+    figures = md_figures(frames, summaries, data, 0.5)
     assert list(figures) == ["run", "spectrum", "scan"]
     stretch = figures["scan"].axes[0]
-    assert [line.get_label() for line in stretch.lines] == ["model", "GFN2-xTB"]
+    assert [line.get_label() for line in stretch.lines] == ["AtomGNN", "GFN2-xTB"]
     assert all(np.isfinite(line.get_ydata()).mean() > 0.5 for line in stretch.lines)
     trajectory, harmonic = figures["spectrum"].axes[0].lines
     assert len(harmonic.get_xdata()) == 6
     assert np.trapezoid(trajectory.get_ydata(), trajectory.get_xdata()) == pytest.approx(1000)
+
+
+def test_modes_vibrate_at_their_frequencies_and_are_orthogonal(peroxide, tmp_path):
+    """The curvature of the energy along a mode gives its frequency, with the masses of the file."""
+    _, _, data, calculator = peroxide
+    write_frames(data.modes, tmp_path / "modes.xyz")
+    modes = read(tmp_path / "modes.xyz", ":", format="extxyz")
+    weighted = []
+    for mode in modes:
+        moved, displacement = mode.copy(), mode.arrays["displacement"]
+        masses = mode.get_masses()
+        assert masses[-1] == pytest.approx(2.014)
+        assert np.linalg.norm(displacement, axis=1).max() == pytest.approx(1, abs=1e-6)
+        forces = []
+        for step in (0.005, -0.005):  # Å
+            moved.positions = mode.positions + step * displacement
+            forces.append(calculator.get_forces(moved))
+        curvature = -np.sum((forces[0] - forces[1]) * displacement) / 0.01  # eV/Å^2
+        mass = np.sum(masses[:, None] * displacement**2)  # amu
+        assert mode.info["frequency_cm1"] ** 2 == pytest.approx(
+            curvature / mass * FREQUENCY**2, rel=0.02, abs=2000
+        )
+        weighted.append((np.sqrt(masses)[:, None] * displacement).ravel())
+    assert len(modes) == 6
+    unit = np.array(weighted) / np.linalg.norm(weighted, axis=1)[:, None]
+    np.testing.assert_allclose(unit @ unit.T, np.eye(6), atol=1e-6)
+    found = [mode.info["frequency_cm1"] for mode in modes]
+    where = modes[0].numbers, modes[0].positions
+    hessian = calculator.get_hessian(modes[0])
+    expected, _ = normal_modes(*where, hessian, masses=modes[0].get_masses())
+    np.testing.assert_allclose(found, expected, atol=2)
+
+
+def test_energies_of_a_scan_belong_to_its_geometries(peroxide, tmp_path):
+    _, _, data, calculator = peroxide
+    write_frames(data.geometries, tmp_path / "scan.xyz")
+    frames = read(tmp_path / "scan.xyz", ":", format="extxyz")
+    minimum = calculator.get_potential_energy(data.modes[0])
+    for frame in frames[::7]:
+        energy = calculator.get_potential_energy(frame) - minimum
+        assert frame.info["model_energy_ev"] == pytest.approx(energy, abs=1e-3)
+        if frame.info["scan"] == "stretch":
+            first, second = map(int, re.findall(r"\d+", frame.info["bond"]))
+            assert frame.get_distance(first, second) == pytest.approx(frame.info["at"], abs=1e-5)
+    assert {frame.info["scan"] for frame in frames} == {"stretch", "torsion"}
+
+
+def test_names_of_models_as_people_write_them():
+    names = ["gnn", "gnn_u0", "mlp", "schnet", "my_model"]
+    readable = ["AtomGNN", "AtomGNN u0", "AtomMLP", "SchNet", "my_model"]
+    assert [readable_name(name) for name in names] == readable
 
 
 def test_spectrum_has_its_peaks_at_the_oscillators():

@@ -67,7 +67,7 @@ rule run_md:
 
 
 rule md_figures:
-    """Plot a run, its spectrum, and the energy along a bond next to the energy of GFN2-xTB."""
+    """Plot a run, its spectrum, and the energy along a bond next to the energy of GFN2-xTB; write what the figures show."""
     input:
         weights="results/models/{model}/model.safetensors",
         info="results/models/{model}/model.json",
@@ -92,6 +92,9 @@ rule md_figures:
             category="Molecular dynamics",
             labels={"figure": "scan", "molecule": "{molecule}", "model": "{model}"},
         ),
+        modes="results/modes/{model}_{molecule}.xyz",
+        density="results/spectra/{model}_{molecule}.csv",
+        geometries="results/scans/{model}_{molecule}.xyz",
     log:
         "results/logs/md_figures/{model}_{molecule}.log",
     benchmark:

@@ -19,6 +19,7 @@ from matplotlib.ticker import (
 )
 
 from ..data.molecules import Molecules
+from ..models.names import readable_name
 from ..runtime.files import atomic
 from ..units import readable
 
@@ -195,17 +196,13 @@ def expected_against_observed(axis: Axes, quantity: str) -> None:
     axis.legend(fontsize="small")
 
 
-def spectrum(
-    summary: Mapping[str, Any],
-    wavenumber: np.ndarray,
-    density: np.ndarray,
-    frequencies: np.ndarray,
-) -> Figure:
-    """Return the vibrational density of states (cm) of a trajectory, with marks at the harmonic
-    frequencies (cm^-1).
+def spectrum(summary: Mapping[str, Any], density: pd.DataFrame, frequencies: np.ndarray) -> Figure:
+    """Return the vibrational density of states of a trajectory, with marks at the harmonic
+    frequencies (V,) cm^-1.
     """
     figure, ((axis,),) = panels(width=6)
-    axis.plot(wavenumber, 1000 * density, linewidth=0.8, label="trajectory")
+    wavenumber, states = density["wavenumber_cm1"], 1000 * density["density_cm"]
+    axis.plot(wavenumber, states, linewidth=0.8, label="trajectory")
     axis.plot(
         frequencies, np.zeros(len(frequencies)), "|", color="C1", markersize=12, label="harmonic"
     )
@@ -213,30 +210,33 @@ def spectrum(
     axis.set_xlabel("wavenumber (cm$^{-1}$)")
     axis.set_ylabel("density of states (10$^{-3}$ cm)")
     run = f"{summary['stable_ps']:g} ps at {summary['mean_temperature_k']:.0f} K"
-    title = f"{summary['molecule']} with {summary['model']}, {run}"
+    title = f"{summary['molecule']} with {readable_name(summary['model'])}, {run}"
     axis.set_title(title, fontsize="medium")
     axis.legend(fontsize="small")
     return figure
 
 
-def scan(name: str, table: pd.DataFrame) -> Figure:
-    """Return the energy of every calculator while one bond is stretched and turned."""
+def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
+    """Return the energy of the model and of GFN2-xTB while one bond is stretched and turned."""
     figure, axes = panels(2)
+    model = readable_name(summary["model"])
     labels = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (degrees)"}
     for axis, kind in zip(axes[0], labels, strict=True):
         rows = table[table["scan"] == kind]
-        calculators = [c for c in table.columns if c not in ("scan", "bond", "at")]
-        for number, label in enumerate(calculators):
-            style = "-" if number == 0 else "--"
-            axis.plot(rows["at"], rows[label], style, linewidth=1, label=label)
+        columns = {"model_energy_ev": model, "gfn2_energy_ev": "GFN2-xTB"}
         if len(rows):
+            for (column, label), style in zip(columns.items(), ("-", "--"), strict=True):
+                axis.plot(rows["at"], rows[column], style, linewidth=1, label=label)
+            energies = rows[list(columns)]
             axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
-            low, high = np.nanmin(rows[calculators]), min(12, np.nanmax(rows[calculators]))
+            low, high = np.nanmin(energies), min(12, np.nanmax(energies))
             axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+            axis.legend(fontsize="small")
         axis.set_ylabel("energy (eV)")
-    axes[0, 0].legend(fontsize="small")
     figure.suptitle(
-        f"{name}: stretch and torsion of one bond, rest of the molecule rigid", fontsize="medium"
+        f"{summary['molecule']} with {model}: stretch and torsion of one bond, rest of the molecule"
+        " rigid",
+        fontsize="medium",
     )
     return figure
 

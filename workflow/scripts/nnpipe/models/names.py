@@ -1,0 +1,8 @@
+"""Names of models as people write them, for figures and tables that people read."""
+
+NAMES = {"gnn": "AtomGNN", "gnn_u0": "AtomGNN u0", "mlp": "AtomMLP", "schnet": "SchNet"}
+
+
+def readable_name(model: str) -> str:
+    """Return the name of a model of `config.yaml` as people write it; another name as it is."""
+    return NAMES.get(model, model)
