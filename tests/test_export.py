@@ -47,9 +47,7 @@ def test_systems_have_forces_and_neighbours_in_other_cells(shipped):
         (["gnn", "--to", "torch", "--output", "."], "exists; delete it"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(
-    arguments, message, tmp_path, monkeypatch, capsys
-):
+def test_errors_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
     absent = registry.Engine("absent", "absent", {"absent_package": "absent>=1"})
     monkeypatch.setitem(registry.ENGINES, "absent", absent)
     monkeypatch.chdir(tmp_path)

@@ -37,7 +37,7 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    structure = read(sys.argv[1])
+    structure = read(sys.argv[1], 0)
     energy, forces, virial = evaluate(structure)
     print(f"energy {energy:.6f} eV")
     for symbol, force in zip(structure.symbols, forces, strict=True):
