@@ -1,0 +1,689 @@
+/* Players of molecules (3Dmol.js) with plots of their quantities (Plotly). One global: nnpipe. */
+"use strict";
+const nnpipe = (() => {
+  const ELEMENTS = {
+    H: 0xf2f4f6, C: 0x7b8590, N: 0x3f6fe0, O: 0xe0342f, F: 0x4fb84a, P: 0xf08a1d, S: 0xe3c229,
+    Cl: 0x3cb043, Br: 0x9c3a2c, I: 0x7d3c98,
+  };
+  const OTHER_ELEMENT = 0xb76fb0;
+  const SPHERE_SCALE = 0.24, STICK_RADIUS_A = 0.13;
+  const FRAMES_PER_SECOND = 25; // at speed 1
+  const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4];
+  const SPIN_DEGREES_PER_SECOND = 24;
+  const VIBRATION_SECONDS = 1.1; // of one period of a normal mode
+  const VIBRATION_A = 0.45; // amplitude of the atom that moves most
+  const AHEAD = "250px"; // how far below the window a player is made
+  const CURSOR_MS = 100; // between moves of the cursor in the traces
+  const MEASURES = ["", "", "distance", "angle", "torsion"];
+  const PLAY = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2.5 1v12l10-6z"/></svg>';
+  const PAUSE = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 1h3.6v12H2zM8.4 1H12v12H8.4z"/></svg>';
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
+  // ---- data
+
+  /** Return the values of an array of the Python module trajectory; NaN where one is missing. */
+  function decode(array) {
+    const bytes = Uint8Array.from(atob(array.base64), (letter) => letter.charCodeAt(0));
+    const kinds = { int16: Int16Array, int32: Int32Array, float32: Float32Array };
+    const stored = new kinds[array.type](bytes.buffer);
+    if (array.type === "float32") return stored;
+    const missing = array.type === "int16" ? -(2 ** 15) : -(2 ** 31);
+    return Float32Array.from(stored, (value) => (value === missing ? NaN : value * array.scale));
+  }
+
+  const plain = (values) => Array.from(values, (value) => (Number.isFinite(value) ? value : null));
+
+  // ---- page
+
+  function make(tag, className, content) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (content !== undefined) element.textContent = content;
+    return element;
+  }
+
+  /** Return the colour of the CSS variable --nn-{name} as "rgb(...)", in the scheme of the page. */
+  function colour(name) {
+    const probe = document.body.appendChild(make("span"));
+    probe.style.color = `var(--nn-${name})`;
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
+  }
+
+  const channels = (name) => colour(name).match(/[\d.]+/g).slice(0, 3).map(Number);
+
+  /** Call `start` once, when the element is about to be seen or the page is printed. */
+  function whenSeen(element, start) {
+    let done = false;
+    const go = () => {
+      if (done) return;
+      done = true;
+      watcher.disconnect();
+      window.removeEventListener("beforeprint", go);
+      start();
+    };
+    const watcher = new IntersectionObserver(
+      (seen) => seen.some((one) => one.isIntersecting) && go(), { rootMargin: AHEAD },
+    );
+    watcher.observe(element);
+    window.addEventListener("beforeprint", go);
+  }
+
+  const themed = new Set(); // functions to call when the scheme of the page changes
+  const recolour = () => themed.forEach((change) => change());
+  dark.addEventListener("change", recolour);
+  new MutationObserver(recolour).observe(document.documentElement, {
+    attributes: true, attributeFilter: ["data-theme"],
+  });
+
+  let webgl;
+  function hasWebGL() {
+    if (webgl === undefined) {
+      const context = document.createElement("canvas").getContext("webgl2");
+      webgl = Boolean(context) && typeof $3Dmol !== "undefined";
+      context?.getExtension("WEBGL_lose_context")?.loseContext();
+    }
+    return webgl;
+  }
+
+  // ---- plots
+
+  /** Return the layout of a plot in the colours of the page. */
+  function theme() {
+    const [text, muted, line] = ["text", "muted", "line"].map(colour);
+    const axis = {
+      gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: muted },
+      title: { font: { color: text }, standoff: 8 }, automargin: true,
+    };
+    return {
+      axis,
+      layout: {
+        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+        font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: text },
+        margin: { l: 60, r: 12, t: 12, b: 44 },
+        hoverlabel: {
+          bgcolor: colour("raised"), bordercolor: line, font: { color: text, size: 12 },
+        },
+        legend: { bgcolor: "rgba(0,0,0,0)", font: { color: text } },
+      },
+    };
+  }
+
+  /**
+   * Draw a plot that is made when it is seen and drawn again when the colours of the page change.
+   *
+   * build({axis, colour, layout}) returns {data, layout}: axes may start from `axis`, the layout is
+   * put on top of `layout`. `ready(element)` is called after the first drawing.
+   */
+  function plot(element, build, ready) {
+    element.classList.add("nnpipe-plot");
+    const draw = () => {
+      const { axis, layout } = theme();
+      const built = build({ axis, colour, layout });
+      return Plotly.react(element, built.data, { ...layout, ...built.layout }, {
+        responsive: true, displaylogo: false, displayModeBar: false,
+        ...built.config,
+      });
+    };
+    whenSeen(element, () => draw().then(() => {
+      themed.add(draw);
+      if (ready) ready(element);
+    }));
+  }
+
+  // ---- player
+
+  /**
+   * Show a structure or a trajectory in `element`.
+   *
+   * data: of nnpipe.viewer.player in Python. options: colour (name of a quantity), autoplay, spin,
+   * speed, traces (true, false or an element), height (CSS), title.
+   */
+  function player(element, data, options = {}) {
+    const count = data.symbols.length;
+    const positions = decode(data.positions);
+    const frames = positions.length / (3 * count);
+    const times = data.times && decode(data.times);
+    const traces = data.traces && frames > 1 ? data.traces : null;
+    const traceValues = {};
+    for (const [name, one] of Object.entries(traces?.quantities || {})) {
+      traceValues[name] = decode(one.values);
+    }
+    const modes = data.modes && decode(data.modes);
+    const quantities = {};
+    const listeners = [];
+    const picked = []; // atoms of the measurement
+    const state = {
+      frame: 0, clock: 0, playing: false, spin: Boolean(options.spin), measuring: false,
+      speed: options.speed || 1, colour: "element", mode: null, phase: 0, visible: false,
+      before: 0, ticking: false, held: false,
+    };
+    let viewer = null, model = null, atoms = [], drawn = [], cell = [], moveCursor = null;
+
+    // -- elements of the page
+    element.classList.add("nnpipe-player");
+    element.setAttribute("role", "group");
+    const title = options.title ?? data.title ?? "";
+    element.setAttribute("aria-label", `Molecule ${title || data.formula}`);
+    element.querySelectorAll(":scope > .nnpipe-parts").forEach((old) => old.remove());
+    const parts = element.appendChild(make("div", "nnpipe-parts"));
+    const view = parts.appendChild(make("div", "nnpipe-view"));
+    const stage = view.appendChild(make("div", "nnpipe-stage"));
+    if (options.height) stage.style.setProperty("--nn-height", options.height);
+    const canvas = stage.appendChild(make("div", "nnpipe-canvas"));
+    const top = stage.appendChild(make("div", "nnpipe-top"));
+    const readout = top.appendChild(make("p", "nnpipe-readout"));
+    if (title) readout.appendChild(make("span", "nnpipe-title", title));
+    const values = ["time", "temperature", "energy"].map(() => readout.appendChild(make("span")));
+    const bottom = stage.appendChild(make("div", "nnpipe-bottom"));
+    const legend = bottom.appendChild(make("div", "nnpipe-legend"));
+    const [legendName, , legendLow, legendHigh] = ["nnpipe-name", "nnpipe-bar", "", ""].map(
+      (name) => legend.appendChild(make("span", name)),
+    );
+    const hint = bottom.appendChild(make("span", "nnpipe-hint"));
+
+    const line = view.appendChild(make("div", "nnpipe-controls"));
+    const playButton = line.appendChild(make("button", "nnpipe-play"));
+    const slider = line.appendChild(make("input"));
+    slider.type = "range";
+    slider.min = 0;
+    slider.max = frames - 1;
+    slider.value = 0;
+    slider.setAttribute("aria-label", "Frame");
+    const now = line.appendChild(make("output"));
+    line.hidden = frames < 2;
+
+    const row = view.appendChild(make("div", "nnpipe-controls"));
+    const colourLabel = row.appendChild(make("label", "", "Colour"));
+    const colourSelect = colourLabel.appendChild(make("select"));
+    const speedLabel = row.appendChild(make("label", "", "Speed"));
+    const speedSelect = speedLabel.appendChild(make("select"));
+    const button = (text, name, action) => {
+      const made = row.appendChild(make("button", name, text));
+      made.type = "button";
+      made.addEventListener("click", action);
+      return made;
+    };
+    playButton.type = "button";
+    const spinButton = button("Spin", "nnpipe-push", () => spin(!state.spin));
+    const measureButton = button("Measure", "", () => measure(!state.measuring));
+    button("Reset view", "", () => resetView());
+    for (const [name, label] of [
+      ["element", "element"],
+      ...Object.entries(data.colours || {}).map(([key, one]) => [key, one.label]),
+    ]) colourSelect.add(new Option(label, name));
+    colourLabel.hidden = colourSelect.length < 2;
+    for (const speed of SPEEDS) speedSelect.add(new Option(`${speed}×`, speed));
+    speedSelect.value = state.speed;
+    speedLabel.hidden = frames < 2;
+    if (times) {
+      const span = (times[frames - 1] - times[0]) / (frames - 1) * FRAMES_PER_SECOND;
+      speedSelect.title = `at 1×, a second shows ${span.toPrecision(2)} ps`;
+    }
+
+    // -- what is drawn
+
+    const timeText = (frame) => {
+      if (data.labels) return data.labels[frame];
+      if (times) return `${times[frame].toFixed(times[frames - 1] < 10 ? 3 : 2)} ps`;
+      return `frame ${frame + 1} of ${frames}`;
+    };
+
+    const tracePoint = (name) => traceValues[name]?.[traces.shown[state.frame]];
+
+    function write() {
+      const temperature = tracePoint("temperature"), energy = tracePoint("potential_energy");
+      values[0].textContent = frames > 1 && state.mode === null ? timeText(state.frame) : "";
+      values[1].textContent = Number.isFinite(temperature) ? `${temperature.toFixed(0)} K` : "";
+      values[2].textContent = Number.isFinite(energy)
+        ? `${energy < 0 ? "−" : "+"}${Math.abs(energy).toFixed(2)} eV` : "";
+      slider.value = state.frame;
+      slider.setAttribute("aria-valuetext", timeText(state.frame));
+      now.textContent = `${state.frame + 1} / ${frames}`;
+    }
+
+    function colours() {
+      if (state.colour === "element") {
+        return data.symbols.map((symbol) => ELEMENTS[symbol] ?? OTHER_ELEMENT);
+      }
+      const values = quantities[state.colour] ??= decode(data.colours[state.colour].values);
+      const largest = data.colours[state.colour].max;
+      return data.symbols.map((_, atom) => {
+        const part = Math.min(1, Math.max(0, values[state.frame * count + atom] / largest));
+        if (Number.isNaN(part)) return OTHER_ELEMENT;
+        const [from, to] = part < 0.5 ? stops.slice(0, 2) : stops.slice(1);
+        const share = part < 0.5 ? 2 * part : 2 * part - 1;
+        const mixed = from.map((one, channel) => Math.round(one + share * (to[channel] - one)));
+        return (mixed[0] << 16) | (mixed[1] << 8) | mixed[2];
+      });
+    }
+    let stops = ["low", "middle", "high"].map(channels);
+
+    /** Put the atoms where they are in the current frame, or along the mode, and render. */
+    function draw() {
+      if (!viewer) return;
+      const start = state.frame * 3 * count, shades = colours();
+      const shift = state.mode ? state.amplitude * Math.sin(2 * Math.PI * state.phase) : 0;
+      atoms.forEach((atom, number) => {
+        const at = 3 * number;
+        atom.x = positions[start + at] + (shift && shift * state.mode[at]);
+        atom.y = positions[start + at + 1] + (shift && shift * state.mode[at + 1]);
+        atom.z = positions[start + at + 2] + (shift && shift * state.mode[at + 2]);
+        atom.color = shades[number];
+        atom.capDrawn = false;
+        atom.intersectionShape = { sphere: [], cylinder: [], line: [], triangle: [] };
+      });
+      model.setFrame(0);
+      drawMeasurement();
+      viewer.render();
+    }
+
+    function drawMeasurement() {
+      drawn.forEach(([shape, kind]) => viewer[`remove${kind}`](shape));
+      drawn = [];
+      if (!picked.length) return;
+      const places = picked.map((number) => atoms[number]);
+      const [red, green, blue] = channels("accent");
+      const tint = (red << 16) | (green << 8) | blue;
+      places.forEach(({ x, y, z }) => drawn.push([
+        viewer.addSphere({ center: { x, y, z }, radius: 0.55, color: tint, alpha: 0.45 }), "Shape",
+      ]));
+      places.slice(1).forEach((end, number) => drawn.push([
+        viewer.addCylinder({
+          start: { ...xyz(places[number]) }, end: { ...xyz(end) }, radius: 0.05, color: tint,
+          dashed: true, dashLength: 0.14, gapLength: 0.1,
+        }), "Shape",
+      ]));
+    }
+
+    const xyz = ({ x, y, z }) => ({ x, y, z });
+    const name = (number) => `${data.symbols[number]}${number}`;
+
+    /** Return the distance (Å), angle or torsion (degrees) of the picked atoms; NaN for one atom. */
+    function measured() {
+      const points = picked.map((number) => [atoms[number].x, atoms[number].y, atoms[number].z]);
+      const minus = (a, b) => a.map((one, axis) => one - b[axis]);
+      const dot = (a, b) => a.reduce((sum, one, axis) => sum + one * b[axis], 0);
+      const cross = (a, b) => [
+        a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0],
+      ];
+      const norm = (a) => Math.sqrt(dot(a, a));
+      if (points.length === 2) return norm(minus(points[1], points[0]));
+      if (points.length === 3) {
+        const [a, b] = [minus(points[0], points[1]), minus(points[2], points[1])];
+        return Math.acos(Math.min(1, Math.max(-1, dot(a, b) / norm(a) / norm(b)))) * 180 / Math.PI;
+      }
+      if (points.length === 4) {
+        const [a, b, c] = [0, 1, 2].map((at) => minus(points[at + 1], points[at]));
+        const [m, n] = [cross(a, b), cross(b, c)];
+        return Math.atan2(dot(cross(m, n), b) / norm(b), dot(m, n)) * 180 / Math.PI;
+      }
+      return NaN;
+    }
+
+    function writeHint(text = "") {
+      if (state.measuring) {
+        const value = viewer ? measured() : NaN;
+        const named = picked.map(name).join("–");
+        if (!picked.length) hint.textContent = "Click two, three or four atoms";
+        else if (picked.length === 1) hint.textContent = `${named}, click another atom`;
+        else hint.textContent = `${MEASURES[picked.length]} ${named}: ${
+          picked.length === 2 ? `${value.toFixed(3)} Å` : `${value.toFixed(1)}°`}`;
+      } else {
+        hint.textContent = text;
+      }
+    }
+
+    function pick(atom) {
+      if (!state.measuring) return;
+      const at = picked.indexOf(atom.index);
+      if (at >= 0) picked.splice(at, 1);
+      else {
+        if (picked.length === 4) picked.length = 0;
+        picked.push(atom.index);
+      }
+      draw();
+      writeHint();
+    }
+
+    function hovered(atom) {
+      if (state.measuring) return;
+      const shown = data.colours?.[state.colour];
+      const value = shown && quantities[state.colour]?.[state.frame * count + atom.index];
+      writeHint(shown ? `${name(atom.index)}: ${value.toPrecision(3)} ${shown.unit}` : name(atom.index));
+    }
+
+    // -- the molecule
+
+    function open() {
+      if (!hasWebGL()) {
+        canvas.replaceChildren(make("p", "nnpipe-error", "This browser cannot draw molecules: WebGL is missing."));
+        return;
+      }
+      viewer = $3Dmol.createViewer(canvas, {
+        backgroundAlpha: 0, backgroundColor: "white", antialias: true, disableFog: true,
+        hoverDuration: 60,
+      });
+      viewer.setBackgroundColor(0xffffff, 0);
+      model = viewer.addModel();
+      const bonds = data.symbols.map(() => []);
+      for (const [a, b] of data.bonds) {
+        bonds[a].push(b);
+        bonds[b].push(a);
+      }
+      model.addAtoms(data.symbols.map((symbol, index) => ({
+        elem: symbol, atom: symbol, index, serial: index, bonds: bonds[index],
+        bondOrder: bonds[index].map(() => 1), x: positions[3 * index],
+        y: positions[3 * index + 1], z: positions[3 * index + 2],
+      })));
+      atoms = model.selectedAtoms({});
+      model.addFrame(atoms);
+      viewer.setStyle({}, { sphere: { scale: SPHERE_SCALE }, stick: { radius: STICK_RADIUS_A } });
+      viewer.setClickable({}, true, pick);
+      viewer.setHoverable({}, true, hovered, () => writeHint());
+      drawCell();
+      draw();
+      resetView();
+    }
+
+    function drawCell() {
+      cell.forEach((edge) => viewer.removeShape(edge));
+      cell = [];
+      if (!data.cell) return;
+      const [red, green, blue] = channels("muted");
+      const tint = (red << 16) | (green << 8) | blue;
+      const corner = (a, b, c) => Object.fromEntries(["x", "y", "z"].map((axis, number) => [
+        axis, a * data.cell[0][number] + b * data.cell[1][number] + c * data.cell[2][number],
+      ]));
+      for (const [a, b] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
+        for (const [start, end] of [
+          [corner(0, a, b), corner(1, a, b)], [corner(a, 0, b), corner(a, 1, b)],
+          [corner(a, b, 0), corner(a, b, 1)],
+        ]) cell.push(viewer.addCylinder({ start, end, radius: 0.03, color: tint }));
+      }
+    }
+
+    function resetView() {
+      if (!viewer) return;
+      viewer.setView(viewer.getView().slice(0, 4).concat([0, 0, 0, 1]));
+      viewer.zoomTo();
+      if (data.cell) viewer.rotate(18, "y");
+      if (data.cell) viewer.rotate(10, "x");
+      viewer.zoom(0.92);
+      viewer.render();
+    }
+
+    // -- motion
+
+    function tick(when) {
+      state.ticking = false;
+      const seconds = Math.min(0.1, (when - state.before) / 1000);
+      state.before = when;
+      if (!state.visible || !moving()) return;
+      if (state.spin && viewer) viewer.rotate(SPIN_DEGREES_PER_SECOND * seconds, "y");
+      if (state.playing && !state.held) {
+        if (state.mode) {
+          state.phase = (state.phase + seconds / VIBRATION_SECONDS) % 1;
+          draw();
+          writeHint();
+        } else {
+          state.clock += seconds * FRAMES_PER_SECOND * state.speed;
+          const frame = Math.floor(state.clock) % frames;
+          if (frame !== state.frame) show(frame, true);
+        }
+      }
+      wake();
+    }
+
+    const moving = () => state.spin || (state.playing && !state.held);
+
+    function wake() {
+      if (state.ticking || !state.visible || !moving()) return;
+      state.ticking = true;
+      requestAnimationFrame(tick);
+    }
+
+    function show(frame, keepClock) {
+      state.frame = Math.min(frames - 1, Math.max(0, Math.round(frame)));
+      if (!keepClock) state.clock = state.frame;
+      draw();
+      write();
+      if (state.measuring) writeHint();
+      moveCursor?.();
+      listeners.forEach((call) => call(state.frame, times ? times[state.frame] : null));
+    }
+
+    function setPlaying(on) {
+      state.playing = on && (frames > 1 || state.mode !== null);
+      state.before = performance.now();
+      playButton.innerHTML = state.playing ? PAUSE : PLAY;
+      playButton.setAttribute("aria-label", state.playing ? "Pause" : "Play");
+      playButton.title = state.playing ? "Pause (space)" : "Play (space)";
+      wake();
+    }
+
+    function spin(on) {
+      state.spin = on;
+      state.before = performance.now();
+      spinButton.setAttribute("aria-pressed", on);
+      wake();
+    }
+
+    function measure(on) {
+      state.measuring = on;
+      measureButton.setAttribute("aria-pressed", on);
+      stage.classList.toggle("nnpipe-measuring", on);
+      picked.length = 0;
+      draw();
+      writeHint();
+    }
+
+    function setColour(key) {
+      state.colour = data.colours?.[key] ? key : "element";
+      colourSelect.value = state.colour;
+      const shown = data.colours?.[state.colour];
+      legend.hidden = !shown;
+      if (shown) {
+        legendName.textContent = `${shown.label}, ${shown.unit}`;
+        legendLow.textContent = "0";
+        legendHigh.textContent = `≥ ${Number(shown.max.toPrecision(2))}`;
+      }
+      draw();
+    }
+
+    /** Move along a normal mode: its number in the data, or displacements (N, 3) or (3 N); null ends. */
+    function vibrate(mode, amplitude = VIBRATION_A) {
+      if (Number.isInteger(mode)) mode = modes.subarray(3 * count * mode, 3 * count * (mode + 1));
+      state.mode = mode === null ? null : Array.from(mode).flat();
+      state.amplitude = amplitude;
+      state.phase = 0;
+      line.hidden = frames < 2 && state.mode === null;
+      slider.hidden = now.hidden = state.mode !== null || frames < 2;
+      setPlaying(state.mode !== null);
+      draw();
+      write();
+    }
+
+    // -- events
+
+    playButton.addEventListener("click", () => setPlaying(!state.playing));
+    slider.addEventListener("input", () => { setPlaying(false); show(Number(slider.value)); });
+    colourSelect.addEventListener("change", () => setColour(colourSelect.value));
+    speedSelect.addEventListener("change", () => { state.speed = Number(speedSelect.value); });
+    element.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const control = event.target.closest("button, select, input");
+      const step = event.shiftKey ? 10 : 1;
+      const moves = { ArrowLeft: -step, ArrowRight: step, Home: -Infinity, End: Infinity };
+      if (event.key === " " && !control) setPlaying(!state.playing);
+      else if (event.key in moves && control?.tagName !== "SELECT" && frames > 1) {
+        setPlaying(false);
+        show(state.frame + moves[event.key]);
+      } else return;
+      event.preventDefault();
+    });
+    // The page scrolls over a molecule until it is clicked: only then the wheel and fingers move it.
+    const activate = (on) => stage.classList.toggle("nnpipe-active", on);
+    const active = () => stage.classList.contains("nnpipe-active");
+    stage.addEventListener("wheel", (event) => {
+      if (!active() && !event.ctrlKey) event.stopPropagation();
+    }, { capture: true });
+    for (const kind of ["touchstart", "touchmove"]) {
+      stage.addEventListener(kind, (event) => {
+        if (!active() && event.touches.length < 2) event.stopPropagation();
+      }, { capture: true });
+    }
+    stage.addEventListener("click", () => activate(true));
+    stage.addEventListener("pointerleave", (event) => {
+      if (event.pointerType === "mouse") activate(false);
+    });
+    document.addEventListener("pointerdown", (event) => {
+      if (!stage.contains(event.target)) activate(false);
+    });
+    stage.tabIndex = 0;
+    stage.setAttribute("role", "img");
+    stage.setAttribute("aria-label", `Molecule ${title || data.formula}. ${frames > 1
+      ? "Space plays and pauses, the arrow keys change the frame." : "Drag to turn it."}`);
+    themed.add(() => {
+      stops = ["low", "middle", "high"].map(channels);
+      if (!viewer) return;
+      drawCell();
+      draw();
+    });
+    new IntersectionObserver((seen) => {
+      state.visible = seen.some((one) => one.isIntersecting);
+      state.before = performance.now();
+      wake();
+    }).observe(stage);
+
+    // -- traces
+
+    function drawTraces(place) {
+      const at = plain(decode(traces.times));
+      const rows = [["temperature"], ["potential_energy", "total_energy"], ["bond_deviation"]]
+        .map((names) => names.filter((one) => traces.quantities[one]))
+        .filter((names) => names.length);
+      const shades = {
+        temperature: "vermilion", potential_energy: "blue", total_energy: "purple",
+        bond_deviation: "green",
+      };
+      const axisOf = (number) => (number ? `y${number + 1}` : "y");
+      const gap = 0.05, height = (1 - gap * (rows.length - 1)) / rows.length;
+      const build = ({ axis, layout }) => {
+        const built = {
+          ...layout, hovermode: "x unified", hoversubplots: "axis", showlegend: false,
+          margin: { l: 62, r: 10, t: 6, b: 42 },
+          xaxis: {
+            ...axis, title: { ...axis.title, text: "time, ps" }, anchor: axisOf(rows.length - 1),
+            unifiedhovertitle: { text: "%{x:.3f} ps" },
+          },
+          shapes: [{
+            type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: times[state.frame],
+            x1: times[state.frame], line: { color: colour("muted"), width: 1.5 },
+          }],
+        };
+        rows.forEach((names, number) => {
+          const { unit } = traces.quantities[names[0]];
+          const label = names.length > 1 ? "energy" : traces.quantities[names[0]].label;
+          const bottomEdge = 1 - height * (number + 1) - gap * number;
+          built[`yaxis${number ? number + 1 : ""}`] = {
+            ...axis, domain: [Math.max(0, bottomEdge), bottomEdge + height], nticks: 5,
+            title: { ...axis.title, text: `${label}, ${unit}`, font: { size: 12 } },
+          };
+        });
+        return {
+          layout: built,
+          data: rows.flatMap((names, number) => names.map((one) => ({
+            x: at, y: plain(traceValues[one]), name: traces.quantities[one].label,
+            yaxis: axisOf(number), mode: "lines", line: { color: colour(shades[one]), width: 1.2 },
+            hovertemplate: `%{y:.3~f} ${traces.quantities[one].unit}`,
+          }))),
+        };
+      };
+      plot(place, build, () => {
+        let due = 0, waiting = 0;
+        const move = () => {
+          waiting = 0;
+          due = performance.now() + CURSOR_MS;
+          const time = times[state.frame];
+          Plotly.relayout(place, { "shapes[0].x0": time, "shapes[0].x1": time });
+        };
+        moveCursor = () => {
+          if (!waiting) waiting = setTimeout(move, Math.max(0, due - performance.now()));
+        };
+        place.on("plotly_hover", (event) => {
+          state.held = true;
+          setTime(event.points[0].x);
+        });
+        place.on("plotly_unhover", () => {
+          state.held = false;
+          state.before = performance.now();
+          wake();
+        });
+        moveCursor();
+      });
+    }
+
+    /** Show the frame nearest to a time, ps. */
+    function setTime(time) {
+      let best = 0;
+      times.forEach((one, number) => {
+        if (Math.abs(one - time) < Math.abs(times[best] - time)) best = number;
+      });
+      show(best);
+    }
+
+    write();
+    setPlaying(false);
+    setColour(options.colour || "element");
+    spin(state.spin);
+    writeHint();
+    measureButton.setAttribute("aria-pressed", false);
+    if (traces && options.traces !== false && Object.keys(traceValues).length) {
+      let place = options.traces;
+      if (!(place instanceof Element)) {
+        place = parts.appendChild(make("div", "nnpipe-traces"));
+        parts.classList.add("nnpipe-two");
+      }
+      drawTraces(place);
+    }
+    whenSeen(stage, open);
+    if (options.autoplay !== false && frames > 1 && !calm.matches) setPlaying(true);
+    if (Number.isInteger(options.mode)) vibrate(options.mode);
+
+    const made = {
+      data, element, frames,
+      get frame() { return state.frame; },
+      get playing() { return state.playing; },
+      get viewer() { return viewer; },
+      setFrame: (frame) => show(frame),
+      setTime, vibrate, setColour, resetView, measured,
+      play: () => setPlaying(true),
+      pause: () => setPlaying(false),
+      spin, measure,
+      pick: (index) => pick({ index }),
+      onFrame: (callback) => { listeners.push(callback); },
+    };
+    element.nnpipePlayer = made;
+    return made;
+  }
+
+  /** Make the players of all elements of class nnpipe-player whose data the page holds, when seen. */
+  function start(root = document) {
+    for (const element of root.querySelectorAll(".nnpipe-player")) {
+      const source = element.querySelector(':scope > script[type="application/json"]');
+      if (!source || element.nnpipeWaiting) continue;
+      element.nnpipeWaiting = true;
+      whenSeen(element, () => {
+        const { data, options } = JSON.parse(source.textContent);
+        player(element, data, options);
+      });
+    }
+  }
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => start());
+  else queueMicrotask(() => start());
+
+  return { player, plot, start, colour, decode, theme };
+})();
