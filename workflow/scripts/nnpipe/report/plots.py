@@ -1,0 +1,529 @@
+"""Interactive plots: each function returns what Plotly draws, as a dict that JSON can hold.
+
+Colours are CSS variables, which `report.js` replaces by their values in the light or dark scheme.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ase.data import chemical_symbols
+
+from ..data.molecules import Molecules
+from ..models.names import readable_name
+from ..units import readable
+from .gather import Model, Trajectory
+from .numbers import number
+
+SERIES = 7  # colours of lines and points
+RANDOM_POINTS, WORST_POINTS = 400, 40  # molecules per model in the plot of errors
+RANDOM_MODES, WORST_MODES = 500, 60  # harmonic modes per model
+SPECTRUM_POINTS = 1500
+MAX_WAVENUMBER = 4000  # cm^-1
+FEWEST_OF_SIZE = 10  # test molecules of a size that is shown
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot: its traces and layout, and its content in one sentence for those who cannot see it.
+
+    `opens` says what a click or a pointer on a point does; see report.js.
+    """
+
+    name: str
+    label: str
+    data: Sequence[Values]
+    layout: Values
+    opens: str = ""
+    height: int = 320
+    extra: Values = field(default_factory=dict)  # for `opens`
+
+    def json(self) -> Values:
+        """Return what report.js reads."""
+        return {
+            "data": list(self.data),
+            "layout": self.layout,
+            "opens": self.opens,
+            **self.extra,
+        }
+
+
+def colour(place: int) -> str:
+    """Return the colour of a series."""
+    return f"var(--series-{place % SERIES + 1})"
+
+
+def _layout(x: str, y: str, **others: Any) -> Values:
+    axes = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+    for name in ("xaxis", "yaxis"):
+        axes[name] |= others.pop(name, {})
+    return axes | others
+
+
+def _round(values: Any, digits: int = 4) -> list[float | None]:
+    """Return numbers with `digits` significant digits, None for those that are not finite."""
+    found = np.asarray(values, float)
+    return [float(f"{v:.{digits}g}") if np.isfinite(v) else None for v in found]
+
+
+def sampled(size: pd.Series, random: int, worst: int) -> np.ndarray:
+    """Return positions of the `worst` largest values and of `random` others, sorted.
+
+    The random draw depends on the number of values alone: models of one test set share it.
+    """
+    order = np.argsort(-np.abs(size.to_numpy()), kind="stable")
+    drawn = np.random.default_rng(0).permutation(len(size))[:random]
+    return np.unique(np.concatenate([order[:worst], drawn]))
+
+
+def errors(model: Model, place: int) -> Plot:
+    """Return the error of test molecules against their label; a click opens the molecule."""
+    assert model.test is not None
+    factor, unit = readable(model.info.unit)
+    chosen = sampled(model.test["error"], RANDOM_POINTS, WORST_POINTS)
+    table = model.test.iloc[chosen]
+    label = table["target"] - table["reference"]
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": _round(label, 5),
+        "y": _round(table["error"] * factor),
+        "predicted": _round(label + table["error"], 6),
+        "customdata": table["index"].tolist(),
+        "marker": {"color": colour(place), "size": 6, "opacity": 0.6},
+        "hovertemplate": f"no. %{{customdata}}: %{{y:.4~g}} {unit}<extra></extra>",
+        "name": model.label,
+    }
+    return Plot(
+        name=f"errors-{model.name}",
+        label=f"Errors of {model.label} on {len(table)} test molecules against their label.",
+        data=[trace],
+        layout=_layout(
+            f"label minus energies of atoms ({model.info.unit})",
+            f"error: predicted minus label ({unit})",
+            showlegend=False,
+            hovermode="closest",
+        ),
+        opens="molecule",
+    )
+
+
+def error_histogram(model: Model, place: int) -> Plot:
+    """Return the distribution of the errors of all test molecules but the largest percent."""
+    assert model.test is not None
+    factor, unit = readable(model.info.unit)
+    error = model.test["error"].to_numpy() * factor
+    widest = max(float(np.quantile(np.abs(error), 0.99)), 1e-9)
+    counts, edges = np.histogram(error, np.linspace(-widest, widest, 42))
+    return Plot(
+        name=f"histogram-{model.name}",
+        label=f"Distribution of the errors of {model.label} around zero.",
+        data=[
+            {
+                "type": "bar",
+                "x": _round((edges[1:] + edges[:-1]) / 2),
+                "y": counts.tolist(),
+                "marker": {"color": colour(place)},
+                "hovertemplate": f"%{{y}} molecules near %{{x}} {unit}<extra></extra>",
+            }
+        ],
+        layout=_layout(f"error ({unit})", "test molecules", bargap=0.05),
+    )
+
+
+def error_by_size(models: Sequence[Model], places: Mapping[str, int]) -> Plot:
+    """Return the MAE on test molecules of models in eV against the number of atoms."""
+    traces = []
+    for model in models:
+        assert model.test is not None
+        groups = (1000 * model.test["error"].abs()).groupby(model.test["atoms"])
+        mean, count = groups.mean(), groups.count()
+        fewest = min(FEWEST_OF_SIZE, int(count.max()))
+        shown = count >= fewest
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": model.label,
+                "x": mean.index[shown].tolist(),
+                "y": _round(mean[shown]),
+                "customdata": count[shown].tolist(),
+                "line": {"color": colour(places[model.name])},
+                "hovertemplate": "%{x} atoms: %{y} meV (%{customdata} molecules)",
+            }
+        )
+    return Plot(
+        name="size",
+        label="Mean error of each model against the number of atoms of a molecule.",
+        data=traces,
+        layout=_layout("atoms in the molecule", "mean error (meV)", yaxis={"type": "log"}),
+    )
+
+
+def error_by_element(
+    models: Sequence[Model], molecules: Molecules, places: Mapping[str, int]
+) -> Plot:
+    """Return the MAE of models in eV on the test molecules that contain an element."""
+    elements = np.unique(molecules.z)
+    owner = np.repeat(molecules.index, np.diff(molecules.ptr))
+    containing = [np.unique(owner[molecules.z == element]) for element in elements]
+    traces = []
+    for model in models:
+        assert model.test is not None
+        error = 1000 * model.test.set_index("index")["error"].abs()
+        chosen = [error[error.index.isin(having)] for having in containing]
+        traces.append(
+            {
+                "type": "bar",
+                "name": model.label,
+                "x": [chemical_symbols[element] for element in elements],
+                "y": _round([values.mean() if len(values) else np.nan for values in chosen]),
+                "customdata": [len(values) for values in chosen],
+                "marker": {"color": colour(places[model.name])},
+                "hovertemplate": "with %{x}: %{y} meV (%{customdata} molecules)",
+            }
+        )
+    return Plot(
+        name="element",
+        label="Mean error of each model on molecules that contain an element.",
+        data=traces,
+        layout=_layout("the molecule contains", "mean error (meV)", barmode="group"),
+    )
+
+
+def learning_curves(models: Sequence[Model]) -> Plot:
+    """Return the error on validation molecules against the epoch of the training."""
+    traces = []
+    for place, model in enumerate(models):
+        history = model.history
+        if history.empty or "validation_mae" not in history:
+            continue
+        factor, unit = readable(model.info.unit)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"{model.label} ({unit})",
+                "x": history["epoch"].tolist(),
+                "y": _round(history["validation_mae"] * factor),
+                "customdata": _round(history["seconds"] / 60, 3),
+                "line": {"color": colour(place)},
+                "hovertemplate": f"epoch %{{x}}, %{{customdata}} min: %{{y}} {unit}",
+            }
+        )
+    units = {readable(model.info.unit)[1] for model in models}
+    unit = units.pop() if len(units) == 1 else "unit in the legend"
+    return Plot(
+        name="curves",
+        label="Error on validation molecules after each epoch of the training.",
+        data=traces,
+        layout=_layout(
+            "epoch (pass over the training data)",
+            f"validation error ({unit})",
+            yaxis={"type": "log"},
+            xaxis={"rangemode": "tozero"},
+        ),
+    )
+
+
+def force_errors(table: pd.DataFrame, places: Mapping[str, int]) -> Plot:
+    """Return the MAE of forces of each model and of GFN2-xTB."""
+    traces = [
+        {
+            "type": "bar",
+            "name": readable_name(str(model)),
+            "x": rows["reference"].tolist(),
+            "y": _round(rows["mae_mev_per_a"]),
+            "marker": {"color": colour(places[model]) if model in places else "var(--reference)"},
+            "hovertemplate": "%{x}: %{y} meV/Å",
+        }
+        for model, rows in table.groupby("model", sort=False)
+    ]
+    return Plot(
+        name="forces",
+        label="Mean error of force components of each model on reference geometries.",
+        data=traces,
+        layout=_layout("geometries", "mean force error (meV/Å)", barmode="group"),
+    )
+
+
+def frequency_errors(minima: Mapping[str, pd.DataFrame], places: Mapping[str, int]) -> Plot:
+    """Return the deviation of harmonic frequencies against the frequencies of the data set."""
+    traces, extent = [], 50.0
+    for model, whole in minima.items():
+        deviation = whole["frequency_cm1"] - whole["reference_cm1"]
+        extent = max(extent, float(np.quantile(deviation.abs(), 0.98)))
+        chosen = sampled(deviation, RANDOM_MODES, WORST_MODES)
+        table = whole.iloc[chosen]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": readable_name(model),
+                "x": _round(table["reference_cm1"]),
+                "y": _round(deviation.iloc[chosen]),
+                "customdata": table["index"].tolist(),
+                "marker": {
+                    "color": colour(places[model]) if model in places else "var(--reference)",
+                    "size": 5,
+                    "opacity": 0.55,
+                },
+                "hovertemplate": "%{x} cm⁻¹: %{y:+} cm⁻¹, molecule no. %{customdata}",
+            }
+        )
+    return Plot(
+        name="frequencies",
+        label="Deviation of harmonic frequencies from QM9 against the frequency of QM9.",
+        data=traces,
+        layout=_layout(
+            "frequency in QM9 (cm⁻¹)",
+            "deviation (cm⁻¹)",
+            yaxis={"range": [-1.3 * extent, 1.3 * extent]},
+            hovermode="closest",
+        ),
+        opens="molecule",
+    )
+
+
+def reliability(table: pd.DataFrame, quantity: str, places: Mapping[str, int]) -> Plot:
+    """Return the observed against the expected error of a quantity, energy or forces."""
+    rows = table[table["quantity"] == quantity]
+    unit = rows["unit"].iloc[0]
+    ends = np.array([rows["expected"].min() * 0.8, rows["expected"].max() * 1.25])
+    traces: list[Values] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": _round([*ends, *ends[::-1]]),
+            "y": _round([*ends / 1.5, *(1.5 * ends[::-1])]),
+            "fill": "toself",
+            "fillcolor": "var(--band)",
+            "line": {"width": 0},
+            "name": "within a factor of 1.5",
+            "hoverinfo": "skip",
+        },
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": _round(ends),
+            "y": _round(ends),
+            "line": {"color": "var(--muted)", "width": 1},
+            "showlegend": False,
+            "hoverinfo": "skip",
+        },
+    ]
+    for model, of_model in rows.groupby("model", sort=False):
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": readable_name(str(model)),
+                "x": _round(of_model["expected"]),
+                "y": _round(of_model["observed"]),
+                "line": {"color": colour(places.get(model, 0))},
+                "hovertemplate": f"expected %{{x}}, observed %{{y}} {unit}",
+            }
+        )
+    log = {"type": "log", "dtick": "D1"}
+    return Plot(
+        name=f"reliability-{quantity}",
+        label=f"Observed against expected error of {quantity} on held-out molecules.",
+        data=traces,
+        layout=_layout(
+            f"expected error ({unit})", f"observed error ({unit})", xaxis=log, yaxis=log
+        ),
+    )
+
+
+def cost(table: pd.DataFrame) -> tuple[Plot, Plot]:
+    """Return the time and the memory of every rule: sums and maxima over its jobs."""
+    rules = table.groupby("rule", sort=False)
+    names = list(rules.groups)
+    found = []
+    for name, values, title, unit in (
+        ("seconds", rules["seconds"].sum(), "wall time, sum over jobs (s)", "s"),
+        ("memory", rules["peak_memory_mb"].max(), "peak memory of a job (MiB)", "MiB"),
+    ):
+        found.append(
+            Plot(
+                name=f"cost-{name}",
+                label=f"Bars: {title} of every rule.",
+                data=[
+                    {
+                        "type": "bar",
+                        "orientation": "h",
+                        "x": _round(values.loc[names], 3),
+                        "y": names,
+                        "text": [number(value) for value in values.loc[names]],
+                        "textposition": "auto",
+                        "marker": {"color": colour(0)},
+                        "hovertemplate": f"%{{y}}: %{{x}} {unit}<extra></extra>",
+                    }
+                ],
+                layout=_layout(title, "", yaxis={"autorange": "reversed"}),
+                height=60 + 26 * len(names),
+            )
+        )
+    return found[0], found[1]
+
+
+def course(trajectory: Trajectory, replica: int = 0) -> Plot:
+    """Return temperature, energies and largest bond deviation against time; a pointer on a time
+    shows its frame.
+    """
+    frames, summary = trajectory.frames[replica], trajectory.summaries[replica]
+    time = _round([frame.info["time_fs"] / 1000 for frame in frames], 6)
+    potential = np.array([frame.get_potential_energy() for frame in frames])
+    total = np.array([frame.info["total_energy"] for frame in frames])
+    lines = [
+        ("temperature", "y3", [frame.info["temperature_k"] for frame in frames], 0, "K"),
+        ("potential energy", "y2", potential - potential[0], 1, "eV"),
+        ("total energy", "y2", total - potential[0], 2, "eV"),
+        ("bond deviation", "y", [f.info["max_bond_deviation_a"] for f in frames], 3, "Å"),
+    ]
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": name,
+            "x": time,
+            "y": _round(values),
+            "yaxis": axis,
+            "line": {"color": colour(place), "width": 1.3},
+            "hovertemplate": f"%{{y:.3~g}} {unit}",
+        }
+        for name, axis, values, place, unit in lines
+    ]
+    limits = [("y3", summary["temperature_k"])] if summary["ensemble"] == "nvt" else []
+    if np.isfinite(trajectory.limit_a):
+        limits.append(("y", trajectory.limit_a))
+    shapes = [
+        {
+            "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": at, "y1": at,
+            "line": {"color": "var(--muted)", "width": 1, "dash": "dash"},
+        }
+        for axis, at in limits
+    ]  # fmt: skip
+    return Plot(
+        name=f"course-{trajectory.name}",
+        label=f"Temperature, energy and largest bond deviation of {trajectory.name} over time.",
+        data=traces,
+        layout=_layout(
+            "time (ps)",
+            "largest bond<br>deviation (Å)",
+            yaxis={"domain": [0, 0.26], "rangemode": "tozero"},
+            yaxis2={"domain": [0.36, 0.63], "title": {"text": "energy since<br>start (eV)"}},
+            yaxis3={"domain": [0.73, 1], "title": {"text": "temperature<br>(K)"}},
+            hovermode="x unified",
+            shapes=shapes,
+            showlegend=False,
+        ),
+        opens="frame",
+        height=420,
+    )
+
+
+def spectrum(trajectory: Trajectory) -> Plot | None:
+    """Return the vibrational density of states with the harmonic modes, which a click shows."""
+    table = trajectory.spectrum
+    if table is None or table.empty:
+        return None
+    table = table[table["wavenumber_cm1"] <= MAX_WAVENUMBER]
+    group = max(1, -(-len(table) // SPECTRUM_POINTS))
+    table = table.groupby(np.arange(len(table)) // group).mean()
+    density = 1000 * table["density_cm"]
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "trajectory",
+            "x": _round(table["wavenumber_cm1"]),
+            "y": _round(density, 3),
+            "line": {"color": colour(0), "width": 1},
+            "hovertemplate": "%{x:.0f} cm⁻¹",
+        }
+    ]
+    if trajectory.modes:
+        frequencies = [mode.info["frequency_cm1"] for mode in trajectory.modes]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "harmonic modes (click one)",
+                "x": _round(frequencies, 5),
+                "y": [-0.06 * float(density.max())] * len(frequencies),
+                "customdata": list(range(len(frequencies))),
+                "marker": {
+                    "symbol": "line-ns-open",
+                    "size": 14,
+                    "color": colour(1),
+                    "line": {"width": 2},
+                },
+                "hovertemplate": "mode at %{x:.0f} cm⁻¹: click to see it<extra></extra>",
+            }
+        )
+    return Plot(
+        name=f"spectrum-{trajectory.name}",
+        label=f"Vibrational density of states of {trajectory.name}, with its harmonic modes.",
+        data=traces,
+        layout=_layout(
+            "wavenumber (cm⁻¹)",
+            "density of states (10⁻³ cm)",
+            xaxis={"range": [0, MAX_WAVENUMBER]},
+            hovermode="closest",
+            legend={"y": 1.12},
+        ),
+        opens="mode",
+        height=300,
+    )
+
+
+SCANS = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
+
+
+def scan(trajectory: Trajectory, kind: str) -> Plot | None:
+    """Return the energy along the stretch or torsion of a bond; a pointer shows the geometry."""
+    places = [n for n, frame in enumerate(trajectory.scan) if frame.info["scan"] == kind]
+    if not places:
+        return None
+    info = [trajectory.scan[n].info for n in places]
+    at = _round([one["at"] for one in info])
+    traces, lowest, highest = [], 0.0, 0.0
+    for name, key, place, dash in (
+        (readable_name(trajectory.model), "model_energy_ev", 0, "solid"),
+        ("GFN2-xTB", "gfn2_energy_ev", -1, "dash"),
+    ):
+        energy = [float(one.get(key, np.nan)) for one in info]
+        finite = [value for value in energy if np.isfinite(value)]
+        lowest, highest = min([lowest, *finite]), max([highest, *finite])
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": name,
+                "x": at,
+                "y": _round(energy),
+                "customdata": places,
+                "line": {"color": colour(0) if place == 0 else "var(--reference)", "dash": dash},
+                "hovertemplate": "%{y:.3~g} eV",
+            }
+        )
+    highest = min(highest, 12.0)
+    margin = 0.05 * (highest - lowest) + 1e-3
+    return Plot(
+        name=f"{kind}-{trajectory.name}",
+        label=f"Energy along the {kind} of a bond, of the model and of GFN2-xTB.",
+        data=traces,
+        layout=_layout(
+            SCANS[kind].format(info[0]["bond"]),
+            "energy (eV)",
+            yaxis={"range": [lowest - margin, highest + margin]},
+            hovermode="x unified",
+            legend={"y": 1.15},
+        ),
+        opens="geometry",
+        height=280,
+    )

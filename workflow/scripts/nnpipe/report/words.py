@@ -1,0 +1,354 @@
+"""Sentences and table rows of the page."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from markupsafe import Markup, escape
+
+from ..models.names import readable_name
+from ..units import readable
+from .drawings import skeletal_formula
+from .gather import Model, Results, Trajectory
+from .numbers import duration, number, size
+from .verdicts import CHEMICAL_ACCURACY_MEV, Verdict, best_model, measures
+
+TARGETS = {
+    "energy": "potential energy",
+    "u0": "energy at 0 K (U0)",
+    "u": "internal energy at 298 K",
+    "h": "enthalpy at 298 K",
+    "g": "free energy at 298 K",
+    "gap": "gap between HOMO and LUMO",
+    "homo": "energy of the HOMO",
+    "lumo": "energy of the LUMO",
+    "mu": "dipole moment",
+    "alpha": "polarisability",
+    "zpve": "zero-point energy",
+}
+WORST = 10  # molecules per model
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A number with its meaning."""
+
+    value: str
+    unit: str
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Worst:
+    """A test molecule with a large error."""
+
+    index: int
+    formula: Markup
+    error: str
+    drawing: Markup | None
+    smiles: str
+
+
+def formula_html(formula: str) -> Markup:
+    """Return a chemical formula with subscripts."""
+    return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(formula))))
+
+
+def formula_of(numbers: Sequence[int]) -> str:
+    """Return the formula of atoms in Hill's order."""
+    return str(Atoms(list(numbers)).get_chemical_formula("hill"))
+
+
+def target_words(model: Model) -> str:
+    """Return what a model predicts."""
+    return TARGETS.get(model.info.target, model.info.target)
+
+
+def training_sentence(results: Results, model: Model) -> str:
+    """Return one sentence: what the model was trained on, and what it predicts."""
+    info, data = model.info, results.data
+    predicts = f"predicts the {target_words(model)} of a molecule"
+    if model.is_surface:
+        predicts += " and the forces on its atoms"
+    geometries = info.n_geometries if model.is_surface else info.n_train
+    source = f"{number(info.n_train, 9)} molecules of {data}"
+    if geometries > info.n_train:
+        source += f" in {number(geometries, 9)} geometries"
+    entry = results.config.get("models", {}).get(model.name, {})
+    if model.pretrained:
+        held = info.data.get("source") or {}
+        known = "QM9" if held.get("canonical") else data
+        source = source.replace(f"of {data}", f"of {known}")
+        return f"{predicts}. It was trained before this run, on {source}."
+    start = entry.get("init_from") if isinstance(entry, Mapping) else None
+    begin = f" It started from the weights of {readable_name(start)}." if start else ""
+    time = duration(info.train_seconds)
+    return f"{predicts}. It was trained on {source}, in {time}.{begin}"
+
+
+def headlines(results: Results) -> list[Headline]:
+    """Return the three numbers that say most, of the best model, and what they mean."""
+    best = best_model(results)
+    if best is None:
+        return []
+    model, found = results.model(best), []
+    label, errors = model.label, {m.name: m.known.get(best, np.nan) for m in measures(results)}
+    reference = results.row("forces", model="GFN2-xTB")
+    known = results.row("frequencies", model="GFN2-xTB")
+    if np.isfinite(errors.get("energies", np.nan)):
+        row = results.row("accuracy", model=best, split="test")
+        assert row is not None
+        found.append(
+            Headline(
+                number(errors["energies"]),
+                "meV",
+                "error of the energy",
+                f"Mean error of {label} on {number(row['n_test'], 9)} molecules that were not in"
+                f" training. Chemical accuracy is {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
+            )
+        )
+    elif not model.history.empty:
+        found.append(
+            Headline(
+                number(1000 * model.history["validation_mae"].iloc[-1]),
+                "meV",
+                "error of the energy",
+                f"Mean error of {label} on validation molecules at the end of its training."
+                f" Chemical accuracy is {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
+            )
+        )
+    if np.isfinite(errors.get("forces", np.nan)):
+        beside = f" GFN2-xTB, a fast quantum method: {number(reference['mae_mev_per_a'])} meV/Å."
+        found.append(
+            Headline(
+                number(errors["forces"]),
+                "meV/Å",
+                "error of a force",
+                f"Mean error of a force component of {label} against DFT, on vibrating molecules."
+                + (beside if reference else ""),
+            )
+        )
+    if np.isfinite(errors.get("frequencies", np.nan)):
+        beside = f" GFN2-xTB: {number(known['mae_cm1'])} cm⁻¹." if known else ""
+        found.append(
+            Headline(
+                number(errors["frequencies"]),
+                "cm⁻¹",
+                "error of a vibration",
+                f"Mean error of harmonic frequencies of {label} against QM9, of test molecules."
+                + beside,
+            )
+        )
+    return (found + _of_dynamics(results, label, best))[:3]
+
+
+def _of_dynamics(results: Results, label: str, best: str) -> list[Headline]:
+    """Return numbers of dynamics, for a run that measures fewer errors."""
+    table, found = results.tables["md"], []
+    rows = table[table["model"] == best] if "model" in table else table
+    if rows.empty:
+        return []
+    expected = rows["forces_uncertainty_mev_per_a"].mean()
+    if np.isfinite(expected):
+        found.append(
+            Headline(
+                number(expected),
+                "meV/Å",
+                "expected error of a force",
+                f"What {label} itself expects on its trajectories. GFN2-xTB, a fast quantum"
+                " method, has an error of about 200 meV/Å.",
+            )
+        )
+    done = int((rows["ended"] == "complete").sum())
+    found.append(
+        Headline(
+            f"{done} of {len(rows)}", "", "trajectories complete", f"Trajectories of {label}."
+        )
+    )
+    found.append(
+        Headline(
+            number(rows["ms_per_step"].mean()),
+            "ms",
+            "for a step",
+            f"Mean time of {label} for one step of dynamics.",
+        )
+    )
+    return found
+
+
+def accuracy_rows(results: Results) -> list[dict[str, Any]]:
+    """Return what the table of models shows of each model."""
+    rows = []
+    for model in results.models:
+        row = results.row("accuracy", model=model.name, split="test")
+        factor, unit = readable(model.info.unit)
+        rows.append(
+            {
+                "label": model.label,
+                "target": target_words(model),
+                "n_train": number(model.info.n_train, 9),
+                "n_test": number(row["n_test"], 9) if row else "–",
+                "mae": f"{number(row['mae'] * factor)} {unit}" if row else "–",
+                "rmse": f"{number(row['rmse'] * factor)} {unit}" if row else "–",
+                "parameters": number(model.info.parameters, 9),
+                "time": duration(model.info.train_seconds),
+                "seed": model.info.seed,
+            }
+        )
+    return rows
+
+
+def published_rows(results: Results) -> list[dict[str, Any]]:
+    """Return published errors for the targets of this run, with the link of their source."""
+    targets = {model.info.target for model in results.models}
+    rows = []
+    for row in results.tables["published"].to_dict("records"):
+        if row["target"] in targets:
+            link = re.search(r"https?://[^\s,]+", str(row["source"]))
+            rows.append(
+                {
+                    "model": row["model"],
+                    "n_train": number(row["n_train"], 9),
+                    "mae": f"{number(row['mae_mev'])} meV",
+                    "source": str(row["source"]),
+                    "link": link[0] if link else "",
+                }
+            )
+    return rows
+
+
+def force_rows(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the sets of reference geometries, and the errors of each model on them."""
+    table = results.tables["forces"]
+    if table.empty:
+        return [], []
+    references = list(dict.fromkeys(table["reference"]))
+    rows = []
+    for name in dict.fromkeys(table["model"]):
+        cells = []
+        for reference in references:
+            row = results.row("forces", model=name, reference=reference)
+            cells.append(
+                (number(row["mae_mev_per_a"]), number(row["cosine"], 2)) if row else ("–", "–")
+            )
+        rows.append({"label": readable_name(name), "cells": cells})
+    return references, rows
+
+
+def frequency_rows(results: Results) -> list[dict[str, str]]:
+    """Return what the table of frequencies shows of each model."""
+    return [
+        {
+            "label": readable_name(row["model"]),
+            "molecules": number(row["n_molecules"], 9),
+            "mae": number(row["mae_cm1"]),
+            "imaginary": number(100 * row["imaginary_fraction"], 2),
+            "converged": number(100 * row["converged_fraction"], 3),
+            "same": number(100 * row["minima_within_03a_fraction"], 3),
+        }
+        for row in results.tables["frequencies"].to_dict("records")
+    ]
+
+
+def worst_molecules(results: Results, model: Model) -> list[Worst]:
+    """Return the test molecules of largest error of a model, the largest first."""
+    if model.test is None or results.molecules is None:
+        return []
+    factor, unit = readable(model.info.unit)
+    order = model.test["error"].abs().sort_values(ascending=False, kind="stable").index[:WORST]
+    places = places_of(results)
+    found = []
+    for _, row in model.test.loc[order].iterrows():
+        index = int(row["index"])
+        place = places[index]
+        smiles = results.molecules.smiles[place]
+        formula = formula_of(results.molecules.geometry(place)[1])
+        name = f"Skeletal formula of molecule {index}, {formula}"
+        error = row["error"] * factor
+        found.append(
+            Worst(
+                index=index,
+                formula=formula_html(formula),
+                error=f"{'+' if error > 0 else '−'}{number(abs(error))} {unit}",
+                drawing=skeletal_formula(smiles, name),
+                smiles=smiles,
+            )
+        )
+    return found
+
+
+def places_of(results: Results) -> dict[int, int]:
+    """Return the rows of the table of molecules by the number of the molecule."""
+    assert results.molecules is not None
+    return {int(index): row for row, index in enumerate(results.molecules.index)}
+
+
+def cost_rows(results: Results) -> list[dict[str, str]]:
+    """Return time and memory of every rule."""
+    table = results.tables["cost"]
+    if table.empty:
+        return []
+    rows = []
+    for rule, jobs in table.groupby("rule", sort=False):
+        rows.append(
+            {
+                "rule": str(rule),
+                "jobs": str(len(jobs)),
+                "seconds": duration(jobs["seconds"].sum()),
+                "cpu": duration(jobs["cpu_seconds"].sum()),
+                "memory": f"{number(jobs['peak_memory_mb'].max())} MiB",
+            }
+        )
+    return rows
+
+
+def facts(trajectory: Trajectory) -> list[str]:
+    """Return short facts about a trajectory."""
+    first = trajectory.summaries[0]
+    ensemble = "thermostat" if first["ensemble"] == "nvt" else "constant energy"
+    start = trajectory.start
+    parts = [
+        f"{number(first['length_ps'])} ps at {number(first['temperature_k'])} K ({ensemble})",
+        f"steps of {number(first['timestep_fs'])} fs",
+        f"{number(first['atoms'], 9)} atoms",
+        f"{number(first['ms_per_step'])} ms a step",
+    ]
+    if start.pbc.any():
+        lengths = " × ".join(number(length) for length in start.cell.lengths())
+        parts.append(f"periodic cell {lengths} Å")
+    if len(trajectory.summaries) > 1:
+        parts.append(f"{len(trajectory.summaries)} replicas")
+    return parts
+
+
+def whole_file(trajectory: Trajectory) -> str:
+    """Return what the whole file of a trajectory holds."""
+    held = f"{number(trajectory.number, 9)} frames"
+    return f"{held}, {size(trajectory.path.stat().st_size)}"
+
+
+def shown_frames(trajectory: Trajectory, shown: int) -> str:
+    """Return a sentence about the frames on the page, empty if these are all."""
+    total = trajectory.number // len(trajectory.summaries)
+    return f"The page shows {number(shown, 9)} of {number(total, 9)} frames." if shown < total else ""
+
+
+def elements_of(model: Model) -> str:
+    """Return the symbols of the elements that a model was trained on."""
+    return ", ".join(chemical_symbols[z] for z in model.info.elements)
+
+
+def alarms(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what must be said loudly: trajectories that ended early."""
+    found = []
+    for verdict in verdicts:
+        check = verdict.checks[0]
+        if check.level == "bad":
+            replica = f", replica {verdict.replica}" if verdict.replica is not None else ""
+            found.append(f"{verdict.molecule} with {verdict.model}{replica}: {check.reason}.")
+    return found
