@@ -26,5 +26,6 @@ rule all:
         rules.uncertainty_table.output if HELD_OUT_MODELS else [],
         rules.md_table.output,
         rules.cost_table.output,
+        rules.report_page.output,
         expand("results/figures/parity_{model}.png", model=config["models"]),
         expand("results/figures/{figure}_{run}.png", figure=["md", "spectrum", "scan"], run=RUNS),

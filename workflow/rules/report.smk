@@ -1,4 +1,4 @@
-# The cost of the run itself.
+# The cost of the run itself, and the page that shows the whole run.
 
 # rule/job of the jobs in the table; labels and frequencies are made for QM9 only
 COSTS = expand(
@@ -30,3 +30,68 @@ rule cost_table:
         code=code("cost_table.py"),
     script:
         "../scripts/cost_table.py"
+
+
+# The page shows the whole run; if pretrained models make all its trajectories, it shows these
+# models and trajectories alone, which need no data set.
+WHOLE = not all(
+    model in PRETRAINED for name in config["molecules"] for model in models_of(config, name)
+)
+REPORTED = list(config["models"]) if WHOLE else [m for m in ENERGY_MODELS if m in PRETRAINED]
+FREQUENCIES = WHOLE and not own_data(config)
+PAGE = [
+    f"workflow/scripts/nnpipe/{name}"
+    for name in (
+        "report/page.html.jinja",
+        "report/report.css",
+        "report/report.js",
+        "viewer/player.css",
+        "viewer/player.js",
+    )
+]
+
+
+rule report_page:
+    """Write one page that shows the run: what was trained, which model is better, what moves."""
+    input:
+        infos=expand("results/models/{model}/model.json", model=REPORTED),
+        metrics=expand("results/models/{model}/metrics.jsonl", model=REPORTED),
+        trajectories=expand("results/md/{run}.xyz", run=RUNS),
+        summaries=expand("results/md/{run}.json", run=RUNS),
+        modes=expand("results/modes/{run}.xyz", run=RUNS),
+        spectra=expand("results/spectra/{run}.csv", run=RUNS),
+        scans=expand("results/scans/{run}.xyz", run=RUNS),
+        md=[rules.md_table.output.table],
+        predictions=expand("results/predictions/{model}.csv", model=REPORTED) if WHOLE else [],
+        molecules=["results/data/qm9.safetensors"] if WHOLE else [],
+        accuracy=[rules.accuracy_table.output.table] if WHOLE else [],
+        published=[shipped("resources/published.csv")] if FREQUENCIES else [],
+        forces=[rules.force_table.output.table] if WHOLE else [],
+        uncertainty=[rules.uncertainty_table.output.table] if WHOLE and HELD_OUT_MODELS else [],
+        frequencies=[rules.frequency_table.output.table] if FREQUENCIES else [],
+        minima=(
+            expand("results/minima/{model}.csv", model=[*ENERGY_MODELS, "GFN2-xTB"])
+            if FREQUENCIES
+            else []
+        ),
+        cost=[rules.cost_table.output.table] if WHOLE else [],
+    output:
+        page="results/report.html",
+    log:
+        "results/logs/report_page/all.log",
+    benchmark:
+        "results/benchmarks/report_page/all.tsv"
+    conda:
+        "../../envs/md.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(30),
+    params:
+        config=config,
+        structures={name: structure_of(config, name) for name in config["molecules"]},
+        limits={name: md_of(config, name)["max_bond_deviation_a"] for name in config["molecules"]},
+        own_data=own_data(config),
+        page=contents(*PAGE),
+        code=code("report_page.py"),
+    script:
+        "../scripts/report_page.py"

@@ -1,6 +1,7 @@
 """Skeletal formulas as SVG, drawn by RDKit."""
 
 import re
+from typing import Any
 
 from markupsafe import Markup
 
@@ -16,18 +17,18 @@ def skeletal_formula(smiles: str, name: str, width: int = 180, height: int = 130
 
     `name` is its text for those who cannot see it.
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem
     from rdkit.Chem.Draw.rdMolDraw2D import MolDraw2DSVG
+    from rdkit.rdBase import BlockLogs
 
     if not smiles:
         return None
-    RDLogger.DisableLog("rdApp.*")
-    molecule = Chem.MolFromSmiles(smiles)
-    RDLogger.EnableLog("rdApp.*")
+    with BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
     if molecule is None:
         return None
     drawer = MolDraw2DSVG(width, height)
-    options = drawer.drawOptions()
+    options: Any = drawer.drawOptions()
     options.clearBackground = False
     options.padding = 0.06
     options.bondLineWidth = 1.4

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ase import Atoms
-from ase.io import iread, read
+from ase.io import iread
 
 from ..data.molecules import Molecules, read_molecules
 from ..models.checkpoint import ModelInfo, read_info
 from ..models.names import readable_name
 from ..models.potential import SURFACE
 
-# Frames of all trajectories together, times atoms: keeps the page below its size.
-ATOMS_OF_ALL_FRAMES = 120_000
-MAX_FRAMES, MIN_FRAMES = 300, 2  # of one trajectory
-MAX_MODE_ATOMS = 100  # of a system whose normal modes are shown
+# Atoms times frames of all players together: with 16 bytes each, these are 5 MB of the page.
+ATOMS_OF_ALL_FRAMES = 320_000
+MAX_FRAMES, MIN_FRAMES = 500, 2  # of one player
+READ_FRAMES = 2500  # of a replica, which give the values over time
+MAX_MODE_ATOMS = 120  # of a system whose normal modes are on the page
 TABLES = ("accuracy", "forces", "frequencies", "uncertainty", "md", "cost", "published")
 
 
@@ -79,8 +80,9 @@ class Model:
 class Trajectory:
     """A run of molecular dynamics.
 
-    frames: thinned, one list per replica; number: frames of the whole file; spectrum: columns
-    wavenumber_cm1 and density_cm; modes and scan: frames of the files of the same name.
+    frames: thinned to READ_FRAMES, one list per replica; number: frames of the whole file;
+    spectrum: columns wavenumber_cm1 and density_cm; modes and scan: frames of the files of the
+    same name.
     """
 
     name: str
@@ -193,12 +195,10 @@ def _trajectories(
         for kind in ("spectra", "modes", "scans")
     }
     summaries = [json.loads(Path(path).read_text()) for path in files.summaries]
-    sizes = [of_run[0]["atoms"] for of_run in summaries]
     found = []
     for path, of_run in zip(files.trajectories, summaries, strict=True):
         name, molecule = Path(path).stem, of_run[0]["molecule"]
-        wanted = frames_on_page(of_run[0]["atoms"], sizes, len(of_run))
-        frames, number = thinned_frames(path, wanted, len(of_run))
+        frames, number = thinned_frames(path, READ_FRAMES, len(of_run))
         spectrum = optional["spectra"].get(name)
         show_modes = name in optional["modes"] and of_run[0]["atoms"] <= MAX_MODE_ATOMS
         found.append(
@@ -220,12 +220,12 @@ def _trajectories(
 
 def _frames(path: str) -> list[Atoms]:
     """Return the frames of a file, which may be empty."""
-    return read(path, ":", format="extxyz") if Path(path).stat().st_size else []
+    return list(iread(path, ":", format="extxyz")) if Path(path).stat().st_size else []
 
 
 def frames_on_page(atoms: int, sizes: Sequence[int], replicas: int = 1) -> int:
-    """Return the number of frames of a replica that the page shows, for a system of `atoms` atoms
-    in a run whose trajectories have systems of `sizes` atoms.
+    """Return the number of frames that the page shows of a system of `atoms` atoms, of `replicas`;
+    `sizes` are the atoms of all trajectories of the run.
     """
     share = ATOMS_OF_ALL_FRAMES / max(len(sizes), 1) / max(atoms, 1) / replicas
     return int(np.clip(share, MIN_FRAMES, MAX_FRAMES))
@@ -245,7 +245,8 @@ def thinned_frames(
     step = max(1, -(-number // (replicas * max(wanted - 1, 1))))
     if replicas == 1:  # frames in between are not parsed
         frames = list(iread(path, f"::{step}", format="extxyz"))
-        return [frames + ([read(path, -1, format="extxyz")] if (number - 1) % step else [])], number
+        last = iread(path, "-1:", format="extxyz") if (number - 1) % step else ()
+        return [[*frames, *last]], number
     of_replica: dict[int, list[Atoms]] = {}
     for frame in iread(path, ":", format="extxyz"):
         of_replica.setdefault(frame.info.get("replica", 0), []).append(frame)

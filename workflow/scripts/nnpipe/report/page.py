@@ -1,20 +1,21 @@
 """The page of a run: one HTML file without references to other files or the network."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from ase import Atoms
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from ..viewer import player as viewer
+from ..viewer.vendor import libraries
 from . import numbers, plots, words
 from .drawings import skeletal_formula
 from .gather import Model, Results, Trajectory, frames_on_page
+from .headlines import headlines
 from .plots import Plot
 from .provenance import Provenance
 from .verdicts import (
@@ -31,14 +32,6 @@ from .verdicts import (
 )
 
 FOLDER = Path(__file__).parent
-
-
-def script_json(value: Any) -> Markup:
-    """Return JSON that may stand in a script element, whatever texts it contains."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 @dataclass(frozen=True)
@@ -66,10 +59,9 @@ class TrajectorySection:
     whole: str
     shown: str
     replicas: Sequence[Mapping[str, Any]]  # data of players
-    courses: Sequence[Plot]
     spectrum: Plot | None
-    modes: Sequence[Mapping[str, Any]]
-    mode_data: Sequence[Any]
+    modes: Sequence[str]  # names of the normal modes
+    mode_data: Mapping[str, Any] | None
     scans: Mapping[str, Plot]
     scan_data: Mapping[str, Any] | None
 
@@ -94,22 +86,22 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["number"] = numbers.number
-    environment.filters["size"] = numbers.size
+    environment.filters |= {"number": numbers.number, "size": numbers.size}
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     data = Data()
     trajectories = [_trajectory(results, one, judged, Path(folder)) for one in results.trajectories]
     references, forces = words.force_rows(results)
     costs = plots.cost(results.tables["cost"]) if len(results.tables["cost"]) else ()
-    return environment.get_template("page.html.jinja").render(
+    body = environment.get_template("page.html.jinja").render(
         results=results,
         provenance=provenance,
-        style=Markup((FOLDER / "report.css").read_text()),
         script=Markup((FOLDER / "report.js").read_text()),
         data=data,
-        script_json=script_json,
+        as_json=lambda value: Markup(viewer.as_json(value)),
+        libraries=libraries(),
         words=words,
         sentences=[(model, words.training_sentence(results, model)) for model in results.models],
-        headlines=words.headlines(results),
+        headlines=headlines(results),
         comparison=comparison(results),
         best=best_model(results),
         verdicts=judged,
@@ -140,6 +132,8 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         random_points=plots.RANDOM_POINTS,
         worst_points=plots.WORST_POINTS,
     )
+    style = f"<style>{(FOLDER / 'report.css').read_text()}</style>"
+    return viewer.page(body, f"nnpipe: report, {provenance.date[:10]}", style)
 
 
 def _plain(value: Any) -> Any:
@@ -168,7 +162,7 @@ def _plots(results: Results, places: Mapping[str, int]) -> dict[str, Plot]:
     uncertainty = results.tables["uncertainty"]
     for quantity in ("energy", "forces"):
         if len(uncertainty) and (uncertainty["quantity"] == quantity).any():
-            found[quantity] = plots.reliability(uncertainty, quantity, places)
+            found[f"reliability_{quantity}"] = plots.reliability(uncertainty, quantity, places)
     return found
 
 
@@ -191,7 +185,9 @@ def _trajectory(
     sizes = [len(one.start) for one in results.trajectories]
     shown = frames_on_page(len(trajectory.start), sizes, len(trajectory.summaries))
     name = f"{trajectory.molecule} with {results.model(trajectory.model).label}"
-    replicas = [_player(frames, shown, name) for frames in trajectory.frames]
+    replicas = [
+        viewer.trajectory_data(frames, max_frames=shown, title=name) for frames in trajectory.frames
+    ]
     scans = {kind: plots.scan(trajectory, kind) for kind in plots.SCANS}
     try:
         link = trajectory.path.relative_to(folder).as_posix()
@@ -211,26 +207,24 @@ def _trajectory(
         whole=words.whole_file(trajectory),
         shown=words.shown_frames(trajectory, min(shown, len(trajectory.frames[0]))),
         replicas=replicas,
-        courses=[plots.course(trajectory, n) for n in range(len(trajectory.frames))],
         spectrum=plots.spectrum(trajectory),
-        modes=[
-            {"place": n, "text": _wavenumber(mode.info["frequency_cm1"])}
-            for n, mode in enumerate(trajectory.modes)
-        ],
-        mode_data=[np.round(mode.arrays["displacement"], 3).tolist() for mode in trajectory.modes],
+        modes=[_wavenumber(mode.info["frequency_cm1"]) for mode in trajectory.modes],
+        mode_data=viewer.modes_data(trajectory.modes, name) if trajectory.modes else None,
         scans={kind: plot for kind, plot in scans.items() if plot is not None},
-        scan_data=_player(trajectory.scan, len(trajectory.scan), name) if trajectory.scan else None,
+        scan_data=_scan(trajectory.scan, name) if trajectory.scan else None,
     )
+
+
+def _scan(frames: Sequence[Atoms], title: str) -> dict[str, Any]:
+    """Return the data of a player of the geometries of a scan."""
+    units = {"stretch": "Å", "torsion": "°"}
+    labels = [f"{f.info['bond']}: {f.info['at']:.2f} {units[f.info['scan']]}" for f in frames]
+    data = viewer.trajectory_data(frames, len(frames), title=title, superpose=False, labels=labels)
+    return data | {"traces": None}
 
 
 def _wavenumber(value: float) -> str:
     return f"{-value:.0f}i cm⁻¹ (imaginary)" if value < 0 else f"{value:.0f} cm⁻¹"
-
-
-def _player(frames: Sequence[Atoms], shown: int, title: str) -> dict[str, Any]:
-    from ..viewer.trajectory import trajectory_data
-
-    return trajectory_data(frames, max_frames=shown, title=title)
 
 
 def _hero(
@@ -251,8 +245,6 @@ def _geometries(results: Results) -> dict[str, Any]:
     """Return the molecules that a click can open, by their numbers."""
     if results.molecules is None:
         return {}
-    from ..viewer.trajectory import structure_data
-
     wanted: set[int] = set()
     for model in results.models:
         if model.test is not None and len(model.test):
@@ -265,5 +257,5 @@ def _geometries(results: Results) -> dict[str, Any]:
     found = {}
     for index in sorted(map(int, wanted)):
         _, numbers_, positions = results.molecules.geometry(places[index])
-        found[str(index)] = structure_data(Atoms(numbers_, positions), title=f"no. {index}")
+        found[str(index)] = viewer.structure_data(Atoms(numbers_, positions), f"no. {index}")
     return found

@@ -1,6 +1,7 @@
 """Interactive plots: each function returns what Plotly draws, as a dict that JSON can hold.
 
-Colours are CSS variables, which `report.js` replaces by their values in the light or dark scheme.
+A colour such as "--nn-blue" is a CSS variable of the viewer; `report.js` puts its value in the
+light or dark scheme in its place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ from ..units import readable
 from .gather import Model, Trajectory
 from .numbers import number
 
-SERIES = 7  # colours of lines and points
+SERIES = ("blue", "vermillion", "green", "purple", "orange", "sky")  # colours of models
+REFERENCE, MUTED = "--nn-muted", "--nn-line"  # colours of other methods, and of help lines
 RANDOM_POINTS, WORST_POINTS = 400, 40  # molecules per model in the plot of errors
 RANDOM_MODES, WORST_MODES = 500, 60  # harmonic modes per model
 SPECTRUM_POINTS = 1500
@@ -53,7 +55,7 @@ class Plot:
 
 def colour(place: int) -> str:
     """Return the colour of a series."""
-    return f"var(--series-{place % SERIES + 1})"
+    return f"--nn-{SERIES[place % len(SERIES)]}"
 
 
 def _layout(x: str, y: str, **others: Any) -> Values:
@@ -237,7 +239,7 @@ def force_errors(table: pd.DataFrame, places: Mapping[str, int]) -> Plot:
             "name": readable_name(str(model)),
             "x": rows["reference"].tolist(),
             "y": _round(rows["mae_mev_per_a"]),
-            "marker": {"color": colour(places[model]) if model in places else "var(--reference)"},
+            "marker": {"color": colour(places[model]) if model in places else REFERENCE},
             "hovertemplate": "%{x}: %{y} meV/Å",
         }
         for model, rows in table.groupby("model", sort=False)
@@ -267,7 +269,7 @@ def frequency_errors(minima: Mapping[str, pd.DataFrame], places: Mapping[str, in
                 "y": _round(deviation.iloc[chosen]),
                 "customdata": table["index"].tolist(),
                 "marker": {
-                    "color": colour(places[model]) if model in places else "var(--reference)",
+                    "color": colour(places[model]) if model in places else REFERENCE,
                     "size": 5,
                     "opacity": 0.55,
                 },
@@ -300,7 +302,7 @@ def reliability(table: pd.DataFrame, quantity: str, places: Mapping[str, int]) -
             "x": _round([*ends, *ends[::-1]]),
             "y": _round([*ends / 1.5, *(1.5 * ends[::-1])]),
             "fill": "toself",
-            "fillcolor": "var(--band)",
+            "fillcolor": MUTED,
             "line": {"width": 0},
             "name": "within a factor of 1.5",
             "hoverinfo": "skip",
@@ -310,7 +312,7 @@ def reliability(table: pd.DataFrame, quantity: str, places: Mapping[str, int]) -
             "mode": "lines",
             "x": _round(ends),
             "y": _round(ends),
-            "line": {"color": "var(--muted)", "width": 1},
+            "line": {"color": REFERENCE, "width": 1},
             "showlegend": False,
             "hoverinfo": "skip",
         },
@@ -368,62 +370,6 @@ def cost(table: pd.DataFrame) -> tuple[Plot, Plot]:
             )
         )
     return found[0], found[1]
-
-
-def course(trajectory: Trajectory, replica: int = 0) -> Plot:
-    """Return temperature, energies and largest bond deviation against time; a pointer on a time
-    shows its frame.
-    """
-    frames, summary = trajectory.frames[replica], trajectory.summaries[replica]
-    time = _round([frame.info["time_fs"] / 1000 for frame in frames], 6)
-    potential = np.array([frame.get_potential_energy() for frame in frames])
-    total = np.array([frame.info["total_energy"] for frame in frames])
-    lines = [
-        ("temperature", "y3", [frame.info["temperature_k"] for frame in frames], 0, "K"),
-        ("potential energy", "y2", potential - potential[0], 1, "eV"),
-        ("total energy", "y2", total - potential[0], 2, "eV"),
-        ("bond deviation", "y", [f.info["max_bond_deviation_a"] for f in frames], 3, "Å"),
-    ]
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "x": time,
-            "y": _round(values),
-            "yaxis": axis,
-            "line": {"color": colour(place), "width": 1.3},
-            "hovertemplate": f"%{{y:.3~g}} {unit}",
-        }
-        for name, axis, values, place, unit in lines
-    ]
-    limits = [("y3", summary["temperature_k"])] if summary["ensemble"] == "nvt" else []
-    if np.isfinite(trajectory.limit_a):
-        limits.append(("y", trajectory.limit_a))
-    shapes = [
-        {
-            "type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": at, "y1": at,
-            "line": {"color": "var(--muted)", "width": 1, "dash": "dash"},
-        }
-        for axis, at in limits
-    ]  # fmt: skip
-    return Plot(
-        name=f"course-{trajectory.name}",
-        label=f"Temperature, energy and largest bond deviation of {trajectory.name} over time.",
-        data=traces,
-        layout=_layout(
-            "time (ps)",
-            "largest bond<br>deviation (Å)",
-            yaxis={"domain": [0, 0.26], "rangemode": "tozero"},
-            yaxis2={"domain": [0.36, 0.63], "title": {"text": "energy since<br>start (eV)"}},
-            yaxis3={"domain": [0.73, 1], "title": {"text": "temperature<br>(K)"}},
-            hovermode="x unified",
-            shapes=shapes,
-            showlegend=False,
-        ),
-        opens="frame",
-        height=420,
-    )
 
 
 def spectrum(trajectory: Trajectory) -> Plot | None:
@@ -507,7 +453,7 @@ def scan(trajectory: Trajectory, kind: str) -> Plot | None:
                 "x": at,
                 "y": _round(energy),
                 "customdata": places,
-                "line": {"color": colour(0) if place == 0 else "var(--reference)", "dash": dash},
+                "line": {"color": colour(0) if place == 0 else REFERENCE, "dash": dash},
                 "hovertemplate": "%{y:.3~g} eV",
             }
         )

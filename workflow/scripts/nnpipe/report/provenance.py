@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import __version__
 from ..runtime.files import sha256
 
+REPOSITORY = Path(__file__).resolve().parents[4]  # of a clone; not if the package is installed
 PACKAGES = (
     "numpy", "torch", "ase", "rdkit", "tblite", "scipy", "pandas", "vesin", "safetensors",
     "torch-geometric", "snakemake", "matplotlib", "jinja2",
@@ -43,9 +44,9 @@ class Provenance:
     files: list[File]
 
 
-def provenance(repository: str | Path, files: Iterable[str | Path]) -> Provenance:
-    """Return the provenance of a page that is made of `files` by the code in `repository`."""
-    commit, changed = commit_of(repository)
+def provenance(files: Iterable[str | Path]) -> Provenance:
+    """Return the provenance of a page that is made of `files`."""
+    commit, changed = commit_of(REPOSITORY)
     return Provenance(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit,
@@ -61,7 +62,7 @@ def provenance(repository: str | Path, files: Iterable[str | Path]) -> Provenanc
 
 
 def commit_of(repository: str | Path) -> tuple[str, bool]:
-    """Return the commit of a repository and whether files differ from it; ("", False) if `folder`
+    """Return the commit of a repository and whether files differ from it; ("", False) if the folder
     is not a repository, or git is missing.
     """
     if not (Path(repository) / ".git").exists():  # not of a repository that lies further up

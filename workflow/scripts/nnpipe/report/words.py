@@ -15,7 +15,7 @@ from ..units import readable
 from .drawings import skeletal_formula
 from .gather import Model, Results, Trajectory
 from .numbers import duration, number, size
-from .verdicts import CHEMICAL_ACCURACY_MEV, Verdict, best_model, measures
+from .verdicts import Verdict
 
 TARGETS = {
     "energy": "potential energy",
@@ -34,16 +34,6 @@ WORST = 10  # molecules per model
 
 
 @dataclass(frozen=True)
-class Headline:
-    """A number with its meaning."""
-
-    value: str
-    unit: str
-    name: str
-    meaning: str
-
-
-@dataclass(frozen=True)
 class Worst:
     """A test molecule with a large error."""
 
@@ -59,7 +49,7 @@ def formula_html(formula: str) -> Markup:
     return Markup(re.sub(r"(\d+)", r"<sub>\1</sub>", str(escape(formula))))
 
 
-def formula_of(numbers: Sequence[int]) -> str:
+def formula_of(numbers: Sequence[int] | np.ndarray) -> str:
     """Return the formula of atoms in Hill's order."""
     return str(Atoms(list(numbers)).get_chemical_formula("hill"))
 
@@ -89,96 +79,6 @@ def training_sentence(results: Results, model: Model) -> str:
     begin = f" It started from the weights of {readable_name(start)}." if start else ""
     time = duration(info.train_seconds)
     return f"{predicts}. It was trained on {source}, in {time}.{begin}"
-
-
-def headlines(results: Results) -> list[Headline]:
-    """Return the three numbers that say most, of the best model, and what they mean."""
-    best = best_model(results)
-    if best is None:
-        return []
-    model, found = results.model(best), []
-    label, errors = model.label, {m.name: m.known.get(best, np.nan) for m in measures(results)}
-    reference = results.row("forces", model="GFN2-xTB")
-    known = results.row("frequencies", model="GFN2-xTB")
-    if np.isfinite(errors.get("energies", np.nan)):
-        row = results.row("accuracy", model=best, split="test")
-        assert row is not None
-        found.append(
-            Headline(
-                number(errors["energies"]),
-                "meV",
-                "error of the energy",
-                f"Mean error of {label} on {number(row['n_test'], 9)} molecules that were not in"
-                f" training. Chemical accuracy is {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
-            )
-        )
-    elif not model.history.empty:
-        found.append(
-            Headline(
-                number(1000 * model.history["validation_mae"].iloc[-1]),
-                "meV",
-                "error of the energy",
-                f"Mean error of {label} on validation molecules at the end of its training."
-                f" Chemical accuracy is {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
-            )
-        )
-    if np.isfinite(errors.get("forces", np.nan)):
-        beside = f" GFN2-xTB, a fast quantum method: {number(reference['mae_mev_per_a'])} meV/Å."
-        found.append(
-            Headline(
-                number(errors["forces"]),
-                "meV/Å",
-                "error of a force",
-                f"Mean error of a force component of {label} against DFT, on vibrating molecules."
-                + (beside if reference else ""),
-            )
-        )
-    if np.isfinite(errors.get("frequencies", np.nan)):
-        beside = f" GFN2-xTB: {number(known['mae_cm1'])} cm⁻¹." if known else ""
-        found.append(
-            Headline(
-                number(errors["frequencies"]),
-                "cm⁻¹",
-                "error of a vibration",
-                f"Mean error of harmonic frequencies of {label} against QM9, of test molecules."
-                + beside,
-            )
-        )
-    return (found + _of_dynamics(results, label, best))[:3]
-
-
-def _of_dynamics(results: Results, label: str, best: str) -> list[Headline]:
-    """Return numbers of dynamics, for a run that measures fewer errors."""
-    table, found = results.tables["md"], []
-    rows = table[table["model"] == best] if "model" in table else table
-    if rows.empty:
-        return []
-    expected = rows["forces_uncertainty_mev_per_a"].mean()
-    if np.isfinite(expected):
-        found.append(
-            Headline(
-                number(expected),
-                "meV/Å",
-                "expected error of a force",
-                f"What {label} itself expects on its trajectories. GFN2-xTB, a fast quantum"
-                " method, has an error of about 200 meV/Å.",
-            )
-        )
-    done = int((rows["ended"] == "complete").sum())
-    found.append(
-        Headline(
-            f"{done} of {len(rows)}", "", "trajectories complete", f"Trajectories of {label}."
-        )
-    )
-    found.append(
-        Headline(
-            number(rows["ms_per_step"].mean()),
-            "ms",
-            "for a step",
-            f"Mean time of {label} for one step of dynamics.",
-        )
-    )
-    return found
 
 
 def accuracy_rows(results: Results) -> list[dict[str, Any]]:
@@ -335,7 +235,9 @@ def whole_file(trajectory: Trajectory) -> str:
 def shown_frames(trajectory: Trajectory, shown: int) -> str:
     """Return a sentence about the frames on the page, empty if these are all."""
     total = trajectory.number // len(trajectory.summaries)
-    return f"The page shows {number(shown, 9)} of {number(total, 9)} frames." if shown < total else ""
+    if shown >= total:
+        return ""
+    return f"The page shows {number(shown, 9)} of {number(total, 9)} frames."
 
 
 def elements_of(model: Model) -> str:
