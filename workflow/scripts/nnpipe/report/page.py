@@ -28,6 +28,7 @@ from .verdicts import (
     Verdict,
     best_model,
     comparison,
+    trust,
     verdicts,
 )
 
@@ -63,6 +64,7 @@ class TrajectorySection:
     modes: Sequence[str]  # names of the normal modes
     mode_data: Mapping[str, Any] | None
     scans: Mapping[str, Plot]
+    minimum: int  # place of the lowest energy of the model in the scan
     scan_data: Mapping[str, Any] | None
 
 
@@ -87,6 +89,7 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": numbers.number, "size": numbers.size}
+    environment.filters["units"] = words.units
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     data = Data()
     trajectories = [_trajectory(results, one, judged, Path(folder)) for one in results.trajectories]
@@ -103,6 +106,7 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         sentences=[(model, words.training_sentence(results, model)) for model in results.models],
         headlines=headlines(results),
         comparison=comparison(results),
+        trust=trust(judged),
         best=best_model(results),
         verdicts=judged,
         alarms=words.alarms(judged),
@@ -211,6 +215,11 @@ def _trajectory(
         modes=[_wavenumber(mode.info["frequency_cm1"]) for mode in trajectory.modes],
         mode_data=viewer.modes_data(trajectory.modes, name) if trajectory.modes else None,
         scans={kind: plot for kind, plot in scans.items() if plot is not None},
+        minimum=min(
+            range(len(trajectory.scan)),
+            key=lambda n: abs(trajectory.scan[n].info["model_energy_ev"]),
+            default=0,
+        ),
         scan_data=_scan(trajectory.scan, name) if trajectory.scan else None,
     )
 
@@ -220,7 +229,7 @@ def _scan(frames: Sequence[Atoms], title: str) -> dict[str, Any]:
     units = {"stretch": "Å", "torsion": "°"}
     labels = [f"{f.info['bond']}: {f.info['at']:.2f} {units[f.info['scan']]}" for f in frames]
     data = viewer.trajectory_data(frames, len(frames), title=title, superpose=False, labels=labels)
-    return data | {"traces": None}
+    return data | {"traces": None, "colours": {}}
 
 
 def _wavenumber(value: float) -> str:

@@ -420,13 +420,13 @@ def spectrum(trajectory: Trajectory) -> Plot | None:
             "density of states (10⁻³ cm)",
             xaxis={"range": [0, MAX_WAVENUMBER]},
             hovermode="closest",
-            legend={"y": 1.12},
         ),
         opens="mode",
         height=300,
     )
 
 
+HIGHEST_EV = {"stretch": 8.0, "torsion": 2.5}  # of a scan; above, atoms collide
 SCANS = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
 
 
@@ -457,7 +457,7 @@ def scan(trajectory: Trajectory, kind: str) -> Plot | None:
                 "hovertemplate": "%{y:.3~g} eV",
             }
         )
-    highest = min(highest, 12.0)
+    highest = min(highest, HIGHEST_EV[kind])
     margin = 0.05 * (highest - lowest) + 1e-3
     return Plot(
         name=f"{kind}-{trajectory.name}",
@@ -468,7 +468,6 @@ def scan(trajectory: Trajectory, kind: str) -> Plot | None:
             "energy (eV)",
             yaxis={"range": [lowest - margin, highest + margin]},
             hovermode="x unified",
-            legend={"y": 1.15},
         ),
         opens="geometry",
         height=280,

@@ -29,6 +29,7 @@
     element.style.minHeight = "";
     const made = nnpipe.player(element, read(element.dataset.player), options);
     stages.set(element, made);
+    if (Number(element.dataset.frame)) made.setFrame(Number(element.dataset.frame));
     for (const one of stages.keys()) {
       if (stages.size <= MOST_STAGES) break;
       if (!seen.has(one)) closeStage(one);
@@ -117,9 +118,11 @@
     const build = ({ axis, layout: base }) => {
       const built = { ...base, ...coloured(layout) };
       for (const name of Object.keys(built).filter((key) => /^[xy]axis\d*$/.test(key))) {
-        const title = { ...axis.title, ...built[name].title };
+        const font = { ...axis.title.font, size: 13 };
+        const title = { ...axis.title, ...built[name].title, font };
         built[name] = { ...axis, ...built[name], title };
       }
+      built.margin = { l: 58, r: 10, t: 8, b: 42, ...layout.margin };
       built.legend = { ...base.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom", ...layout.legend };
       return { data: coloured(data), layout: built };
     };

@@ -50,6 +50,12 @@ class Verdict:
     checks: Sequence[Check]
 
     @property
+    def name(self) -> str:
+        """The molecule, the model and the replica."""
+        replica = "" if self.replica is None else f" (replica {self.replica})"
+        return f"{self.molecule} with {self.model}{replica}"
+
+    @property
     def level(self) -> Level:
         """The worst level of the checks."""
         levels = {check.level for check in self.checks}
@@ -74,6 +80,24 @@ def verdicts(results: Results) -> list[Verdict]:
         for trajectory in results.trajectories
         for summary in trajectory.summaries
     ]
+
+
+def trust(judged: Sequence[Verdict]) -> str:
+    """Return one sentence: how many trajectories can be trusted, and which cannot."""
+    if not judged:
+        return "This run has no trajectory."
+    good = [verdict for verdict in judged if verdict.level == "good"]
+    names = {level: _and([v.name for v in judged if v.level == level]) for level in ("care", "bad")}
+    if len(good) == len(judged):
+        return (
+            f"All {len(judged)} trajectories can be trusted."
+            if len(good) > 1
+            else (f"The trajectory of {judged[0].name} can be trusted.")
+        )
+    start = f"{len(good) or 'None'} of {len(judged)} trajectories can be trusted"
+    care = f"take {names['care']} with care" if names["care"] else ""
+    bad = f"do not use {names['bad']}" if names["bad"] else ""
+    return f"{start}; {', and '.join(filter(None, (care, bad)))}."
 
 
 def _verdict(results: Results, trajectory: Trajectory, summary: Mapping[str, Any]) -> Verdict:

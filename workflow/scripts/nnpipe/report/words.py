@@ -216,7 +216,7 @@ def facts(trajectory: Trajectory) -> list[str]:
         f"{number(first['length_ps'])} ps at {number(first['temperature_k'])} K ({ensemble})",
         f"steps of {number(first['timestep_fs'])} fs",
         f"{number(first['atoms'], 9)} atoms",
-        f"{number(first['ms_per_step'])} ms a step",
+        f"{number(first['ms_per_step'])} ms per step",
     ]
     if start.pbc.any():
         lengths = " × ".join(number(length) for length in start.cell.lengths())
@@ -243,6 +243,11 @@ def shown_frames(trajectory: Trajectory, shown: int) -> str:
 def elements_of(model: Model) -> str:
     """Return the symbols of the elements that a model was trained on."""
     return ", ".join(chemical_symbols[z] for z in model.info.elements)
+
+
+def units(text: str) -> str:
+    """Return a text whose numbers are not separated from their units at the end of a line."""
+    return re.sub(r"(?<=\d) (?=(me?V|cm|Å|K|[pfm]?s|min|h|%|[kM]i?B)\b|Å|%)", "\u00a0", str(text))
 
 
 def alarms(verdicts: Sequence[Verdict]) -> list[str]:
