@@ -23,6 +23,7 @@ from helpers import ROOT, command, copy_to, options, snakemake, snakemake_calls
 from nnpipe import load_calculator
 from nnpipe.analysis.accuracy import ACCURACY
 from nnpipe.analysis.compare import differences
+from nnpipe.report.numbers import number
 from nnpipe.runtime.digest import digest
 
 
@@ -123,9 +124,22 @@ def test_two_runs_agree_in_everything_but_time(finished, tmp_path):
     assert (second / "results/md/gnn_aspirin.xyz").is_file()
 
 
-def test_report(finished):
-    snakemake(finished, "--report", "results/report.html")
+def test_the_page_shows_the_run(finished):
     text = (finished / "results/report.html").read_text()
+    accuracy = pd.read_csv(finished / "results/tables/accuracy.csv").query("split == 'test'")
+    for mae in accuracy["mae"]:
+        assert f"{number(1000 * mae)}\u00a0meV" in text
+    md = pd.read_csv(finished / "results/tables/md.csv")
+    early = (md["ended"] != "complete").sum()
+    assert (f"{early} of {len(md)} trajectories ended early" in text) == bool(early)
+    assert 'href="md/gnn_aspirin.xyz"' in text
+    assert "Published errors for comparison" in text
+    assert len(text) < 15e6
+
+
+def test_report(finished):
+    snakemake(finished, "--report", "snakemake.html")
+    text = (finished / "snakemake.html").read_text()
     assert "learning_curves.png" in text
     assert "accuracy.csv" in text
 
@@ -139,17 +153,21 @@ def test_touching_and_comments_rerun_nothing(done):
     assert planned(snakemake(done, "-n")) == set()
 
 
-MD = {"run_md", "md_figures", "md_table", "cost_table"}
+MD = {"run_md", "md_figures", "md_table", "cost_table", "report_page"}
 ACCURACY_OF_MODELS = {
-    "predict", "accuracy_table", "parity_figure", "comparison_figures", "cost_table",
+    "predict", "accuracy_table", "parity_figure", "comparison_figures", "cost_table", "report_page",
 }  # fmt: skip
 ENERGY_MODELS = {"relax_and_frequencies", "frequency_table", "force_table"} | MD
 TRAINED = {"train", "uncertainty_table"} | ACCURACY_OF_MODELS | ENERGY_MODELS
 LABELLED = {"label_chunk", "merge_labels"} | TRAINED
 SPLIT = LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"}
-MINIMA = {"relax_and_frequencies", "relax_and_frequencies_gfn2", "frequency_table", "cost_table"}
+MINIMA = {
+    "relax_and_frequencies", "relax_and_frequencies_gfn2", "frequency_table", "cost_table",
+    "report_page",
+}  # fmt: skip
 FIGURES = {
     "parity_figure", "comparison_figures", "frequency_table", "md_figures", "uncertainty_table",
+    "report_page",
 }  # fmt: skip
 STAGES = {"training": {"stages": [{"epochs": 3}]}}
 
@@ -177,6 +195,7 @@ RERUNS = [
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
+    ("report/report.css", {"report_page"}),
 ]
 
 
@@ -244,9 +263,10 @@ def test_a_fresh_copy(tmp_path):
         options(folder, "-n", "--snakefile", "workflow/Snakefile"),
         options(folder, "-n", "--directory", str(other)),
         ["nnpipe_all", "-n", "--snakefile", str(module / "Snakefile"), "--directory", str(module)],
+        options(folder, "results/report.html", "-n", preset="workflow/presets/pretrained.yaml"),
         *(options(folder, change=change) for change, _ in REFUSED),
     ]
-    one, here, catalog, elsewhere, imported, *refused = snakemake_calls(
+    one, here, catalog, elsewhere, imported, page, *refused = snakemake_calls(
         folder, [(call, "") for call in calls]
     )
     count = counted(one)
@@ -256,6 +276,9 @@ def test_a_fresh_copy(tmp_path):
     assert planned(here) == everything - {"copy_pretrained"}
     assert counted(elsewhere) == counted(here)
     assert planned(catalog) == planned(here) | {"default"}
+    assert planned(page) == {
+        "copy_pretrained", "starting_structure", "run_md", "md_figures", "md_table", "report_page",
+    }  # fmt: skip
     assert planned(imported) == {f"nnpipe_{rule}" for rule in [*everything, "all"]}
 
     for printed, (_, message) in zip(refused, REFUSED, strict=True):

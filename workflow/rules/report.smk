@@ -39,20 +39,17 @@ WHOLE = not all(
 )
 REPORTED = list(config["models"]) if WHOLE else [m for m in ENERGY_MODELS if m in PRETRAINED]
 FREQUENCIES = WHOLE and not own_data(config)
-PAGE = [
-    f"workflow/scripts/nnpipe/{name}"
-    for name in (
-        "report/page.html.jinja",
-        "report/report.css",
-        "report/report.js",
-        "viewer/player.css",
-        "viewer/player.js",
-    )
+# what the page consists of besides results
+PARTS_OF_PAGE = [
+    str(path)
+    for folder in ("report", "viewer")
+    for path in sorted((SCRIPTS / "nnpipe" / folder).rglob("*"))
+    if path.suffix in (".css", ".jinja", ".js")
 ]
 
 
 rule report_page:
-    """Write one page that shows the run: what was trained, which model is better, what moves."""
+    """Write the page that shows the run: models, verdicts, moving molecules, errors, provenance."""
     input:
         infos=expand("results/models/{model}/model.json", model=REPORTED),
         metrics=expand("results/models/{model}/metrics.jsonl", model=REPORTED),
@@ -91,7 +88,7 @@ rule report_page:
         structures={name: structure_of(config, name) for name in config["molecules"]},
         limits={name: md_of(config, name)["max_bond_deviation_a"] for name in config["molecules"]},
         own_data=own_data(config),
-        page=contents(*PAGE),
+        page=contents(*PARTS_OF_PAGE),
         code=code("report_page.py"),
     script:
         "../scripts/report_page.py"
