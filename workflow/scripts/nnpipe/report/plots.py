@@ -18,7 +18,9 @@ from ..units import readable
 from .gather import Model, Trajectory
 from .numbers import number
 
-SERIES = ("blue", "vermillion", "green", "purple", "orange", "sky")  # colours of models
+SERIES = (  # colours of models
+    "--nn-blue", "--nn-vermillion", "--nn-green", "--nn-purple", "--nn-orange", "--nn-sky",
+)  # fmt: skip
 REFERENCE, MUTED = "--nn-muted", "--nn-line"  # colours of other methods, and of help lines
 RANDOM_POINTS, WORST_POINTS = 400, 40  # molecules per model in the plot of errors
 RANDOM_MODES, WORST_MODES = 500, 60  # harmonic modes per model
@@ -55,7 +57,7 @@ class Plot:
 
 def colour(place: int) -> str:
     """Return the colour of a series."""
-    return f"--nn-{SERIES[place % len(SERIES)]}"
+    return SERIES[place % len(SERIES)]
 
 
 def _layout(x: str, y: str, **others: Any) -> Values:
