@@ -16,7 +16,8 @@ from ase.io import read
 from records import machine, record
 from tblite.ase import TBLite
 
-from nnpipe import load_calculator, simulate
+from nnpipe import load_calculator
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.relax import relax
 from nnpipe.simulation.settings import Settings
 from nnpipe.structures.smiles import from_smiles
@@ -140,7 +141,7 @@ def tiny(model: Path) -> list[dict[str, object]]:
 def gfn2_step() -> dict[str, object]:
     """Return the MD step of GFN2-xTB through ASE."""
     with tempfile.TemporaryDirectory() as folder:
-        (summary,) = simulate(
+        (summary,) = write_trajectory(
             [from_smiles(ASPIRIN)], TBLite(method="GFN2-xTB", verbosity=0),
             Settings(length_ps=GFN2_PS), Path(folder) / "aspirin.xyz",
         )  # fmt: skip

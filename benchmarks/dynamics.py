@@ -25,7 +25,7 @@ from nnpipe.analysis.frequencies import held_out
 from nnpipe.data.molecules import read_molecules
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import write_csv
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
 from nnpipe.structures.smiles import from_smiles
 
@@ -121,7 +121,7 @@ def main() -> None:
         calculator = load_calculator(ROOT / "results/models" / options.model, dtype, compiled=True)
         trajectory = stem.with_name(f"{stem.name}_{number}.xyz")
         trajectory.parent.mkdir(parents=True, exist_ok=True)
-        summaries = simulate(systems, calculator, run, trajectory, options.model, names)
+        summaries = write_trajectory(systems, calculator, run, trajectory, options.model, names)
         rows += map(asdict, summaries)
         if options.study == "conservation":
             total = [frame.info["total_energy"] for frame in read(trajectory, ":")]

@@ -36,7 +36,7 @@ from nnpipe.models.predict import force_errors, predict
 from nnpipe.runtime.device import use_threads
 from nnpipe.runtime.files import sha256, write_csv
 from nnpipe.simulation.calculator import load_calculator
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings as MDSettings
 from nnpipe.structures.load import from_smiles
 from nnpipe.training.run import shift_references, train_from_files
@@ -56,7 +56,7 @@ def make_frames(path: Path) -> None:
     """Write the frames, training ones first, with energies and forces of GFN1-xTB."""
     settings = MDSettings(temperature_k=500, length_ps=max(SIZES) * 0.05, frame_fs=50)
     molecule, trajectory = from_smiles(SMILES), OUT / "dynamics.xyz"
-    simulate([molecule] * 2, load_calculator(START, compiled=True), settings, trajectory)
+    write_trajectory([molecule] * 2, load_calculator(START, compiled=True), settings, trajectory)
     found: dict[int, list[Atoms]] = {0: [], 1: []}
     for frame in read(trajectory, ":", format="extxyz"):
         if frame.info["time_fs"]:

@@ -32,10 +32,10 @@ from nnpipe import load_calculator
 from nnpipe.errors import InputError
 from nnpipe.models.checkpoint import ModelInfo, copy_model, save_model, save_tensors
 from nnpipe.models.potential import Potential
+from nnpipe.notebook.run import simulate
 from nnpipe.runtime.device import pick_device, use_threads
 from nnpipe.runtime.files import sha256
 from nnpipe.simulation.calculator import NeuralCalculator
-from nnpipe.simulation.md import simulate
 
 INFO = ModelInfo(
     architecture="mlp",

@@ -12,7 +12,7 @@ from ase.spacegroup import crystal
 from conftest import ELEMENTS, potential_of
 from nnpipe.errors import InputError
 from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
 from nnpipe.structures.checks import check_geometry, check_supported
 from nnpipe.structures.load import atomic_numbers, load_start, load_structure
@@ -207,4 +207,4 @@ def test_stretched_molecules_are_computed_without_a_word(caplog):
 def test_simulate_refuses_what_the_model_does_not_describe(tmp_path):
     settings = Settings(length_ps=0.001)
     with pytest.raises(InputError, match="CH3 with atom 0 has 9 electrons"):
-        simulate([without("CH4", 4)], load_calculator("gnn"), settings, tmp_path / "x.xyz")
+        write_trajectory([without("CH4", 4)], load_calculator("gnn"), settings, tmp_path / "x.xyz")

@@ -29,7 +29,7 @@ from nnpipe.errors import InputError
 from nnpipe.models.checkpoint import load_tensors
 from nnpipe.simulation.calculator import NeuralCalculator
 from nnpipe.simulation.integrator import langevin_step, step_constants
-from nnpipe.simulation.md import frames, simulate, thermalize
+from nnpipe.simulation.md import frames, thermalize, write_trajectory
 from nnpipe.simulation.propagate import combine, make_propagators
 from nnpipe.simulation.settings import Settings
 from nnpipe.simulation.stability import Summary, degrees_of_freedom, drift
@@ -84,7 +84,7 @@ def test_energy_error_falls_fourfold_when_the_timestep_halves(calculator, ethano
 
 def test_summary_shows_no_drift_in_nve(tmp_path, ethanol):
     settings = replace(LOOSE, ensemble="nve", length_ps=0.5, frame_fs=1.0, timestep_fs=0.25)
-    (summary,) = simulate([ethanol], Springs(ethanol), settings, tmp_path / "x.xyz")
+    (summary,) = write_trajectory([ethanol], Springs(ethanol), settings, tmp_path / "x.xyz")
     assert summary.ended == "complete"
     assert abs(summary.drift_mev_per_atom_per_ps) < 0.1
     assert summary.stable_ps == 0.5
@@ -108,7 +108,7 @@ def test_thermalize_gives_vibrations_twice_the_temperature_in_nve(name, degrees)
 def test_simulate_runs_a_single_atom(tmp_path, ensemble):
     atom = Atoms("H")
     settings = replace(LOOSE, ensemble=ensemble, length_ps=0.01)
-    (summary,) = simulate([atom], Springs(atom), settings, tmp_path / "x.xyz")
+    (summary,) = write_trajectory([atom], Springs(atom), settings, tmp_path / "x.xyz")
     assert summary.ended == "complete"
 
 
@@ -118,7 +118,7 @@ def test_fixed_atoms_stay_and_the_others_share_the_heat(tmp_path, ethanol, caplo
     settings = replace(LOOSE, length_ps=2.0, frame_fs=4.0, friction_per_ps=100.0, timestep_fs=1.0)
     path, moves = tmp_path / "x.xyz", np.isin(np.arange(9), [0, 4], invert=True)
     with caplog.at_level("INFO"):
-        (summary,) = simulate(ethanol, Springs(ethanol), settings, path)
+        (summary,) = write_trajectory(ethanol, Springs(ethanol), settings, path)
     assert "molecule: 2 of 9 atoms are fixed" in caplog.text
     found = read(path, ":", format="extxyz")
     np.testing.assert_array_equal(np.ptp([f.positions[~moves] for f in found], 0), 0)
@@ -134,7 +134,7 @@ def test_nve_with_a_fixed_atom_conserves_energy_and_relaxation_leaves_it(tmp_pat
     start.rattle(0.05, seed=1)
     start.set_constraint(FixAtoms([2]))
     settings = replace(LOOSE, ensemble="nve", length_ps=0.2, relax_fmax=0.01, timestep_fs=0.25)
-    (summary,) = simulate(start, Springs(ethanol), settings, tmp_path / "x.xyz")
+    (summary,) = write_trajectory(start, Springs(ethanol), settings, tmp_path / "x.xyz")
     found = read(tmp_path / "x.xyz", ":", format="extxyz")
     assert summary.relaxed
     assert np.ptp([frame.info["total_energy"] for frame in found]) < 2e-3
@@ -160,14 +160,14 @@ def test_fixed_atoms_are_fixed_for_a_model(calculator, ethanol):
 def test_simulate_refuses_other_constraints(tmp_path, ethanol, constraint, message):
     ethanol.set_constraint(constraint)
     with pytest.raises(InputError, match=message):
-        simulate([ethanol], Springs(ethanol), LOOSE, tmp_path / "x.xyz")
+        write_trajectory([ethanol], Springs(ethanol), LOOSE, tmp_path / "x.xyz")
 
 
 def test_velocities_of_the_start_are_used_as_they_are(tmp_path, ethanol, caplog):
     thermalize(ethanol, LOOSE, 7)
     settings, path = replace(LOOSE, length_ps=0.002, frame_fs=0.5), tmp_path / "x.xyz"
     with caplog.at_level("INFO"):
-        (summary,) = simulate(ethanol, Springs(ethanol), settings, path, names=["ethanol"])
+        (summary,) = write_trajectory(ethanol, Springs(ethanol), settings, path, names=["ethanol"])
     assert (
         "ethanol starts with the velocities of its structure, which is not relaxed" in caplog.text
     )
@@ -175,17 +175,17 @@ def test_velocities_of_the_start_are_used_as_they_are(tmp_path, ethanol, caplog)
     np.testing.assert_allclose(first.get_momenta(), ethanol.get_momenta(), atol=1e-7)
     np.testing.assert_allclose(first.positions, ethanol.positions, atol=1e-7)
     assert not summary.relaxed
-    simulate(ethanol, Springs(ethanol), replace(settings, velocities="draw"), path)
+    write_trajectory(ethanol, Springs(ethanol), replace(settings, velocities="draw"), path)
     assert np.abs(read(path, 0).get_momenta() - ethanol.get_momenta()).max() > 0.1
 
 
 def test_velocities_that_cannot_be_used_are_refused(tmp_path, ethanol):
     settings = replace(LOOSE, ensemble="nve", velocities="start")
     with pytest.raises(InputError, match="ethanol: velocities: start, but the structure has"):
-        simulate(ethanol, Springs(ethanol), settings, tmp_path / "x", names=["ethanol"])
+        write_trajectory(ethanol, Springs(ethanol), settings, tmp_path / "x", names=["ethanol"])
     thermalize(ethanol, LOOSE, 7)
     with pytest.raises(InputError, match=r"in nve, replicas .* are identical"):
-        simulate([ethanol] * 2, OtherSprings([ethanol]), settings, tmp_path / "x")
+        write_trajectory([ethanol] * 2, OtherSprings([ethanol]), settings, tmp_path / "x")
 
 
 def test_simulate_refuses_wrong_arguments_in_one_line(tmp_path, ethanol):
@@ -197,7 +197,7 @@ def test_simulate_refuses_wrong_arguments_in_one_line(tmp_path, ethanol):
         (ethanol, LOOSE, ["a", "b"], "names: 2 for 1 systems"),
     ]:
         with pytest.raises(InputError, match=message):
-            simulate(systems, springs, settings, path, names=names)
+            write_trajectory(systems, springs, settings, path, names=names)
 
 
 def test_settings_take_numbers_of_numpy():
@@ -210,7 +210,7 @@ def test_isotopes_keep_their_masses(tmp_path, ethanol):
     masses = ethanol.get_masses()
     masses[-1] = 2.014
     ethanol.set_masses(masses)
-    simulate(ethanol, Springs(ethanol), replace(LOOSE, length_ps=0.002), tmp_path / "x.xyz")
+    write_trajectory(ethanol, Springs(ethanol), replace(LOOSE, length_ps=0.002), tmp_path / "x.xyz")
     assert read(tmp_path / "x.xyz", 0).get_masses()[-1] == 2.014
 
 
@@ -253,7 +253,7 @@ def test_interrupted_run_equals_uninterrupted_run(tmp_path, ethanol, case):
         calculator = NeuralCalculator(potential, ELEMENTS, "float32", "cpu")
         calculator.lists.skin = 0.02  # several lists in a short run
         calculator.step = Mortal(calculator.step, after, die)
-        return simulate(systems, calculator, settings, path, checkpoint=checkpoint)
+        return write_trajectory(systems, calculator, settings, path, checkpoint=checkpoint)
 
     expected = run(tmp_path / "whole.xyz", None)
     for after in (1, 6, 32):
@@ -278,14 +278,14 @@ def without_times(summary: Summary) -> str:
 def test_signal_stops_a_run_after_its_checkpoint(tmp_path, ethanol, number):
     """Which the next run needs no second step for."""
     settings, springs = replace(OFTEN, checkpoint_seconds=1e9), Springs(ethanol)
-    simulate(ethanol, springs, settings, tmp_path / "whole.xyz")
+    write_trajectory(ethanol, springs, settings, tmp_path / "whole.xyz")
     springs.calculate = Mortal(springs.calculate, 20, lambda: os.kill(os.getpid(), number))
     arguments = ethanol, springs, settings, tmp_path / "x.xyz"
     state = tmp_path / "state.safetensors"
     with pytest.raises(InputError, match=r"stopped at 0\.0\d* of 0\.02 ps; the same"):
-        simulate(*arguments, checkpoint=state)
+        write_trajectory(*arguments, checkpoint=state)
     assert load_tensors(state)[1]["step"] > 5
-    simulate(*arguments, checkpoint=state)
+    write_trajectory(*arguments, checkpoint=state)
     assert (tmp_path / "x.xyz").read_bytes() == (tmp_path / "whole.xyz").read_bytes()
 
 
@@ -297,7 +297,7 @@ def test_longer_run_extends_a_finished_one(tmp_path, ethanol, caplog):
         springs = Springs(ethanol)
         springs.calculate = count = Mortal(springs.calculate, 0, die)
         settings = replace(OFTEN, length_ps=length_ps, relax_fmax=1e3)
-        simulate(ethanol, springs, settings, path, checkpoint=checkpoint)
+        write_trajectory(ethanol, springs, settings, path, checkpoint=checkpoint)
         return -count.left
 
     assert run(0.01) == 21
@@ -318,7 +318,9 @@ def test_checkpoint_of_another_run_is_not_used(tmp_path, ethanol, caplog):
     state, path = tmp_path / "x.safetensors", tmp_path / "x.xyz"
 
     def run(seed: int = 0) -> bytes:
-        simulate(ethanol, Springs(ethanol), replace(OFTEN, seed=seed), path, checkpoint=state)
+        write_trajectory(
+            ethanol, Springs(ethanol), replace(OFTEN, seed=seed), path, checkpoint=state
+        )
         return path.read_bytes()
 
     first = run()
@@ -372,9 +374,9 @@ def test_killed_and_extended_run_of_the_workflow_equals_a_whole_one(tmp_path):
 def test_ended_system_is_not_continued_by_a_longer_run(tmp_path, ethanol):
     settings = Settings(length_ps=0.2, frame_fs=1.0, relax_fmax=100.0)
     path, state = tmp_path / "x.xyz", tmp_path / "x.safetensors"
-    (first,) = simulate(ethanol, Repulsive(ethanol, 1.0), settings, path, checkpoint=state)
+    (first,) = write_trajectory(ethanol, Repulsive(ethanol, 1.0), settings, path, checkpoint=state)
     before, settings = path.read_bytes(), replace(settings, length_ps=0.4)
-    (second,) = simulate(ethanol, Repulsive(ethanol, 1.0), settings, path, checkpoint=state)
+    (second,) = write_trajectory(ethanol, Repulsive(ethanol, 1.0), settings, path, checkpoint=state)
     assert without_times(second) == without_times(replace(first, length_ps=0.4))
     assert path.read_bytes() == before
 
@@ -388,7 +390,7 @@ def test_thermostat_reaches_its_temperature(tmp_path, relaxed_aspirin):
         friction_per_ps=50.0,
     )
     springs = Springs(relaxed_aspirin, 2.0)
-    (summary,) = simulate([relaxed_aspirin], springs, settings, tmp_path / "x.xyz")
+    (summary,) = write_trajectory([relaxed_aspirin], springs, settings, tmp_path / "x.xyz")
     # 125 correlated frames of 63 degrees of freedom: the standard error of the mean is about 2 %
     assert summary.mean_temperature_k == pytest.approx(400, rel=0.08)
     assert math.isnan(summary.drift_mev_per_atom_per_ps)
@@ -397,7 +399,9 @@ def test_thermostat_reaches_its_temperature(tmp_path, relaxed_aspirin):
 def test_frames_contain_energy_forces_and_info(tmp_path, ethanol, calculator):
     path = tmp_path / "run.xyz"
     springs = SumCalculator([calculator, Springs(ethanol)])
-    (summary,) = simulate([ethanol], springs, replace(LOOSE, length_ps=0.02, frame_fs=5.0), path)
+    (summary,) = write_trajectory(
+        [ethanol], springs, replace(LOOSE, length_ps=0.02, frame_fs=5.0), path
+    )
     frames = read(path, ":", format="extxyz")
     assert [frame.info["time_fs"] for frame in frames] == [0, 5, 10, 15, 20]
     for frame in frames:
@@ -417,8 +421,8 @@ def test_frames_contain_energy_forces_and_info(tmp_path, ethanol, calculator):
 def test_trajectory_depends_on_the_seed_only(tmp_path, ethanol):
     settings = replace(LOOSE, length_ps=0.05)
     for name in "ab":
-        simulate([ethanol], Springs(ethanol), settings, tmp_path / name)
-    simulate([ethanol], Springs(ethanol), replace(settings, seed=1), tmp_path / "c")
+        write_trajectory([ethanol], Springs(ethanol), settings, tmp_path / name)
+    write_trajectory([ethanol], Springs(ethanol), replace(settings, seed=1), tmp_path / "c")
     texts = [(tmp_path / name).read_text() for name in "abc"]
     assert texts[0] == texts[1] != texts[2]
 
@@ -446,7 +450,7 @@ class Broken(Springs):
 def test_run_that_explodes_ends_keeps_its_frames_and_says_why(tmp_path, ethanol):
     path = tmp_path / "x.xyz"
     settings = Settings(length_ps=10.0, frame_fs=1.0, relax_fmax=100.0)
-    (summary,) = simulate([ethanol], Repulsive(ethanol, 1.0), settings, path)
+    (summary,) = write_trajectory([ethanol], Repulsive(ethanol, 1.0), settings, path)
     frames = read(path, ":", format="extxyz")
     assert 0 < summary.stable_ps < 1
     assert frames[-1].info["time_fs"] == pytest.approx(1000 * summary.stable_ps)
@@ -474,7 +478,9 @@ def test_frame_has_the_largest_deviation_since_the_frame_before(ethanol):
 
 
 def test_run_ends_at_energies_that_are_not_finite(tmp_path, ethanol):
-    (summary,) = simulate([ethanol], Broken(ethanol), replace(LOOSE, length_ps=1.0), tmp_path / "x")
+    (summary,) = write_trajectory(
+        [ethanol], Broken(ethanol), replace(LOOSE, length_ps=1.0), tmp_path / "x"
+    )
     assert summary.ended == "energy or forces are not finite"
     assert summary.stable_ps < 0.02
 
@@ -484,7 +490,7 @@ def test_run_ends_at_high_temperature(tmp_path, ethanol):
     settings = replace(
         LOOSE, temperature_k=1.0, length_ps=1.0, max_bond_deviation_a=1e9, relax_fmax=1e3
     )
-    (summary,) = simulate([atoms], Repulsive(ethanol, 30.0), settings, tmp_path / "x")
+    (summary,) = write_trajectory([atoms], Repulsive(ethanol, 30.0), settings, tmp_path / "x")
     assert summary.ended.startswith("temperature of ")
 
 
@@ -492,7 +498,7 @@ def test_relaxation_that_breaks_the_molecule_is_not_used(tmp_path, ethanol):
     settings = Settings(length_ps=0.001)
     atoms = ethanol.copy()
     atoms.rattle(0.02, seed=1)
-    (summary,) = simulate([atoms], Repulsive(ethanol, 5.0), settings, tmp_path / "x.xyz")
+    (summary,) = write_trajectory([atoms], Repulsive(ethanol, 5.0), settings, tmp_path / "x.xyz")
     assert not summary.relaxed
     np.testing.assert_allclose(read(tmp_path / "x.xyz", 0).positions, atoms.positions, atol=1e-6)
 
@@ -500,7 +506,9 @@ def test_relaxation_that_breaks_the_molecule_is_not_used(tmp_path, ethanol):
 def test_relaxation_finds_the_minimum(tmp_path, ethanol):
     atoms = ethanol.copy()
     atoms.rattle(0.05, seed=1)
-    (summary,) = simulate([atoms], Springs(ethanol), Settings(length_ps=0.001), tmp_path / "x.xyz")
+    (summary,) = write_trajectory(
+        [atoms], Springs(ethanol), Settings(length_ps=0.001), tmp_path / "x.xyz"
+    )
     assert summary.relaxed
     start = read(tmp_path / "x.xyz", 0)
     np.testing.assert_allclose(start.get_all_distances(), ethanol.get_all_distances(), atol=0.01)
@@ -508,7 +516,7 @@ def test_relaxation_finds_the_minimum(tmp_path, ethanol):
 
 def test_simulate_runs_periodic_systems(tmp_path):
     copper = bulk("Cu", cubic=True) * (2, 2, 2)
-    (summary,) = simulate(
+    (summary,) = write_trajectory(
         [copper], EMT(), Settings(length_ps=0.1, timestep_fs=2.0, frame_fs=10.0), tmp_path / "x.xyz"
     )
     assert summary.ended == "complete"
@@ -523,7 +531,9 @@ def test_timestep_too_long_for_hydrogen_is_refused(tmp_path, ethanol, timestep):
         5.0: r"timestep_fs: 5\.0 is above the maximum of 4",
     }[timestep]
     with pytest.raises(InputError, match=message):
-        simulate([ethanol], Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x")
+        write_trajectory(
+            [ethanol], Springs(ethanol), replace(LOOSE, timestep_fs=timestep), tmp_path / "x"
+        )
 
 
 @pytest.fixture
@@ -566,7 +576,9 @@ def test_simulate_ends_a_broken_system_alone(tmp_path, four):
     settings = replace(LOOSE, length_ps=0.1, frame_fs=5.0, max_bond_deviation_a=0.5)
     names = ["water", "ethanol", "benzene", "acid"]
     path = tmp_path / "x.xyz"
-    summaries = simulate(four, OtherSprings(four, burst=2), settings, path, "springs", names)
+    summaries = write_trajectory(
+        four, OtherSprings(four, burst=2), settings, path, "springs", names
+    )
     assert [s.molecule for s in summaries] == names
     assert [s.ended == "complete" for s in summaries] == [True, True, False, True]
     assert 0 < summaries[2].stable_ps < 0.1
@@ -581,14 +593,14 @@ def test_simulate_ends_a_broken_system_alone(tmp_path, four):
 def test_replicas_differ_in_their_velocities_only(tmp_path, ethanol):
     settings = replace(LOOSE, length_ps=0.02, frame_fs=10.0)
     springs = OtherSprings([ethanol])
-    summaries = simulate([ethanol] * 3, springs, settings, tmp_path / "x.xyz", "springs")
+    summaries = write_trajectory([ethanol] * 3, springs, settings, tmp_path / "x.xyz", "springs")
     assert [s.molecule for s in summaries] == ["molecule"] * 3
     assert [s.replica for s in summaries] == [0, 1, 2]
     starts = [f for f in read(tmp_path / "x.xyz", ":", format="extxyz") if not f.info["time_fs"]]
     for start in starts[1:]:
         np.testing.assert_allclose(start.positions, starts[0].positions)
         assert np.abs(start.get_momenta() - starts[0].get_momenta()).max() > 0.1
-    simulate([ethanol], springs, settings, tmp_path / "y.xyz")
+    write_trajectory([ethanol], springs, settings, tmp_path / "y.xyz")
     alone = read(tmp_path / "y.xyz", 0)
     np.testing.assert_allclose(alone.get_momenta(), starts[0].get_momenta(), atol=1e-6)
 
@@ -610,7 +622,7 @@ class Rounded(Springs):
 
 def test_simulate_takes_calculators_in_single_precision(tmp_path, ethanol):
     settings = replace(LOOSE, length_ps=0.01)
-    (summary,) = simulate([ethanol], Rounded(ethanol), settings, tmp_path / "x.xyz")
+    (summary,) = write_trajectory([ethanol], Rounded(ethanol), settings, tmp_path / "x.xyz")
     assert summary.ended == "complete"
 
 
@@ -776,14 +788,16 @@ def test_ms_per_step_excludes_other_jobs(tmp_path, ethanol, wall_per_cpu):
         return 5.0 + 0.002 * calls * wall_per_cpu, 1.0 + 0.002 * calls
 
     settings = replace(LOOSE, length_ps=0.02)
-    (summary,) = simulate([ethanol], Counted(ethanol), settings, tmp_path / "x.xyz", clocks=clocks)
+    (summary,) = write_trajectory(
+        [ethanol], Counted(ethanol), settings, tmp_path / "x.xyz", clocks=clocks
+    )
     assert summary.ms_per_step == pytest.approx(2.0)
     assert summary.cpu_share == pytest.approx(1 / wall_per_cpu)
 
 
 def test_ms_per_step_is_measured_with_real_clocks(tmp_path, ethanol):
     """`cpu_share` is at most 1, as one thread takes the steps."""
-    (summary,) = simulate(
+    (summary,) = write_trajectory(
         [ethanol], Springs(ethanol), replace(LOOSE, length_ps=0.05), tmp_path / "x"
     )
     assert summary.ms_per_step > 0

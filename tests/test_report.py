@@ -31,7 +31,7 @@ from nnpipe.report.numbers import duration, number
 from nnpipe.report.page import page
 from nnpipe.report.provenance import commit_of, provenance
 from nnpipe.report.verdicts import comparison, verdicts
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
 
 SHIPPED = ROOT / "resources/models"
@@ -45,7 +45,7 @@ def trajectory(folder: Path, name: str, atoms, replicas: int = 1, **settings) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     model, label = name.split("_", 1)
     chosen = Settings(**({"length_ps": 0.02, "frame_fs": 1.0} | settings))
-    summaries = simulate([atoms] * replicas, EMT(), chosen, path, model, [label] * replicas)
+    summaries = write_trajectory([atoms] * replicas, EMT(), chosen, path, model, [label] * replicas)
     summary = path.with_suffix(".json")
     summary.write_text(json.dumps([asdict(one) for one in summaries]))
     return str(path), str(summary)

@@ -23,7 +23,7 @@ from nnpipe.data.splits import read_split, write_split
 from nnpipe.labelling.methods import gfn2
 from nnpipe.models.names import readable_name
 from nnpipe.simulation.calculator import load_calculator
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.relax import relax
 from nnpipe.simulation.settings import Settings
 from nnpipe.structures.vibrations import hessian, normal_modes
@@ -123,7 +123,9 @@ def peroxide(tmp_path_factory):
     calculator = load_calculator("gnn", device="cpu")
     start, path = molecule("H2O2"), tmp_path_factory.mktemp("md") / "x.xyz"
     start.set_masses([*start.get_masses()[:-1], 2.014])
-    summaries = simulate([start], calculator, Settings(length_ps=0.01, frame_fs=2.0), path, "gnn")
+    summaries = write_trajectory(
+        [start], calculator, Settings(length_ps=0.01, frame_fs=2.0), path, "gnn"
+    )
     frames = read(path, ":", format="extxyz")
     return frames, list(map(asdict, summaries)), run_data(frames, calculator), calculator
 

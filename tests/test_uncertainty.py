@@ -16,7 +16,7 @@ from nnpipe.graphs.dataset import Dataset, dataset
 from nnpipe.models.potential import Potential
 from nnpipe.models.uncertainty import fit_uncertainty, last_layer, measure_errors
 from nnpipe.simulation.calculator import NeuralCalculator
-from nnpipe.simulation.md import simulate
+from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
 from nnpipe.structures.neighbours import neighbours
 
@@ -122,7 +122,7 @@ def test_dynamics_writes_uncertainties(fitted, geometries, tmp_path):
     settings = Settings(length_ps=0.002, frame_fs=1, max_bond_deviation_a=5)
     start = geometries[0].copy()
     start.calc = None
-    (summary,) = simulate(start, calculator, settings, tmp_path / "run.xyz")
+    (summary,) = write_trajectory(start, calculator, settings, tmp_path / "run.xyz")
     frames = read(tmp_path / "run.xyz", ":")
     for frame in frames:
         expected = calculator.get_property(

@@ -9,7 +9,7 @@ from ase.io import read
 from nnpipe.runtime.files import atomic
 from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator, worth_compiling
-from nnpipe.simulation.md import number_of_steps, simulate
+from nnpipe.simulation.md import number_of_steps, write_trajectory
 from nnpipe.simulation.settings import Settings
 
 with job(snakemake.log[0], snakemake.threads):
@@ -18,7 +18,7 @@ with job(snakemake.log[0], snakemake.threads):
     settings = Settings(**values)
     compiled = worth_compiling(number_of_steps(settings))
     folder = Path(snakemake.input.weights).parent
-    summaries = simulate(
+    summaries = write_trajectory(
         [read(snakemake.input.structure)] * replicas,
         load_calculator(folder, dtype, snakemake.params.device, compiled),
         settings,

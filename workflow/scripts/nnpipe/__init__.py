@@ -4,15 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .notebook.run import simulate as simulate
+    from .notebook.view import view as view
     from .simulation.calculator import load_calculator as load_calculator
-    from .simulation.md import simulate as simulate
 
 __version__ = "0.2.0"
-MODULES = {"load_calculator": "calculator", "simulate": "md"}
+MODULES = {
+    "load_calculator": "simulation.calculator",
+    "simulate": "notebook.run",
+    "view": "notebook.view",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function of `nnpipe.simulation` at its first use, as torch takes seconds."""
+    """Import a function at its first use, as torch takes seconds."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".simulation.{MODULES[name]}", __name__), name)
+    return getattr(import_module(f".{MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Return all names, so that a notebook completes the functions before their first use."""
+    return sorted([*globals(), *MODULES])

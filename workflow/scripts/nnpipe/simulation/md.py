@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from torch import Tensor
+from tqdm import tqdm
 
 from ..errors import InputError
 from ..models.uncertainty import Uncertainty
@@ -176,7 +177,7 @@ def clocks() -> tuple[float, float]:
     return time.perf_counter(), time.thread_time()
 
 
-def simulate(
+def write_trajectory(
     systems: Atoms | Sequence[Atoms],
     calculator: Calculator,
     settings: Settings,
@@ -186,6 +187,7 @@ def simulate(
     clocks: Callable[[], tuple[float, float]] = clocks,
     checkpoint: str | Path | None = None,
     code: str = "",
+    progress: Callable[..., tqdm] = progress_bar,
 ) -> list[Summary]:
     """Relax all systems, run them together, write the trajectory to `path`, and return a summary
     for each system.
@@ -200,7 +202,8 @@ def simulate(
     interruption, or with a larger `length_ps`, the same call goes on from there and gives the same
     trajectory, bit for bit, as one run without interruption; the results of `calculator` must then
     depend on the atoms only. The run starts again if anything else differs, `code` included, which
-    stands for the version of the code. `path` is written when the run is complete.
+    stands for the version of the code. `path` is written when the run is complete. `progress` is
+    called as `progress_bar`.
 
     Raises InputError for a timestep that is too long, what `check_geometry` and `check_supported`
     refuse with a model, constraints other than FixAtoms, and replicas in nve that would all be the
@@ -231,7 +234,7 @@ def simulate(
         log.info("%s: %s goes on at %g ps", checkpoint, label, before * to_ps)
     with (
         state.open(Path(path), length) if state else new_trajectory(path) as trajectory,
-        progress_bar(
+        progress(
             total=settings.length_ps, unit="ps", label=label, initial=round(before * to_ps, 6)
         ) as bar,
     ):
@@ -303,7 +306,7 @@ def _log_uncertainty(label: str, record: Record, uncertainty: Uncertainty) -> No
 
 
 def _check(systems: list[Atoms], settings: Settings, names: list[str]) -> None:
-    """Raise InputError for arguments of `simulate` that cannot be simulated."""
+    """Raise InputError for arguments of `write_trajectory` that cannot be simulated."""
     if not systems or not all(isinstance(system, Atoms) and len(system) for system in systems):
         raise InputError("systems: not Atoms with atoms, or a list of at least one; give Atoms")
     if not isinstance(settings, Settings):
@@ -367,12 +370,15 @@ def _relax_all(
     """
     eager = calculator.eager() if isinstance(calculator, NeuralCalculator) else calculator
     starts: dict[int, tuple[Atoms, bool]] = {}
-    for system, name in zip(systems, names, strict=True):
-        if id(system) in starts:
-            continue
-        if isinstance(calculator, NeuralCalculator):
-            check_geometry(system)
-            check_supported(system, calculator.elements, calculator.closed_shells)
+    different = {id(system): (system, name) for system, name in zip(systems, names, strict=True)}
+    if isinstance(calculator, NeuralCalculator):
+        for system, name in different.values():
+            try:
+                check_geometry(system)
+                check_supported(system, calculator.elements, calculator.closed_shells)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
+    for system, name in different.values():
         if held := int(fixed_atoms(system).sum()):
             log.info("%s: %d of %d atoms are fixed", name, held, len(system))
         if starts_with_velocities(system, settings.velocities):
