@@ -13,7 +13,9 @@ const nnpipe = (() => {
   const VIBRATION_SECONDS = 1.1; // of one period of a normal mode
   const VIBRATION_A = 0.45; // amplitude of the atom that moves most
   const AHEAD = "250px"; // how far below the window a player is made
-  const CURSOR_MS = 100; // between moves of the cursor in the traces
+  const CURSOR_MS = 80; // between moves of the cursor in the traces
+  const SPIN_MS = 30; // between turns
+  const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i; // names of renderers without a GPU
   const MEASURES = ["", "", "distance", "angle", "torsion"];
   const PLAY = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2.5 1v12l10-6z"/></svg>';
   const PAUSE = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 1h3.6v12H2zM8.4 1H12v12H8.4z"/></svg>';
@@ -78,11 +80,13 @@ const nnpipe = (() => {
     attributes: true, attributeFilter: ["data-theme"],
   });
 
-  let webgl;
+  let webgl, upscale = true; // drawn at double resolution, unless a processor has to draw
   function hasWebGL() {
     if (webgl === undefined) {
       const context = document.createElement("canvas").getContext("webgl2");
       webgl = Boolean(context) && typeof $3Dmol !== "undefined";
+      const names = context?.getExtension("WEBGL_debug_renderer_info");
+      upscale = !(names && SOFTWARE.test(context.getParameter(names.UNMASKED_RENDERER_WEBGL)));
       context?.getExtension("WEBGL_lose_context")?.loseContext();
     }
     return webgl;
@@ -95,7 +99,7 @@ const nnpipe = (() => {
     const [text, muted, line] = ["text", "muted", "line"].map(colour);
     const axis = {
       gridcolor: line, linecolor: line, zeroline: false, tickfont: { color: muted },
-      title: { font: { color: text }, standoff: 8 }, automargin: true,
+      title: { font: { color: text, size: 12 }, standoff: 8 },
     };
     return {
       axis,
@@ -158,7 +162,7 @@ const nnpipe = (() => {
     const state = {
       frame: 0, clock: 0, playing: false, spin: Boolean(options.spin), measuring: false,
       speed: options.speed || 1, colour: "element", mode: null, phase: 0, visible: false,
-      before: 0, ticking: false, held: false,
+      before: 0, ticking: false, held: false, turn: 0, turned: 0,
     };
     let viewer = null, model = null, atoms = [], drawn = [], cell = [], moveCursor = null;
 
@@ -177,6 +181,7 @@ const nnpipe = (() => {
     const readout = top.appendChild(make("p", "nnpipe-readout"));
     if (title) readout.appendChild(make("span", "nnpipe-title", title));
     const values = ["time", "temperature", "energy"].map(() => readout.appendChild(make("span")));
+    values[2].title = "potential energy relative to the first frame";
     const bottom = stage.appendChild(make("div", "nnpipe-bottom"));
     const legend = bottom.appendChild(make("div", "nnpipe-legend"));
     const [legendName, , legendLow, legendHigh] = ["nnpipe-name", "nnpipe-bar", "", ""].map(
@@ -193,23 +198,25 @@ const nnpipe = (() => {
     slider.value = 0;
     slider.setAttribute("aria-label", "Frame");
     const now = line.appendChild(make("output"));
+    const speedSelect = line.appendChild(make("select"));
+    speedSelect.setAttribute("aria-label", "Speed");
     line.hidden = frames < 2;
 
     const row = view.appendChild(make("div", "nnpipe-controls"));
     const colourLabel = row.appendChild(make("label", "", "Colour"));
     const colourSelect = colourLabel.appendChild(make("select"));
-    const speedLabel = row.appendChild(make("label", "", "Speed"));
-    const speedSelect = speedLabel.appendChild(make("select"));
-    const button = (text, name, action) => {
-      const made = row.appendChild(make("button", name, text));
+    const buttons = row.appendChild(make("span", "nnpipe-buttons"));
+    row.hidden = options.controls === false;
+    const button = (text, action) => {
+      const made = buttons.appendChild(make("button", "", text));
       made.type = "button";
       made.addEventListener("click", action);
       return made;
     };
     playButton.type = "button";
-    const spinButton = button("Spin", "nnpipe-push", () => spin(!state.spin));
-    const measureButton = button("Measure", "", () => measure(!state.measuring));
-    button("Reset view", "", () => resetView());
+    const spinButton = button("Spin", () => spin(!state.spin));
+    const measureButton = button("Measure", () => measure(!state.measuring));
+    button("Reset view", () => resetView());
     for (const [name, label] of [
       ["element", "element"],
       ...Object.entries(data.colours || {}).map(([key, one]) => [key, one.label]),
@@ -217,10 +224,9 @@ const nnpipe = (() => {
     colourLabel.hidden = colourSelect.length < 2;
     for (const speed of SPEEDS) speedSelect.add(new Option(`${speed}×`, speed));
     speedSelect.value = state.speed;
-    speedLabel.hidden = frames < 2;
     if (times) {
       const span = (times[frames - 1] - times[0]) / (frames - 1) * FRAMES_PER_SECOND;
-      speedSelect.title = `at 1×, a second shows ${span.toPrecision(2)} ps`;
+      speedSelect.title = `Speed: at 1×, a second shows ${span.toPrecision(2)} ps`;
     }
 
     // -- what is drawn
@@ -363,8 +369,8 @@ const nnpipe = (() => {
         return;
       }
       viewer = $3Dmol.createViewer(canvas, {
-        backgroundAlpha: 0, backgroundColor: "white", antialias: true, disableFog: true,
-        hoverDuration: 60,
+        backgroundAlpha: 0, backgroundColor: "white", antialias: true, upscale,
+        disableFog: true, hoverDuration: 60,
       });
       viewer.setBackgroundColor(0xffffff, 0);
       model = viewer.addModel();
@@ -422,7 +428,17 @@ const nnpipe = (() => {
       const seconds = Math.min(0.1, (when - state.before) / 1000);
       state.before = when;
       if (!state.visible || !moving()) return;
-      if (state.spin && viewer) viewer.rotate(SPIN_DEGREES_PER_SECOND * seconds, "y");
+      state.turn += state.spin ? SPIN_DEGREES_PER_SECOND * seconds : 0;
+      const next = Math.floor(state.clock + seconds * FRAMES_PER_SECOND * state.speed) % frames;
+      const redraws = state.playing && !state.held && (state.mode || next !== state.frame);
+      if (state.turn && viewer && (redraws || when - state.turned > SPIN_MS)) {
+        // two pictures would be drawn, one turned and one of the next frame
+        if (redraws) viewer.show = () => {};
+        viewer.rotate(state.turn, "y");
+        delete viewer.show;
+        state.turn = 0;
+        state.turned = when;
+      }
       if (state.playing && !state.held) {
         if (state.mode) {
           state.phase = (state.phase + seconds / VIBRATION_SECONDS) % 1;
@@ -571,17 +587,27 @@ const nnpipe = (() => {
       };
       const axisOf = (number) => (number ? `y${number + 1}` : "y");
       const gap = 0.05, height = (1 - gap * (rows.length - 1)) / rows.length;
+      const cursor = () => {
+        const [from, to] = place.layout?.xaxis.range ?? [at[0], at.at(-1)];
+        const part = (times[state.frame] - from) / (to - from);
+        return { x0: part, x1: part, visible: part >= 0 && part <= 1 };
+      };
       const build = ({ axis, layout }) => {
         const built = {
-          ...layout, hovermode: "x unified", hoversubplots: "axis", showlegend: false,
-          margin: { l: 62, r: 10, t: 6, b: 42 },
+          ...layout, hovermode: "x unified", hoversubplots: "axis", margin: { l: 58, r: 8, t: 6, b: 40 },
+          legend: {
+            ...layout.legend, orientation: "h", x: 1, xanchor: "right", yanchor: "bottom",
+            y: 1 - height - gap, font: { ...layout.legend.font, size: 12 },
+          },
           xaxis: {
             ...axis, title: { ...axis.title, text: "time, ps" }, anchor: axisOf(rows.length - 1),
+            range: [at[0], at.at(-1)],
             unifiedhovertitle: { text: "%{x:.3f} ps" },
           },
+          // in parts of the width: a shape on an axis would make Plotly draw all lines again
           shapes: [{
-            type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: times[state.frame],
-            x1: times[state.frame], line: { color: colour("muted"), width: 1.5 },
+            type: "line", xref: "paper", yref: "paper", y0: 0, y1: 1, ...cursor(),
+            line: { color: colour("text"), width: 1.5 },
           }],
         };
         rows.forEach((names, number) => {
@@ -597,7 +623,8 @@ const nnpipe = (() => {
           layout: built,
           data: rows.flatMap((names, number) => names.map((one) => ({
             x: at, y: plain(traceValues[one]), name: traces.quantities[one].label,
-            yaxis: axisOf(number), mode: "lines", line: { color: colour(shades[one]), width: 1.2 },
+            yaxis: axisOf(number), mode: "lines",
+            showlegend: names.length > 1, line: { color: colour(shades[one]), width: 1.2 },
             hovertemplate: `%{y:.3~f} ${traces.quantities[one].unit}`,
           }))),
         };
@@ -607,8 +634,8 @@ const nnpipe = (() => {
         const move = () => {
           waiting = 0;
           due = performance.now() + CURSOR_MS;
-          const time = times[state.frame];
-          Plotly.relayout(place, { "shapes[0].x0": time, "shapes[0].x1": time });
+          const changes = Object.entries(cursor()).map(([key, one]) => [`shapes[0].${key}`, one]);
+          Plotly.relayout(place, Object.fromEntries(changes));
         };
         moveCursor = () => {
           if (!waiting) waiting = setTimeout(move, Math.max(0, due - performance.now()));
@@ -621,6 +648,9 @@ const nnpipe = (() => {
           state.held = false;
           state.before = performance.now();
           wake();
+        });
+        place.on("plotly_relayout", (change) => {
+          if (!("shapes[0].x0" in change)) moveCursor();
         });
         moveCursor();
       });

@@ -232,7 +232,7 @@ def _traces(
         "potential_energy": ("potential energy", "eV", potential - start),
         "total_energy": ("total energy", "eV", total - start),
         "bond_deviation": (
-            "largest bond deviation", "Å", _info(frames, "max_bond_deviation_a")
+            "bond deviation", "Å", _info(frames, "max_bond_deviation_a")
         ),
     }  # fmt: skip
     return {
