@@ -4,7 +4,7 @@ ASE, i-PI, torch-sim, and LAMMPS, GROMACS and eOn where they are built with meta
 file. https://docs.metatensor.org/metatomic
 """
 
-# ruff: noqa: UP006, UP035, UP045  # metatomic compares the annotations with those of `typing`
+# ruff: noqa: UP006, UP035, UP045  # metatomic accepts annotations of `typing` only
 
 from pathlib import Path
 from typing import Dict, List, Optional
