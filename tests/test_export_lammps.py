@@ -36,9 +36,7 @@ def start(tmp_path):
         opened.append(lmp)
         lmp.commands_string(f"units {units}\nboundary {boundary}\natom_style atomic")
         lmp.command(f"read_data {tmp_path}/atoms.data")
-        lmp.commands_string(
-            "neighbor 1.0 bin\nthermo_style custom step pe etotal press pxx pxy pyz"
-        )
+        lmp.command("thermo_style custom step pe etotal press pxx pxy pyz")
         return lmp
 
     yield start
