@@ -19,6 +19,7 @@ from nnpipe.analysis.frequencies import at_minima, held_out, rmsd, summary
 from nnpipe.analysis.md_figures import md_figures, run_data, write_frames
 from nnpipe.analysis.scan import scan, scan_table
 from nnpipe.analysis.spectrum import vibrational_density
+from nnpipe.analysis.style import save
 from nnpipe.data.splits import read_split, write_split
 from nnpipe.labelling.methods import gfn2
 from nnpipe.models.names import readable_name
@@ -92,7 +93,7 @@ def test_scan_continues_if_a_calculator_does_not_converge(tmp_path):
     assert table["gfn2_energy_ev"].isna().all()
     assert table["model_energy_ev"].notna().mean() > 0.9
     summary = {"molecule": "ethane", "model": "gnn"}
-    plots.save(plots.scan(summary, table), tmp_path / "scan.png")
+    save(plots.scan(summary, table), tmp_path / "scan.png")
 
 
 def test_scan_of_ethane_shows_bond_and_barrier():
@@ -113,7 +114,7 @@ def test_a_molecule_without_a_rotor_has_an_empty_scan(tmp_path):
     write_frames(scan(molecule("H2O"), {"model": XTB, "gfn2": XTB}), path)
     assert path.read_bytes() == b""
     summary = {"molecule": "water", "model": "gnn"}
-    plots.save(plots.scan(summary, scan_table([])), tmp_path / "scan.png")
+    save(plots.scan(summary, scan_table([])), tmp_path / "scan.png")
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_tables(finished):
     )
     assert (cost["seconds"] > 0).all()
     readable = (tables / "accuracy.md").read_text()
-    assert "| gnn | energy | 300 |" in readable
+    assert "| AtomGNN | energy | 300 |" in readable
     assert "PaiNN" in readable
 
 
@@ -190,6 +190,8 @@ RERUNS = [
     ("simulation/md.py", MD),
     ("structures/neighbours.py", TRAINED | {"find_neighbours", "merge_labels"}),
     ("analysis/plots.py", FIGURES),
+    ("analysis/style.py", FIGURES),
+    ("models/names.py", FIGURES | {"accuracy_table"}),
     ("data/splits.py", SPLIT),
     ("structures/checks.py", {"starting_structure", "relax_and_frequencies_gfn2"} | ENERGY_MODELS),
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),

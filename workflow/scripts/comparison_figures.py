@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from nnpipe.analysis import plots
+from nnpipe.analysis.style import save
 from nnpipe.data.molecules import read_molecules
 from nnpipe.models.checkpoint import read_info
 from nnpipe.runtime.job import job
@@ -19,7 +20,7 @@ with job(snakemake.log[0], snakemake.threads):
     metrics = (pd.read_json(path, lines=True) for path in snakemake.input.metrics)
     histories = dict(zip(models, metrics, strict=True))
     molecules, _ = read_molecules(snakemake.input.molecules)
-    plots.save(plots.learning_curves(histories, targets), snakemake.output.curves)
-    plots.save(plots.error_by_size(tables, targets), snakemake.output.size)
+    save(plots.learning_curves(histories, targets), snakemake.output.curves)
+    save(plots.error_by_size(tables, targets), snakemake.output.size)
     figure = plots.error_by_element(tables, targets, molecules)
-    plots.save(figure, snakemake.output.element)
+    save(figure, snakemake.output.element)

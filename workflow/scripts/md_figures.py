@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ase.io import read
 
-from nnpipe.analysis import plots
 from nnpipe.analysis.md_figures import md_figures, run_data, write_frames
+from nnpipe.analysis.style import save
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
@@ -21,4 +21,4 @@ with job(snakemake.log[0], snakemake.threads):
     write_frames(data.geometries, snakemake.output.geometries)
     figures = md_figures(frames, summaries, data, snakemake.params.limit)
     for name, figure in figures.items():
-        plots.save(figure, snakemake.output[name])
+        save(figure, snakemake.output[name])

@@ -6,6 +6,7 @@ import pandas as pd
 
 from nnpipe.analysis import plots
 from nnpipe.analysis.reliability import UNCERTAINTY, reliability
+from nnpipe.analysis.style import save
 from nnpipe.models.checkpoint import load_model
 from nnpipe.models.uncertainty import held_out_geometries
 from nnpipe.runtime.files import write_csv
@@ -27,4 +28,4 @@ with job(snakemake.log[0], snakemake.threads):
             rows += reliability(model, potential, data)
     table = pd.DataFrame(rows, columns=UNCERTAINTY)
     write_csv(table, snakemake.output.table)
-    plots.save(plots.reliability(table), snakemake.output.figure)
+    save(plots.reliability(table), snakemake.output.figure)

@@ -1,7 +1,6 @@
 """Figures: each function takes tables and returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,25 +19,21 @@ from matplotlib.ticker import (
 
 from ..data.molecules import Molecules
 from ..models.names import readable_name
-from ..runtime.files import atomic
 from ..units import readable
+from .style import GREY, count_colours, ink, model_styles, styled
+
+Targets = Mapping[str, tuple[str, str]]  # target and unit of each model
 
 
 def panels(
-    columns: int = 1, rows: int = 1, width: float = 4.0, height: float = 3.0
+    columns: int = 1, rows: int = 1, width: float = 3.4, height: float = 2.8, **options: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Return a figure and its axes (rows, columns), each of `width` by `height` inches."""
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=150)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    """Return a figure and its axes (rows, columns), each of `width` by `height` inches.
 
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Write the figure as PNG, atomically."""
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png")
+    `options` are arguments of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def _errors(predictions: pd.DataFrame, unit: str) -> pd.Series:
@@ -47,6 +42,38 @@ def _errors(predictions: pd.DataFrame, unit: str) -> pd.Series:
     return (test["prediction"] - test["target"]).abs() * readable(unit)[0]
 
 
+def _labels(targets: Targets) -> tuple[dict[str, str], str]:
+    """Return a label of each model with its target, and the unit of the axis.
+
+    If the units differ, each label has its own unit.
+    """
+    units = {model: readable(unit)[1] for model, (_, unit) in targets.items()}
+    same = len(set(units.values())) == 1
+    labels = {
+        model: f"{readable_name(model)} ({target}{'' if same else f', {units[model]}'})"
+        for model, (target, _) in targets.items()
+    }
+    return labels, next(iter(units.values())) if same else "unit in legend"
+
+
+def _counts(
+    axis: Axes, x: pd.Series, y: pd.Series, extent: tuple[float, float, float, float] | None = None
+) -> None:
+    """Colour hexagons by the logarithm of the number of points in them."""
+    axis.hexbin(
+        x, y, gridsize=50, bins="log", mincnt=1, extent=extent, cmap=count_colours(),
+        linewidths=0.2, rasterized=True,
+    )  # fmt: skip
+
+
+def _legend_above(figure: Figure, axis: Axes) -> None:
+    """Write the legend of an axis above the figure, off the data."""
+    handles, labels = axis.get_legend_handles_labels()
+    columns = 2 if len(labels) != 3 or max(map(len, labels)) > 16 else 3
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns)
+
+
+@styled
 def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Figure:
     """Return predictions against labels of the test molecules, and the distribution of errors."""
     test = predictions[predictions["split"] == "test"]
@@ -54,190 +81,209 @@ def parity(model: str, predictions: pd.DataFrame, target: str, unit: str) -> Fig
     factor, small = readable(unit)
     error = (test["prediction"] - test["target"]) * factor
     figure, ((left, right),) = panels(2)
-    left.hexbin(
-        test["target"] - level, test["prediction"] - level, gridsize=60, bins="log", mincnt=1
-    )
+    known, found = test["target"] - level, test["prediction"] - level
+    _counts(left, known, found)
     ends = np.array(left.get_xlim())
-    left.plot(ends, ends, color="black", linewidth=0.6)
-    left.set_xlabel(f"{target} minus atomic references ({unit})")
-    left.set_ylabel(f"{model} minus atomic references ({unit})")
+    left.plot(ends, ends, color=ink(), linewidth=0.6)
+    left.set_title(f"{readable_name(model)}: {target} of {len(test):,} molecules")
+    left.set_xlabel(f"label − atomic references ({unit})")
+    left.set_ylabel(f"prediction − references ({unit})")
     widest = np.abs(error).quantile(0.99)
-    right.hist(error, np.linspace(-widest, widest, 61))
-    right.set_xlabel(f"error of {model} ({small})")
-    right.set_ylabel(f"test molecules ({len(test):,} in total)")
+    colour = model_styles([model])[model]["color"]
+    right.hist(error, np.linspace(-widest, widest, 61), color=colour)
+    right.set_xlabel(f"error ({small})")
+    right.set_ylabel("test molecules")
     rmse = np.sqrt((error**2).mean())
-    right.set_title(f"MAE {error.abs().mean():.1f}, RMSE {rmse:.1f} {small}", fontsize="medium")
+    right.set_title(f"MAE {error.abs().mean():.1f}, RMSE {rmse:.1f} {small}")
     return figure
 
 
-def error_by_size(
-    predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
-) -> Figure:
+@styled
+def error_by_size(predictions: Mapping[str, pd.DataFrame], targets: Targets) -> Figure:
     """Return the test MAE against the number of atoms; `targets` are (target, unit) of each
     model.
     """
-    figure, ((axis,),) = panels(width=5)
+    figure, ((axis,),) = panels(width=5, height=3.6)
+    (labels, unit), styles = _labels(targets), model_styles(predictions)
     for model, table in predictions.items():
-        target, unit = targets[model]
         atoms = table.set_index("index")["atoms"]
-        groups = _errors(table, unit).groupby(atoms)
+        groups = _errors(table, targets[model][1]).groupby(atoms)
         mean, count = groups.mean(), groups.count()
         mean = mean[count >= 10]
-        axis.plot(
-            mean.index,
-            mean,
-            marker="o",
-            markersize=3,
-            label=f"{model} ({target}, {readable(unit)[1]})",
-        )
+        axis.plot(mean.index, mean, label=labels[model], **styles[model])
     logarithmic(axis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("atoms per molecule (sizes with at least 10 test molecules)")
-    axis.set_ylabel("test MAE (unit in legend)")
-    axis.legend(fontsize="small")
+    axis.set_xlabel("atoms per molecule (sizes of at least 10 test molecules)")
+    axis.set_ylabel(f"test MAE ({unit})")
+    _legend_above(figure, axis)
     return figure
 
 
+@styled
 def error_by_element(
-    predictions: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]], molecules: Molecules
+    predictions: Mapping[str, pd.DataFrame], targets: Targets, molecules: Molecules
 ) -> Figure:
     """Return the test MAE of the molecules that contain an element, for each element."""
-    figure, ((axis,),) = panels(width=5)
+    figure, ((axis,),) = panels(width=5, height=3.6)
+    (labels, unit), styles = _labels(targets), model_styles(predictions)
     elements = np.unique(molecules.z)
     owner = np.repeat(molecules.index, np.diff(molecules.ptr))
-    width = 0.8 / len(predictions)
+    width = 0.6 / len(predictions)
     for place, (model, table) in enumerate(predictions.items()):
-        target, unit = targets[model]
-        errors = _errors(table, unit)
+        errors = _errors(table, targets[model][1])
         heights = []
         for element in elements:
             containing = np.unique(owner[molecules.z == element])
             heights.append(errors[errors.index.isin(containing)].mean())
         at = np.arange(len(elements)) + (place - (len(predictions) - 1) / 2) * width
-        axis.bar(at, heights, width, label=f"{model} ({target}, {readable(unit)[1]})")
+        points = styles[model] | {"linestyle": "", "markersize": 6}
+        axis.plot(at, heights, label=labels[model], **points)
+    logarithmic(axis)
     axis.set_xticks(range(len(elements)), [chemical_symbols[element] for element in elements])
+    for between in np.arange(len(elements) - 1) + 0.5:
+        axis.axvline(between, color=GREY, linewidth=0.4)
     axis.set_xlabel("element in the test molecule")
-    axis.set_ylabel("test MAE (unit in legend)")
-    axis.set_ylim(0, 1.3 * axis.get_ylim()[1])
-    axis.legend(fontsize="small", ncols=2)
+    axis.set_ylabel(f"test MAE ({unit})")
+    _legend_above(figure, axis)
     return figure
 
 
-def learning_curves(
-    histories: dict[str, pd.DataFrame], targets: dict[str, tuple[str, str]]
-) -> Figure:
+@styled
+def learning_curves(histories: Mapping[str, pd.DataFrame], targets: Targets) -> Figure:
     """Return the validation MAE of the averaged weights over epochs and over training time."""
-    figure, ((left, right),) = panels(2)
+    figure, ((left, right),) = panels(2, sharey=True)
+    (labels, unit), styles = _labels(targets), model_styles(histories)
     for model, history in histories.items():
-        target, unit = targets[model]
-        factor, small = readable(unit)
-        errors = history["validation_mae"] * factor
-        left.plot(history["epoch"], errors, label=f"{model} ({target}, {small})")
-        right.plot(history["seconds"] / 60, errors)
-    for axis in (left, right):
-        logarithmic(axis)
-        axis.set_ylabel("validation MAE (unit in legend)")
+        errors = history["validation_mae"] * readable(targets[model][1])[0]
+        lines = styles[model] | {"markevery": [-1]}  # the end of a training
+        left.plot(history["epoch"], errors, label=labels[model], **lines)
+        right.plot(history["seconds"] / 60, errors, **lines)
+    logarithmic(left)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.set_ylabel(f"validation MAE ({unit})")
     left.set_xlabel("epoch")
     right.set_xlabel("training time (min)")
-    left.legend(fontsize="small")
+    _legend_above(figure, left)
     return figure
 
 
-def frequency_parity(tables: dict[str, pd.DataFrame]) -> Figure:
+@styled
+def frequency_parity(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Return harmonic frequencies of every model against the reference, and their deviations;
     values beyond an axis are drawn at its edge.
     """
-    figure, axes = panels(len(tables), 2, width=3.2, height=2.6)
+    figure, axes = panels(len(tables), 2, width=2.6, height=2.3, sharex=True, sharey="row")
     for (model, table), (top, bottom) in zip(tables.items(), axes.T, strict=True):
+        frequencies_against_reference(top, model, table)
         known, found = table["reference_cm1"], table["frequency_cm1"]
-        extent = (0, 4000, 0, 4000)
-        inside = found.clip(*extent[2:])
-        top.hexbin(known, inside, gridsize=60, bins="log", mincnt=1, extent=extent)
-        top.plot([0, 4000], [0, 4000], color="black", linewidth=0.6)
-        error = (found - known).abs().mean()
-        top.set_title(f"{model}: MAE {error:.1f} cm$^{{-1}}$", fontsize="medium")
-        top.set_xlabel("B3LYP frequency of QM9 (cm$^{-1}$)")
-        extent = (0, 4000, -300, 300)
-        inside = (found - known).clip(*extent[2:])
-        bottom.hexbin(known, inside, gridsize=60, bins="log", mincnt=1, extent=extent)
-        bottom.axhline(0, color="black", linewidth=0.6)
+        _counts(bottom, known, (found - known).clip(-300, 300), (0, 4000, -300, 300))
+        bottom.axhline(0, color=ink(), linewidth=0.6)
         bottom.set_ylim(-310, 310)
-        bottom.set_xlabel("B3LYP frequency of QM9 (cm$^{-1}$)")
-    axes[0, 0].set_ylabel("harmonic frequency (cm$^{-1}$)")
-    axes[1, 0].set_ylabel("deviation (cm$^{-1}$)\n(clipped at $\\pm$300)")
+    figure.supxlabel("B3LYP frequency of QM9 (cm$^{-1}$)", fontsize="medium")
+    axes[0, 0].set_ylabel("frequency (cm$^{-1}$)")
+    axes[1, 0].set_ylabel("deviation (cm$^{-1}$),\nclipped at $\\pm$300")
     return figure
 
 
+def frequencies_against_reference(axis: Axes, model: str, table: pd.DataFrame) -> None:
+    """Draw harmonic frequencies of a model against the reference, with the MAE in the title."""
+    known, found = table["reference_cm1"], table["frequency_cm1"]
+    _counts(axis, known, found.clip(0, 4000), (0, 4000, 0, 4000))
+    axis.plot([0, 4000], [0, 4000], color=ink(), linewidth=0.6)
+    axis.set_xticks([0, 2000, 4000])
+    axis.set_yticks([0, 2000, 4000])
+    error = (found - known).abs().mean()
+    axis.set_title(f"{readable_name(model)}\nMAE {error:.1f} cm$^{{-1}}$")
+
+
+@styled
 def reliability(table: pd.DataFrame) -> Figure:
     """Return the observed against the expected errors of energies and forces, by deciles of the
     expected errors.
     """
     quantities = table.groupby("quantity", sort=False)
-    figure, axes = panels(2)
-    for axis, (quantity, rows) in zip(axes[0], quantities, strict=False):
+    figure, ((left, right),) = panels(2, height=3.2)
+    styles = model_styles(table["model"].unique())
+    for axis, (quantity, rows) in zip((left, right), quantities, strict=False):
         for model, of_model in rows.groupby("model", sort=False):
-            axis.plot(of_model["expected"], of_model["observed"], "o-", markersize=4, label=model)
+            expected, observed = of_model["expected"], of_model["observed"]
+            axis.plot(expected, observed, label=readable_name(model), **styles[model])
         expected_against_observed(axis, f"{quantity} ({rows['unit'].iloc[0]})")
+    if left.get_legend_handles_labels()[1]:
+        _legend_above(figure, left)
     return figure
 
 
 def expected_against_observed(axis: Axes, quantity: str) -> None:
-    """Finish a plot of observed (y) against expected (x) errors: logarithms, diagonal, legend."""
+    """Finish a plot of observed (y) against expected (x) errors: logarithms and diagonal."""
     ends = np.array(axis.dataLim.intervalx) * (0.8, 1.25)
-    axis.fill_between(ends, ends / 1.5, ends * 1.5, color="0.9", label="factor 1.5", zorder=0)
-    axis.plot(ends, ends, color="black", linewidth=0.6)
+    axis.fill_between(
+        ends, ends / 1.5, ends * 1.5, color=GREY, alpha=0.25, linewidth=0, zorder=0,
+        label="within a factor of 1.5",
+    )  # fmt: skip
+    axis.plot(ends, ends, color=ink(), linewidth=0.6)
     axis.set(xscale="log", yscale="log")
     for side in (axis.xaxis, axis.yaxis):
-        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = side.get_view_interval()
+        side.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1, 3)))
         side.set_major_formatter(FormatStrFormatter("%g"))
         side.set_minor_formatter(NullFormatter())
     axis.set_xlabel(f"expected error, {quantity}")
-    axis.set_ylabel(f"observed error, {quantity}")
-    axis.legend(fontsize="small")
+    axis.set_ylabel("observed error")
 
 
+@styled
 def spectrum(summary: Mapping[str, Any], density: pd.DataFrame, frequencies: np.ndarray) -> Figure:
     """Return the vibrational density of states of a trajectory, with marks at the harmonic
     frequencies (V,) cm^-1.
     """
-    figure, ((axis,),) = panels(width=6)
+    figure, ((axis,),) = panels(width=5.5, height=3.0)
+    colour = model_styles([summary["model"]])[summary["model"]]["color"]
     wavenumber, states = density["wavenumber_cm1"], 1000 * density["density_cm"]
-    axis.plot(wavenumber, states, linewidth=0.8, label="trajectory")
-    axis.plot(
-        frequencies, np.zeros(len(frequencies)), "|", color="C1", markersize=12, label="harmonic"
-    )
+    axis.plot(wavenumber, states, color=colour, linewidth=0.8, label="trajectory")
+    highest = states[wavenumber < 4000].max() if len(states) else 1.0
+    axis.set_ylim(-0.12 * highest, 1.05 * highest)
+    marks = np.full(len(frequencies), -0.07 * highest)
+    axis.plot(frequencies, marks, "|", color=ink(), markersize=9, label="harmonic")
     axis.set_xlim(0, 4000)
     axis.set_xlabel("wavenumber (cm$^{-1}$)")
     axis.set_ylabel("density of states (10$^{-3}$ cm)")
     run = f"{summary['stable_ps']:g} ps at {summary['mean_temperature_k']:.0f} K"
-    title = f"{summary['molecule']} with {readable_name(summary['model'])}, {run}"
-    axis.set_title(title, fontsize="medium")
-    axis.legend(fontsize="small")
+    axis.set_title(f"{summary['molecule']} with {readable_name(summary['model'])}, {run}")
+    axis.legend(loc="upper right")
     return figure
 
 
+@styled
 def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
     """Return the energy of the model and of GFN2-xTB while one bond is stretched and turned."""
     figure, axes = panels(2)
-    model = readable_name(summary["model"])
-    labels = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (degrees)"}
+    model, reference = summary["model"], "GFN2-xTB"
+    columns = {"model_energy_ev": model, "gfn2_energy_ev": reference}
+    styles = model_styles(columns.values())
+    labels = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
     for axis, kind in zip(axes[0], labels, strict=True):
         rows = table[table["scan"] == kind]
-        columns = {"model_energy_ev": model, "gfn2_energy_ev": "GFN2-xTB"}
-        if len(rows):
-            for (column, label), style in zip(columns.items(), ("-", "--"), strict=True):
-                axis.plot(rows["at"], rows[column], style, linewidth=1, label=label)
-            energies = rows[list(columns)]
-            axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
-            low, high = np.nanmin(energies), min(12, np.nanmax(energies))
-            axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-            axis.legend(fontsize="small")
+        if not len(rows):
+            axis.text(0, 0.5, "no bond can turn", transform=axis.transAxes)
+            axis.axis("off")
+            continue
+        for column, name in columns.items():
+            line = styles[name] | {"marker": ""}
+            axis.plot(rows["at"], rows[column], label=readable_name(name), **line)
+        axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
         axis.set_ylabel("energy (eV)")
-    figure.suptitle(
-        f"{summary['molecule']} with {model}: stretch and torsion of one bond, rest of the molecule"
-        " rigid",
-        fontsize="medium",
-    )
+        energies = rows[list(columns)]
+        low, high = np.nanmin(energies), np.nanmax(energies)
+        if kind == "stretch":  # the steep side of a short bond may lie outside
+            high = np.nanmax(energies.loc[rows["model_energy_ev"].idxmin() :])
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    if len(table):
+        axes[0, 1].set_xticks(range(0, 361, 90))
+        axes[0, 1].set_ylabel("")
+        _legend_above(figure, axes[0, 0])
+    axes[0, 0].set_title(f"{summary['molecule']}: bond stretched")
+    axes[0, 1].set_title("bond turned")
     return figure
 
 
@@ -248,14 +294,18 @@ def logarithmic(axis: Axes) -> None:
         which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
 
 
+@styled
 def trajectory(
     frames: Sequence[Atoms], summaries: Sequence[Mapping[str, Any]], limit_a: float
 ) -> Figure:
     """Return temperature, energy and largest bond deviation over time, of one or several replicas.
     A last frame that ended a run early may lie outside the axes.
     """
-    figure, axes = panels(1, 3, width=6, height=1.8)
+    figure, axes = panels(1, 3, width=5.5, height=1.6, sharex=True)
     top, middle, bottom = axes[:, 0]
+    first = summaries[0]
+    colour = model_styles([first["model"]])[first["model"]]["color"]
+    thin = {"linewidth": 0.7, "alpha": 1.0 if len(summaries) == 1 else 0.5}
     seen: dict[Axes, list[np.ndarray]] = {top: [], middle: []}
     for summary in summaries:
         number = summary["replica"]
@@ -265,33 +315,38 @@ def trajectory(
         total = np.array([frame.info["total_energy"] for frame in replica])
         whole = slice(None, -1 if summary["ended"] != "complete" and len(time) > 2 else None)
         lines = (
-            (top, [frame.info["temperature_k"] for frame in replica], f"C{number}", None),
-            (middle, potential - potential[0], "C0", "potential"),
-            (middle, total - potential[0], "C1", "total"),
+            (top, [frame.info["temperature_k"] for frame in replica], colour, None),
+            (middle, potential - potential[0], GREY, "potential"),
+            (middle, total - potential[0], colour, "total"),
         )
-        for axis, values, colour, label in lines:
-            axis.plot(time, values, colour, linewidth=0.8, label=None if number else label)
+        for axis, values, shade, label in lines:
+            axis.plot(time, values, shade, label=None if number else label, **thin)
             seen[axis].append(np.asarray(values)[whole])
         deviation = [frame.info["max_bond_deviation_a"] for frame in replica]
-        bottom.plot(time, deviation, f"C{number}", linewidth=0.8)
-    first, held = summaries[0], min(summary["stable_ps"] for summary in summaries)
+        bottom.plot(time, deviation, colour, **thin)
+    held = min(summary["stable_ps"] for summary in summaries)
     ended = next((s["ended"] for s in summaries if s["ended"] != "complete"), "complete")
     many = f", {len(summaries)} replicas" if len(summaries) > 1 else ""
     top.set_title(
-        f"{first['molecule']} with {first['model']}, {first['ensemble'].upper()}{many},"
-        f" {first['timestep_fs']:g} fs, {first['ms_per_step']:.1f} ms/step\n"
-        f"{held:g} of {first['length_ps']:g} ps: {ended}",
-        fontsize="medium",
+        f"{first['molecule']} with {readable_name(first['model'])}, {first['ensemble'].upper()}"
+        f"{many}, {first['timestep_fs']:g} fs, {first['ms_per_step']:.1f} ms/step\n"
+        f"{held:g} of {first['length_ps']:g} ps: {ended}"
     )
-    top.axhline(first["temperature_k"], color="black", linewidth=0.6, linestyle="--")
-    top.set_ylabel("temperature (K)")
-    middle.set_ylabel("energy relative\nto start (eV)")
-    middle.legend(fontsize="small", loc="upper right", ncols=2)
+    limits = {"color": ink(), "linewidth": 0.8, "linestyle": "--"}
+    top.axhline(first["temperature_k"], label="target", **limits)
+    top.set_ylabel("temperature\n(K)")
+    middle.set_ylabel("energy from\nstart (eV)")
     for axis, parts in seen.items():
         values = np.concatenate(parts)
-        margin = 0.1 * np.ptp(values) + 1e-3
-        axis.set_ylim(values.min() - margin, values.max() + 3 * margin)
-    bottom.axhline(limit_a, color="black", linewidth=0.6, linestyle="--")
+        target = [first["temperature_k"]] if axis is top else []
+        low, high = min([values.min(), *target]), max([values.max(), *target])
+        margin = 0.1 * (high - low) + 1e-3
+        axis.set_ylim(low - margin, high + 3 * margin)
+    bottom.axhline(limit_a, label="limit", **limits)
+    bottom.set_ylim(0, 1.3 * limit_a)
     bottom.set_ylabel("largest bond\ndeviation (Å)")
     bottom.set_xlabel("time (ps)")
+    for axis in (top, middle, bottom):
+        axis.legend(loc="upper right", ncols=2, borderaxespad=0, handlelength=1.2)
+    figure.align_ylabels()
     return figure
