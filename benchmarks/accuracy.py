@@ -20,9 +20,11 @@ from records import numbers, record
 from variant import OUT, ROOT, run_variant
 
 from nnpipe.analysis.accuracy import accuracy
-from nnpipe.analysis.plots import logarithmic, panels, save
+from nnpipe.analysis.plots import logarithmic, panels
+from nnpipe.analysis.style import model_styles, save_light_and_dark, styled
 from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.models.checkpoint import read_info
+from nnpipe.models.names import readable_name
 
 FIGURES = ROOT / "docs/figures"
 SIZES = (500, 1000, 5000, 10_000)
@@ -110,7 +112,7 @@ def curve(options: argparse.Namespace) -> None:
                 rows = measured("curve", model, target)
                 table = target.lower()
                 record("learning_curve", table, rows, model=model, split=seed, seed=seed, **about)
-    save(figure_of_curve(), FIGURES / "curve.png")
+    save_light_and_dark(figure_of_curve, FIGURES / "curve.svg")
 
 
 def ablations(options: argparse.Namespace) -> None:
@@ -144,14 +146,16 @@ def ablations(options: argparse.Namespace) -> None:
         rows = [*measured("ablations", model, "energy"), force]
         about = {"model": "gnn", "case": change, "data": data, "split": 0, "seed": 0}
         record("ablations", "changes", rows, **about)
-    save(figure_of_ablations(), FIGURES / "ablations.png")
+    save_light_and_dark(figure_of_ablations, FIGURES / "ablations.svg")
 
 
+@styled
 def figure_of_curve() -> Figure:
     """Draw the recorded MAE against the number of training molecules, with lines through means."""
-    drawn, ((axis,),) = panels(width=5, height=4)
+    drawn, ((axis,),) = panels(width=5, height=3.6)
     sizes: set[int] = set()
-    for table, target, label in (("energy", "energy", "gnn, energy"), ("u0", "U0", "gnn_u0, U0")):
+    styles = model_styles(["gnn", "gnn_u0"])
+    for table, target, model in (("energy", "energy", "gnn"), ("u0", "U0", "gnn_u0")):
         found = numbers("learning_curve", table)
         points = pd.DataFrame(
             [
@@ -161,24 +165,27 @@ def figure_of_curve() -> Figure:
             columns=["size", "mae"],
         )
         if len(points):
-            (line,) = axis.semilogx(points.groupby("size")["mae"].mean(), label=label)
-            axis.plot(points["size"], points["mae"], ".", color=line.get_color())
+            line = styles[model]
+            label = f"{readable_name(model)} ({target})"
+            axis.semilogx(points.groupby("size")["mae"].mean(), label=label, **line)
+            axis.plot(points["size"], points["mae"], **line | {"linestyle": "", "markersize": 3})
             sizes |= set(points["size"])
     logarithmic(axis)
     axis.set_xticks([], minor=True)
     axis.set_xticks(sorted(sizes), [f"{size:,}" for size in sorted(sizes)])
     axis.set_xlabel("training molecules")
     axis.set_ylabel("MAE on test molecules (meV)")
-    axis.legend(frameon=False)
+    axis.legend()
     return drawn
 
 
+@styled
 def figure_of_ablations() -> Figure:
     """Draw the recorded MAE of energies and forces of each change, relative to the reference."""
     columns = {"energy, MAE": "energy", "forces at 500 K, MAE": "forces"}
     rows = {change: row for (_, change), row in numbers("ablations", "changes").items()}
     table = pd.DataFrame(rows).T[list(columns)].sort_values("energy, MAE", ascending=False)
-    drawn, ((axis,),) = panels(width=6.5, height=0.27 * len(table) + 0.8)
+    drawn, ((axis,),) = panels(width=6, height=0.25 * len(table) + 0.8)
     table = table / table.loc["reference"]
     for (column, what), marker in zip(columns.items(), "os", strict=True):
         axis.semilogx(table[column], table.index, marker, label=what)
@@ -186,8 +193,8 @@ def figure_of_ablations() -> Figure:
     axis.set_xticks([], minor=True)
     axis.set_xticks(ticks, [f"{ratio:g}" for ratio in ticks])
     axis.set_xlabel("MAE on test molecules, relative to the reference")
-    axis.grid(axis="y", linewidth=0.3)
-    axis.legend(frameon=False)
+    axis.grid(axis="y")
+    axis.legend()
     return drawn
 
 
@@ -204,7 +211,7 @@ def main() -> None:
     options = parser.parse_args()
     figure = {"curve": figure_of_curve, "ablations": figure_of_ablations}[options.table]
     if options.draw:
-        save(figure(), FIGURES / f"{options.table}.png")
+        save_light_and_dark(figure, FIGURES / f"{options.table}.svg")
     else:
         {"curve": curve, "ablations": ablations}[options.table](options)
 

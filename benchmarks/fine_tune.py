@@ -8,7 +8,7 @@ forces. A fifth of the frames validates, the others train. The test frames are o
 trajectory. Three models are compared: the shipped gnn with shifted references, the fine-tuned one,
 and one trained from scratch on the same frames. The settings are the ones of
 docs/how-to/fine-tune.md. Values are recorded in benchmarks/results/fine_tuning.csv; the figure is
-docs/figures/fine_tuning.png.
+docs/figures/fine_tuning-light.svg and -dark.svg.
 """
 
 import argparse
@@ -25,7 +25,8 @@ from matplotlib.figure import Figure
 from records import numbers, record
 from tblite.ase import TBLite
 
-from nnpipe.analysis.plots import logarithmic, panels, save
+from nnpipe.analysis.plots import legend_above, logarithmic, panels
+from nnpipe.analysis.style import BLUE, GREY, ORANGE, save_light_and_dark, styled
 from nnpipe.data.extxyz import convert_extxyz
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.neighbour_table import write_neighbours
@@ -45,6 +46,11 @@ from nnpipe.training.settings import Settings, Stage
 ROOT = Path(__file__).parents[1]
 OUT, START = ROOT / "results/benchmarks/fine_tune", ROOT / "resources/models/gnn"
 SMILES, SIZES = "CC(=O)Nc1ccc(O)cc1", (10, 30, 100)
+STYLES = [  # of the lines, in the order of MODELS
+    {"color": GREY, "marker": "s", "linestyle": "--"},
+    {"color": BLUE, "marker": "o"},
+    {"color": ORANGE, "marker": "^"},
+]
 MODELS = SHIPPED, TUNED, FRESH = "shipped, references shifted", "fine-tuned", "from scratch"
 FINE = Settings(
     stages=(Stage(100),), batch_atoms=100, learning_rate=1e-3, warmup_steps=20, compiled=False
@@ -115,24 +121,25 @@ def measure(size: int, tables: tuple[Path, Path]) -> None:
         )  # fmt: skip
 
 
+@styled
 def figure() -> Figure:
     """Draw the recorded errors of the test frames against the number of frames."""
-    drawn, (axes,) = panels(2, width=4, height=3.2)
+    drawn, (axes,) = panels(2, height=3)
     found = numbers("fine_tuning", "paracetamol")
     for axis, what, unit in zip(axes, ("energy", "forces"), ("meV", "meV/Å"), strict=True):
-        for model, style in zip(MODELS, ("s--", "o-", "^-"), strict=True):
+        for model, style in zip(MODELS, STYLES, strict=True):
             points = {
                 int(case.split()[0]): row[f"{what}, MAE"]
                 for (name, case), row in found.items()
                 if name == model
             }
-            axis.semilogx(list(points), list(points.values()), style, label=model)
+            axis.semilogx(list(points), list(points.values()), label=model, **style)
         logarithmic(axis)
         axis.set_xticks([], minor=True)
         axis.set_xticks(SIZES, map(str, SIZES))
         axis.set_xlabel("frames, training and validation")
-        axis.set_ylabel(f"{what}, MAE on test frames ({unit})")
-    axes[0].legend(frameon=False, fontsize="small")
+        axis.set_ylabel(f"{what}, test MAE ({unit})")
+    legend_above(drawn, axes[0])
     return drawn
 
 
@@ -149,7 +156,7 @@ def main() -> None:
         tables = make_tables(frames)
         for size in SIZES:
             measure(size, tables)
-    save(figure(), ROOT / "docs/figures/fine_tuning.png")
+    save_light_and_dark(figure, ROOT / "docs/figures/fine_tuning.svg")
 
 
 if __name__ == "__main__":

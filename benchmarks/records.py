@@ -8,6 +8,7 @@ standard library, so that the documentation builds without the library and its d
 """
 
 import csv
+import importlib.util
 import os
 import platform
 import shlex
@@ -32,6 +33,13 @@ README = (
     ("frequencies, MAE", "default_run", "surface", "frequencies, MAE"),
     ("MD step of aspirin", "default_run", "dynamics", "time per step of aspirin"),
 )
+
+# loaded by its path: importing the package needs its dependencies
+_specification = importlib.util.spec_from_file_location(
+    "nnpipe_names", ROOT / "workflow/scripts/nnpipe/models/names.py"
+)
+NAMES = importlib.util.module_from_spec(_specification)
+_specification.loader.exec_module(NAMES)
 
 Record = dict[str, str]
 
@@ -71,6 +79,11 @@ def shown(record: Mapping[str, str], unit: bool = True) -> str:
     return f"{value} {record['unit']}".rstrip() if unit else value
 
 
+def named(model: str) -> str:
+    """Return the name of a model, or of several with "and", as people write it."""
+    return " and ".join(map(NAMES.readable_name, model.split(" and ")))
+
+
 def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:
     """Return a Markdown table: a row per model and case, a column per quantity.
 
@@ -88,7 +101,8 @@ def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -
         units.setdefault(row["quantity"], set()).add(row["unit"])
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in records:
-        one = cells.setdefault(tuple(row[name] for name in names), {})
+        labels = {"model": named(row["model"]), "case": row["case"]}
+        one = cells.setdefault(tuple(labels[name] for name in names), {})
         one[row["quantity"]] = shown(row, unit=len(units[row["quantity"]]) > 1)
     heads = []
     for name, each in units.items():
@@ -117,7 +131,7 @@ def readme_table() -> str:
     """Return the table of README.md; a dash where no value is recorded."""
     lines = [["model", *(name for name, *_ in README)], ["---", *["---:"] * len(README)]]
     for model in ("gnn", "mlp", "GFN2-xTB"):
-        line = [f"`{model}`" if model.islower() else model]
+        line = [f"{named(model)} (`{model}`)" if model != named(model) else model]
         for _, topic, table, quantity in README:
             found = [
                 row

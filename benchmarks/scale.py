@@ -6,10 +6,11 @@
 
 Runs the workflow up to its predictions in results/benchmarks/scale, with one epoch per training,
 and records the measurements of Snakemake in benchmarks/results/scale.csv, table `rules`. The figure
-is docs/figures/growth.png.
+is docs/figures/growth-light.svg and -dark.svg.
 """
 
 import argparse
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,8 @@ from records import numbers, record
 from variant import ROOT, run_variant
 
 from nnpipe.analysis.cost import cost
-from nnpipe.analysis.plots import panels, save
+from nnpipe.analysis.plots import panels
+from nnpipe.analysis.style import save_light_and_dark, styled
 
 SIZES = (1000, 3000, 10_000, 30_000, 128_831)
 MOLECULES_PER_CHUNK = 1250  # as in the default run
@@ -62,6 +64,7 @@ def measure(molecules: int, cores: int) -> pd.DataFrame:
     return each
 
 
+@styled
 def figure() -> Figure:
     """Draw the recorded cost of each rule, with the power of n fitted to the last three sizes."""
     found = [
@@ -69,15 +72,20 @@ def figure() -> Figure:
         for (rule, case), row in numbers("scale", "rules").items()
     ]
     table = pd.DataFrame(found).sort_values("n")
-    drawn, (axes,) = panels(len(QUANTITIES), width=5, height=4.5)
-    colours = {rule: f"C{number}" for number, rule in enumerate(sorted(set(table["rule"])))}
-    for axis, (quantity, unit) in zip(axes, QUANTITIES.values(), strict=True):
+    drawn, axes = panels(1, len(QUANTITIES), width=5.5, height=2.6)
+    looks = zip(cycle(f"C{number}" for number in range(6)), cycle("os^Dv"), strict=False)
+    names = sorted(set(table["rule"]))
+    styles = {
+        name: {"color": colour, "marker": marker}
+        for name, (colour, marker) in zip(names, looks, strict=False)
+    }
+    for axis, (quantity, unit) in zip(axes[:, 0], QUANTITIES.values(), strict=True):
         rules = dict(iter(table.dropna(subset=quantity).groupby("rule")))
         for rule in sorted(rules, key=lambda rule: -rules[rule][quantity].iloc[-1]):
             x, y = rules[rule]["n"], rules[rule][quantity]
             slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
             name = f"{rule}  $n^{{{round(slope, 1) + 0.0}}}$"  # no minus zero
-            axis.loglog(x, y, "o-", markersize=3, color=colours[rule], label=name)
+            axis.loglog(x, y, label=name, **styles[rule])
         low, high = axis.get_ylim()
         # a range below two decades has too few powers of ten for ticks
         subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
@@ -87,7 +95,7 @@ def figure() -> Figure:
             ticks.set_minor_formatter(NullFormatter())
         axis.set_xlabel("training molecules, n")
         axis.set_ylabel(f"{quantity} ({unit})")
-        axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return drawn
 
 
@@ -107,7 +115,7 @@ def main() -> None:
         ]
         data = f"{molecules:,} training molecules of QM9, one epoch per model"
         record("scale", "rules", rows, case=f"{molecules:,}", data=data, split=0, seed=0)
-    save(figure(), ROOT / "docs/figures/growth.png")
+    save_light_and_dark(figure, ROOT / "docs/figures/growth.svg")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ minimum is QM9's for QM9 molecules and strained cages, the model's own for drug-
 the minimum of the separated molecules for dimers. Tiny molecules have B3LYP labels
 (resources/tiny_molecules.xyz), radicals plain GFN2-xTB with one unpaired electron. Geometries are
 kept in results/benchmarks/uncertainty.xyz. Values go to benchmarks/results/uncertainty.csv, the
-figure is docs/figures/uncertainty.png.
+figure is docs/figures/uncertainty-light.svg and -dark.svg; `--draw` draws it from the records.
 """
 
+import argparse
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,13 @@ from ase.collections import s22
 from ase.io import read, write
 from ase.optimize import BFGS
 from matplotlib.figure import Figure
-from records import record
+from records import numbers, record
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 from tblite.ase import TBLite
 
-from nnpipe.analysis.plots import expected_against_observed, panels, save
+from nnpipe.analysis.plots import expected_against_observed, legend_above, panels
+from nnpipe.analysis.style import save_light_and_dark, styled
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.anchor import anchored
@@ -146,7 +148,16 @@ def auroc(large: np.ndarray, uncertainty: np.ndarray) -> float:
 
 
 def main() -> None:
-    """Evaluate all geometries, record the values and draw the figure."""
+    """Evaluate all geometries and record the values, unless only the figure is wanted; draw it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="draw the figure from the records only")
+    if not parser.parse_args().draw:
+        measure()
+    save_light_and_dark(figure, ROOT / "docs/figures/uncertainty.svg")
+
+
+def measure() -> None:
+    """Evaluate all geometries and record the values."""
     torch.set_num_threads(1)
     calculator = load_calculator("gnn", "float64")
     logging.getLogger("nnpipe.simulation.calculator").setLevel(logging.ERROR)
@@ -160,18 +171,17 @@ def main() -> None:
         unsure = calculator.get_property("forces_uncertainty", frame)
         outside = calculator.potential.uncertainty.outside(torch.from_numpy(unsure))
         kinds.setdefault(frame.info["kind"], []).append((unsure, error, outside))
-    rows, tables = [], {}
+    rows, whole = [], []
     for kind, found in kinds.items():
         unsure, error = (np.concatenate([one[place] for one in found]) for place in (0, 1))
-        tables[kind] = unsure, error
+        whole.append((unsure, error))
         rows += summary(kind, unsure, error, [one[2] for one in found])
-    unsure, error = (np.concatenate([one[place] for one in tables.values()]) for place in (0, 1))
+    unsure, error = (np.concatenate([one[place] for one in whole]) for place in (0, 1))
     rows += summary("all", unsure, error, [one[2] for found in kinds.values() for one in found])
     record(
         "uncertainty", "shipped", rows, model="gnn", data="see the script", split=0, seed=0,
         unit="meV/Å",
     )  # fmt: skip
-    save(figure(tables), ROOT / "docs/figures/uncertainty.png")
 
 
 def summary(
@@ -194,20 +204,16 @@ def summary(
     ]
 
 
-def figure(tables: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Return observed against expected errors: tenths of QM9 test molecules, means of all kinds."""
-    drawn, ((left, right),) = panels(2, width=4.2, height=3.4)
-    unsure, error = tables["QM9 test"]
-    parts = np.array_split(np.argsort(unsure), 10)
-    sizes = 1000 * np.abs(error).mean(1)
-    means = [1000 * unsure[part].mean() for part in parts]
-    left.plot(means, [sizes[part].mean() for part in parts], "o", label="tenths of the atoms")
-    left.set_title("QM9 test molecules", fontsize="medium")
-    for marker, (kind, (unsure, error)) in zip("os^Dv*", tables.items(), strict=True):
-        right.plot(1000 * unsure.mean(), 1000 * np.abs(error).mean(), marker, label=kind)
-    right.set_title("means over atoms", fontsize="medium")
-    for axis in (left, right):
-        expected_against_observed(axis, "force component (meV/Å)")
+@styled
+def figure() -> Figure:
+    """Return the recorded observed errors against the expected ones, a point per kind."""
+    drawn, ((axis,),) = panels(width=5, height=3.6)
+    kinds = {case: row for (_, case), row in numbers("uncertainty", "shipped").items()}
+    del kinds["all"]
+    for marker, (kind, row) in zip("os^Dv*", kinds.items(), strict=True):
+        axis.plot(row["expected error"], row["observed error"], marker, markersize=6, label=kind)
+    expected_against_observed(axis, "force component (meV/Å)")
+    legend_above(drawn, axis)
     return drawn
 
 

@@ -14,6 +14,7 @@ release = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text
 
 extensions = [
     "myst_parser", "docstrings", "autoapi.extension", "sphinxcontrib.mermaid", "records", "rules",
+    "themed",
 ]  # fmt: skip
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True

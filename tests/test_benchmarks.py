@@ -26,11 +26,12 @@ def test_benchmarks_import():
 
 def test_benchmarks_draw_from_the_records(tmp_path):
     code = f"""
-import accuracy, records, run, scale
-from nnpipe.analysis.plots import save
+import accuracy, records, run, scale, uncertainty
 
 assert len(accuracy.figure_of_ablations().axes[0].get_yticks()) == 18
 assert accuracy.figure_of_curve().axes[0].get_lines()
+assert len(uncertainty.figure().axes[0].get_lines()) == 7  # six kinds and the diagonal
+peers = run.figure()
 records.RESULTS = records.Path({str(tmp_path)!r})
 for n in (1000, 10_000, 100_000):
     rows = [
@@ -45,12 +46,9 @@ assert labels == ["labels  $n^{{0.5}}$", "train  $n^{{0.5}}$"], labels
 assert [axis.get_ylabel() for axis in drawn.axes] == [
     "time of all jobs (s)", "peak memory of the largest job (MiB)", "disk space of the output (MB)"
 ]
-for model, mae in (("gnn", 20.0), ("SchNet", 200.0)):
-    for minutes in (1, 10):
-        row = {{"quantity": "energy, MAE", "value": mae / minutes, "case": f"{{minutes:.2f}} min"}}
-        records.record("peers", "history_published", [row], model=model)
-lines = run.figure("published").axes[0].get_lines()
-assert [line.get_label() for line in lines] == ["gnn", "SchNet"]
-assert list(lines[0].get_ydata()) == [20.0, 2.0]
+assert [axis.get_title("left") for axis in peers.axes] == [
+    "equal numbers of parameters", "published sizes"
+]
+assert "AtomGNN" in [text.get_text() for text in peers.axes[0].texts]
 """
     run(code)

@@ -56,7 +56,7 @@ records = module(ROOT / "benchmarks/records.py")
 def written_by_hand(text):
     """What remains of a page without code, roles, comments and the rendered table."""
     text = re.sub(r"<!-- records: start -->.*<!-- records: end -->", "", text, flags=re.DOTALL)
-    text = re.sub(r"^```\{figure\}.*?^(?::\w+:.*\n)+", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```\{themed\}.*?^(?::\w+:.*\n)+", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"^```(?!$).*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"(\{\w+\})?`[^`]+`", "", text)
 
@@ -178,6 +178,23 @@ def test_docs_links_lead_to_files():
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_docs_figures_are_light_and_dark_and_small():
+    shown = [
+        (page.parent / name).resolve()
+        for page in PAGES
+        for name in re.findall(r"^```\{themed\} (\S+)", page.read_text(), re.MULTILINE)
+    ]
+    both = {path.with_stem(f"{path.stem}-{theme}") for path in shown for theme in ("light", "dark")}
+    assert len(both) > 10
+    assert all(path.stat().st_size < 300_000 for path in both)
+    drawn = {path for path in (DOCS / "figures").glob("*.svg") if "badge" not in path.stem}
+    assert drawn == both
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"docs/figures/overview-\w+\.svg", readme)) == {
+        f"docs/figures/overview-{theme}.svg" for theme in ("light", "dark")
+    }
 
 
 def test_docs_name_files_that_exist():

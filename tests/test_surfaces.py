@@ -2,8 +2,11 @@
 
 import re
 from dataclasses import asdict
+from functools import partial
 
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from ase import Atoms
 from ase.build import molecule
@@ -19,7 +22,7 @@ from nnpipe.analysis.frequencies import at_minima, held_out, rmsd, summary
 from nnpipe.analysis.md_figures import md_figures, run_data, write_frames
 from nnpipe.analysis.scan import scan, scan_table
 from nnpipe.analysis.spectrum import vibrational_density
-from nnpipe.analysis.style import save
+from nnpipe.analysis.style import model_styles, save, save_light_and_dark
 from nnpipe.data.splits import read_split, write_split
 from nnpipe.labelling.methods import gfn2
 from nnpipe.models.names import readable_name
@@ -221,3 +224,28 @@ def test_force_errors_are_per_component_and_reference():
     assert first["mae_mev_per_a"] == pytest.approx(50)
     assert first["rmse_mev_per_a"] == pytest.approx(300 / np.sqrt(6))
     assert second["cosine"] == pytest.approx(-1)
+
+
+def test_a_model_has_one_colour_and_models_differ():
+    models = ["mine", "gnn", "GFN2-xTB", "mlp", "other", "schnet", "gnn_u0"]
+    styles = model_styles(models)
+    assert len({(s["color"], s["marker"]) for s in styles.values()}) == len(models)
+    assert model_styles(["mlp"])["mlp"] == styles["mlp"]
+    assert styles["GFN2-xTB"]["linestyle"] == "--"
+
+
+def test_a_figure_is_drawn_for_a_light_and_a_dark_page(tmp_path):
+    """Ink on the page has a contrast of at least 4.5, and the settings of matplotlib are kept."""
+    before, inks = dict(mpl.rcParams), {}
+    table = pd.DataFrame({"reference_cm1": [100.0, 3000.0], "frequency_cm1": [120.0, 2900.0]})
+    for dark, page in ((False, 1.0), (True, 0.0)):
+        figure = plots.frequency_parity({"gnn": table}, dark=dark)
+        inks[dark] = mpl.colors.to_rgb(figure.axes[0].yaxis.get_ticklabels()[0].get_color())
+        light, dim = sorted([page, inks[dark][0] ** 2.2], reverse=True)
+        assert (light + 0.05) / (dim + 0.05) > 4.5
+    assert dict(mpl.rcParams) == before
+    for name in ("a.svg", "b.svg"):
+        save_light_and_dark(partial(plots.frequency_parity, {"gnn": table}), tmp_path / name)
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert sorted(texts) == ["a-dark.svg", "a-light.svg", "b-dark.svg", "b-light.svg"]
+    assert texts["a-dark.svg"] == texts["b-dark.svg"] != texts["a-light.svg"]

@@ -5,6 +5,7 @@
     python benchmarks/peers/run.py accuracy --energy   # of U0; gnn also as gnn_u0 in the workflow
     python benchmarks/peers/run.py dynamics            # ms per step of 20 and of 302 atoms
     python benchmarks/peers/run.py memory              # of one molecule of 10 to 1,000 atoms
+    python benchmarks/peers/run.py figure              # from the records
 
 The workflow must have run. Environments are created when needed, in results/benchmarks/peers.
 `--settings equal` runs the peers at AtomGNN's number of parameters only, `--peers mace painn`
@@ -32,10 +33,12 @@ import numpy as np
 import torch
 import yaml
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from models import LABELS, PEERS
 from task import FORCES_FIRST, TEST_MOLECULES, chain
 
-from nnpipe.analysis.plots import logarithmic, panels, save
+from nnpipe.analysis.plots import panels
+from nnpipe.analysis.style import BLUE, GREY, save_light_and_dark, styled
 from nnpipe.config import training_of
 from nnpipe.data.molecules import read_molecules, row_ends
 from nnpipe.data.splits import read_split
@@ -45,6 +48,7 @@ from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
+from nnpipe.models.names import readable_name
 from nnpipe.runtime.files import atomic, sha256
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.training.atomic_references import atomic_references
@@ -278,24 +282,29 @@ def accuracy(contenders: list[tuple[str, str]], options: argparse.Namespace) -> 
                 row = {"quantity": "forces, MAE", "value": 1000 * last["force_mae"]}
                 rows.append(row | {"unit": "meV/Å", "n": n})
             process.record("", rows, options, note=note)
-    if not options.energy:
-        for setting in options.settings:
-            suffix = "" if setting == "published" else f"_{setting}"
-            save(figure(setting), HERE.parents[1] / f"docs/figures/peers{suffix}.png")
 
 
-def figure(setting: str) -> Figure:
-    """Draw the recorded energy MAE against the training time, a line per model."""
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for (model, case), row in numbers("peers", f"history_{setting}").items():
-        lines.setdefault(model, []).append((float(case.split()[0]), row["energy, MAE"]))
-    drawn, ((axis,),) = panels(width=6, height=4)
-    for model, points in lines.items():
-        axis.plot(*zip(*sorted(points), strict=True), "k-" if model == "gnn" else "--", label=model)
-    logarithmic(axis)
-    axis.set_xlabel("training time, compilation included (min)")
-    axis.set_ylabel("energy MAE on test minima (meV)")
-    drawn.legend(frameon=False, fontsize="small", loc="outside right")
+@styled
+def figure() -> Figure:
+    """Return the recorded energy MAE against the time of an MD step, a point per model."""
+    drawn, (axes,) = panels(2, width=3.8, height=3.4, sharey=True)
+    titles = {"equal": "equal numbers of parameters", "published": "published sizes"}
+    for axis, (setting, title) in zip(axes, titles.items(), strict=True):
+        for (model, _), row in numbers("peers", setting).items():
+            ours = model == "gnn"
+            point = row["MD step, 20 atoms"], row["energy, MAE"]
+            axis.loglog(*point, "o" if ours else "x", color=BLUE if ours else GREY, markersize=6)
+            name = readable_name(model).replace("equivariant transformer", "ET")
+            shift = SHIFTS.get((setting, model), (5, 0))
+            axis.annotate(name, point, shift, textcoords="offset points", va="center", fontsize=9)
+        axis.set_title(title)
+        axis.margins(x=0.25)
+        axis.set_xlabel("MD step of 20 atoms (ms)")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            side.set_major_formatter(FormatStrFormatter("%g"))
+            side.set_minor_formatter(NullFormatter())
+    axes[0].set_ylabel("energy MAE (meV)")
     return drawn
 
 
@@ -320,12 +329,18 @@ TASKS = {
     "dynamics": dynamics,
     "memory": memory,
 }
+SHIFTS = {  # of names that would overlap, in points
+    ("equal", "ViSNet"): (5, 5), ("equal", "TensorNet"): (5, -4), ("equal", "MACE"): (5, 4),
+    ("published", "PaiNN"): (5, -7), ("published", "NequIP"): (5, 3),
+    ("published", "ViSNet"): (-40, 0), ("published", "equivariant transformer"): (5, -3),
+}  # fmt: skip
+FIGURE = HERE.parents[1] / "docs/figures/peers.svg"
 
 
 def main() -> None:
     """Run one task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("task", choices=[*TASKS, "figure"])
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
     parser.add_argument("--settings", nargs="*", default=["published", "equal"])
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -333,6 +348,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--at-once", type=int, default=1)
     options = parser.parse_args()
+    if options.task == "figure":
+        save_light_and_dark(figure, FIGURE)
+        return
     contenders = [("gnn", "default")]
     if options.energy:
         contenders.append(("gnn", FORCES_FIRST))

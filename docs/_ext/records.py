@@ -37,9 +37,8 @@ def provenance(records: list[dict[str, str]]) -> str:
         all_rows = sum(row["quantity"] in quantities for row in records)
         label = "; ".join(quantities)
         if len(rows) < all_rows:
-            who = dict.fromkeys(
-                ", ".join(part for part in (row["model"], row["case"]) if part) for row in rows
-            )
+            cases = [(store.named(row["model"]), row["case"]) for row in rows]
+            who = dict.fromkeys(", ".join(filter(None, case)) for case in cases)
             label += f" [{'; '.join(who)}]"
         parts = [
             FORMATS.get(name, "{}").format(text)

@@ -22,6 +22,7 @@ from ..models.names import readable_name
 from ..units import readable
 from .style import GREY, count_colours, ink, model_styles, styled
 
+SCAN_MAX_EV = {"stretch": 8.0, "torsion": 3.0}  # short bonds and clashes lie outside
 Targets = Mapping[str, tuple[str, str]]  # target and unit of each model
 
 
@@ -66,7 +67,7 @@ def _counts(
     )  # fmt: skip
 
 
-def _legend_above(figure: Figure, axis: Axes) -> None:
+def legend_above(figure: Figure, axis: Axes) -> None:
     """Write the legend of an axis above the figure, off the data."""
     handles, labels = axis.get_legend_handles_labels()
     columns = 2 if len(labels) != 3 or max(map(len, labels)) > 16 else 3
@@ -115,7 +116,7 @@ def error_by_size(predictions: Mapping[str, pd.DataFrame], targets: Targets) -> 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("atoms per molecule (sizes of at least 10 test molecules)")
     axis.set_ylabel(f"test MAE ({unit})")
-    _legend_above(figure, axis)
+    legend_above(figure, axis)
     return figure
 
 
@@ -144,7 +145,7 @@ def error_by_element(
         axis.axvline(between, color=GREY, linewidth=0.4)
     axis.set_xlabel("element in the test molecule")
     axis.set_ylabel(f"test MAE ({unit})")
-    _legend_above(figure, axis)
+    legend_above(figure, axis)
     return figure
 
 
@@ -163,7 +164,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], targets: Targets) -> 
     left.set_ylabel(f"validation MAE ({unit})")
     left.set_xlabel("epoch")
     right.set_xlabel("training time (min)")
-    _legend_above(figure, left)
+    legend_above(figure, left)
     return figure
 
 
@@ -210,7 +211,7 @@ def reliability(table: pd.DataFrame) -> Figure:
             axis.plot(expected, observed, label=readable_name(model), **styles[model])
         expected_against_observed(axis, f"{quantity} ({rows['unit'].iloc[0]})")
     if left.get_legend_handles_labels()[1]:
-        _legend_above(figure, left)
+        legend_above(figure, left)
     return figure
 
 
@@ -274,14 +275,12 @@ def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
         axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
         axis.set_ylabel("energy (eV)")
         energies = rows[list(columns)]
-        low, high = np.nanmin(energies), np.nanmax(energies)
-        if kind == "stretch":  # the steep side of a short bond may lie outside
-            high = np.nanmax(energies.loc[rows["model_energy_ev"].idxmin() :])
+        low, high = np.nanmin(energies), min(SCAN_MAX_EV[kind], np.nanmax(energies))
         axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     if len(table):
         axes[0, 1].set_xticks(range(0, 361, 90))
         axes[0, 1].set_ylabel("")
-        _legend_above(figure, axes[0, 0])
+        legend_above(figure, axes[0, 0])
     axes[0, 0].set_title(f"{summary['molecule']}: bond stretched")
     axes[0, 1].set_title("bond turned")
     return figure

@@ -77,7 +77,7 @@ def count_colours() -> Colormap:
 def model_styles(models: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return color, marker and linestyle of each model or method, as arguments of `Axes.plot`.
 
-    Models that are not in FIXED take those of FREE in turn.
+    Other models than the ones of FIXED take the entries of FREE in turn.
     """
     found, free = {}, 0
     for model in models:
@@ -107,6 +107,9 @@ def save(figure: Figure, path: str | Path) -> None:
     metadata = {"svg": {"Date": None}}.get(kind)
     with atomic(path) as temporary, mpl.rc_context({"svg.hashsalt": "nnpipe"}):
         figure.savefig(temporary, format=kind, metadata=metadata)
+        if kind == "svg":  # matplotlib leaves spaces at the ends of lines
+            lines = temporary.read_text().splitlines()
+            temporary.write_text("".join(f"{line.rstrip()}\n" for line in lines))
 
 
 def save_light_and_dark(draw: Callable[..., Figure], path: str | Path) -> None:
