@@ -61,6 +61,9 @@ prepend_pythonpath(SCRIPTS)
 os.environ[PARENT] = str(os.getpid())
 
 
+include: "progress.smk"
+
+
 onstart:
     # replaces Snakemake's own lock, which remains after a killed run
     try:
