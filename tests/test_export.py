@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import units
 
 from nnpipe import load_calculator
 from nnpipe.__main__ import main
 from nnpipe.errors import InputError
 from nnpipe.export import registry
 from nnpipe.export.check import compare, systems
+from nnpipe.export.i_pi import harmonic_gyration, harmonic_kinetic_energy, write_start
 from nnpipe.export.torch_program import make_inputs, reverse_places
 from nnpipe.structures.neighbours import neighbours
 
@@ -79,7 +81,11 @@ def test_reverse_places_find_the_same_pair_from_the_other_side():
     assert torch.equal(shifts.flatten(0, 1)[there][table >= 0], -shifts[table >= 0])
 
 
-def test_torch_program_runs_without_nnpipe(torch_folder, shipped, tmp_path):
+@pytest.mark.parametrize("engine", ["torch", pytest.param("aoti", marks=pytest.mark.long)])
+def test_torch_program_runs_without_nnpipe(engine, torch_folder, shipped, tmp_path):
+    if engine == "aoti":
+        torch_folder = tmp_path / "aoti"
+        registry.export_model("gnn", "aoti", torch_folder)
     code = f"""
 import sys
 sys.modules["nnpipe"] = None  # an import fails
@@ -113,3 +119,113 @@ def test_torch_program_of_an_unordered_table(torch_folder, shipped):
     atoms = systems()["molecule"]
     energy, forces, _ = program(*make_inputs(atoms, shipped.potential.cutoff + 1.0))
     assert compare(atoms, shipped, energy.item(), forces.numpy()).within_tolerances()
+
+
+def test_torch_sim_computes_the_same_with_the_order_of_its_integrator(shipped):
+    ts = pytest.importorskip("torch_sim", reason="torch-sim is not installed")
+    from nnpipe.export.torch_sim import TorchSimModel
+
+    model, found = TorchSimModel(shipped), systems()
+    aspirin, box = found["molecule"], found["box"]
+    boxes = [box, box[:30]]  # of two sizes, the second with another cell
+    boxes[1].set_cell(box.cell * 1.3)
+    for batch in ([aspirin, aspirin[::-1]], boxes):
+        state = ts.io.atoms_to_state(batch, torch.device("cpu"), torch.float64)
+        state.pbc = bool(batch[0].pbc.all())
+        results, start = model(state), 0
+        for number, atoms in enumerate(batch):
+            stress = results["stress"][number].numpy() if state.pbc else None
+            forces = results["forces"][start : start + len(atoms)].numpy()
+            energy = results["energy"][number].item()
+            assert compare(atoms, shipped, energy, forces, stress).within_tolerances()
+            start += len(atoms)
+    state = ts.io.atoms_to_state([aspirin] * 2, torch.device("cpu"), torch.float64)
+    state.pbc = False
+    errors = []
+    for femtoseconds in (0.5, 0.25):
+        options = {"dt": femtoseconds * 1e-3 * ts.units.MetalUnits.time, "kT": 0.0}
+        init, step = ts.integrators.nve(
+            TorchSimModel(shipped, compute_stress=False),
+            **{name: torch.tensor(value, dtype=torch.float64) for name, value in options.items()},
+        )
+        moving, total = init(state), []
+        for _ in range(int(20 / femtoseconds)):  # 20 fs
+            moving = step(moving)
+            kinetic = ts.calc_kinetic_energy(
+                masses=moving.masses, momenta=moving.momenta, system_idx=moving.system_idx
+            )
+            total.append((moving.energy + kinetic)[0].item())
+        errors.append(np.ptp(total))
+    assert 3.5 < errors[0] / errors[1] < 4.5  # velocity Verlet is of second order
+
+
+def test_torch_sim_validates_the_model():
+    pytest.importorskip("torch_sim", reason="torch-sim is not installed")
+    from torch_sim.models.interface import validate_model_outputs
+
+    from nnpipe.export.torch_sim import TorchSimModel
+    from nnpipe.models.potential import Potential
+    from nnpipe.models.registry import build
+    from nnpipe.simulation.calculator import NeuralCalculator
+
+    torch.manual_seed(0)  # silicon and iron, of no trained model
+    potential = Potential(build("gnn", {"cutoff": 5.0}), {14: -1.0, 26: -2.0}, 1.0)
+    model = TorchSimModel(NeuralCalculator(potential, [14, 26], device="cpu"))
+    validate_model_outputs(model, torch.device("cpu"), torch.float64)
+
+
+def test_i_pi_driver_computes_the_same_in_batches(shipped, tmp_path):
+    pytest.importorskip("ipi", reason="i-PI is not installed")
+    from ipi.pes import load_pes
+    from ipi.utils.units import unit_to_internal, unit_to_user
+
+    folder = tmp_path / "gnn"
+    registry.export_model("gnn", "i-pi", folder)
+    driver_class = load_pes("custom", str(folder / "driver.py"))
+    for atoms in systems().values():
+        write_start(atoms, folder / "start.xyz")
+        periodic = bool(atoms.pbc.all())
+        driver = driver_class(folder / "model", folder / "start.xyz", periodic, compiled=False)
+        beads = [atoms.copy(), atoms.copy()]
+        beads[1].rattle(0.02, seed=1)
+        cells = [unit_to_internal("length", "angstrom", one.cell.array.T) for one in beads]
+        places = [unit_to_internal("length", "angstrom", one.positions) for one in beads]
+        for one, (energy, forces, virial, _) in zip(beads, driver(cells, places), strict=True):
+            stress = None
+            if periodic:
+                stress = -unit_to_user("energy", "electronvolt", virial) / one.get_volume()
+            energy = unit_to_user("energy", "electronvolt", energy)
+            forces = unit_to_user("force", "ev/ang", forces)
+            assert compare(one, shipped, energy, forces, stress).within_tolerances()
+
+
+@pytest.mark.long
+def test_i_pi_example_runs(tmp_path):
+    pytest.importorskip("ipi", reason="i-PI is not installed")
+    folder = tmp_path / "gnn"
+    registry.export_model("gnn", "i-pi", folder)
+    text = (folder / "input.xml").read_text()
+    (folder / "input.xml").write_text(text.replace("20000", "200"))
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", folder / "run.sh"], env=environment, check=True, timeout=300)
+    table = np.loadtxt(folder / "run.out")
+    assert len(table) == 21
+    conserved = table[:, 2]
+    assert np.ptp(conserved) < 0.2
+    classical = 27 / 2 * units.kB * 300
+    assert table[5:, 5].mean() > 2 * classical  # zero-point motion
+
+
+def test_harmonic_estimates_of_a_ring_polymer():
+    frequency, temperature = np.array([3000.0]), 300.0
+    thermal = units.kB * temperature
+    energy = 3000 * units.invcm
+    quantum = energy / 4 / np.tanh(energy / (2 * thermal))
+    assert harmonic_kinetic_energy(frequency, temperature, 1) == pytest.approx(thermal / 2)
+    many = harmonic_kinetic_energy(frequency, temperature, 4000)
+    assert many == pytest.approx(quantum, rel=1e-3)
+    # a free proton in one dimension: rg^2 = hbar^2 / (12 m kT)
+    free = harmonic_gyration(np.array([1e-3]), np.eye(3)[:, :1] / 1.008**0.5, temperature, 4000)
+    hbar = units._hbar * units.J * units.s
+    expected = hbar / np.sqrt(12 * 1.008 * thermal)
+    assert free[0] == pytest.approx(expected, rel=1e-3)

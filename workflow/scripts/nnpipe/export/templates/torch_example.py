@@ -18,7 +18,10 @@ from ase.neighborlist import neighbor_list
 
 HERE = Path(__file__).parent
 ABOUT = json.loads((HERE / "model.json").read_text())
-PROGRAM = torch.export.load(HERE / "model.pt2").module()
+if ABOUT["compiled"]:
+    PROGRAM = torch._inductor.aoti_load_package(str(HERE / "model.pt2"))
+else:
+    PROGRAM = torch.export.load(HERE / "model.pt2").module()
 
 
 def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
