@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
@@ -147,6 +147,7 @@ def in_i_pi(atoms: Atoms, stack: ExitStack) -> Runner:
     text = re.sub(r"<thermostat.*</thermostat>", "", text).replace('"medium"', '"quiet"')
     text = text.replace("start.xyz", str(folder / "start.xyz"))
     parameters = f"model,start.xyz,periodic={periodic}"
+    stack.enter_context(chdir(folder))  # i-PI writes files for a restart
     simulation = InteractiveSimulation(text)
     script = Path(sys.executable).with_name("i-pi-driver-py")
     arguments = f"-u -a {address} -m custom -P driver.py -o {parameters}".split()
@@ -257,7 +258,9 @@ def path_integrals() -> None:
         return 1000 * (rigid + harmonic_kinetic_energy(frequencies, temperature, number))
 
     hydrogen = methane.numbers == 1
-    radius = harmonic_gyration(frequencies, displacements, temperature, beads)[hydrogen].mean()
+    masses = methane.get_masses()
+    radii = harmonic_gyration(frequencies, displacements, masses, temperature, beads)
+    radius = radii[hydrogen].mean()
     blocks = np.array_split(out, 20)
     errors = np.std([block.mean(0) for block in blocks], axis=0, ddof=1) / np.sqrt(len(blocks))
     rows = [

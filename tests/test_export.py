@@ -224,8 +224,12 @@ def test_harmonic_estimates_of_a_ring_polymer():
     assert harmonic_kinetic_energy(frequency, temperature, 1) == pytest.approx(thermal / 2)
     many = harmonic_kinetic_energy(frequency, temperature, 4000)
     assert many == pytest.approx(quantum, rel=1e-3)
-    # a free proton in one dimension: rg^2 = hbar^2 / (12 m kT)
-    free = harmonic_gyration(np.array([1e-3]), np.eye(3)[:, :1] / 1.008**0.5, temperature, 4000)
+    # a free proton: rg^2 = hbar^2 / (4 m kT); a stiff spring along one axis leaves two thirds
+    mass, none = np.array([1.008]), np.zeros(0)
+    free = harmonic_gyration(none, np.zeros((3, 0)), mass, temperature, 4000)
+    stiff = np.eye(3)[:, :1] / 1.008**0.5
+    bound = harmonic_gyration(np.array([1e6]), stiff, mass, temperature, 4000)
     hbar = units._hbar * units.J * units.s
-    expected = hbar / np.sqrt(12 * 1.008 * thermal)
+    expected = hbar / np.sqrt(4 * 1.008 * thermal)
     assert free[0] == pytest.approx(expected, rel=1e-3)
+    assert bound[0] == pytest.approx(expected * (2 / 3) ** 0.5, rel=1e-3)

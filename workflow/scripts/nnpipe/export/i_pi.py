@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.units import invcm, kB
 
 from ..simulation.calculator import load_calculator
 from ..structures.smiles import from_smiles
@@ -50,22 +49,31 @@ def harmonic_kinetic_energy(frequencies: np.ndarray, temperature: float, beads: 
     https://doi.org/10.1063/1.3489925.
     """
     energies, springs = _ring_polymer(frequencies, temperature, beads)
-    return float((kB * temperature / 2 * energies**2 / (energies**2 + springs**2)).sum())
+    return float((units.kB * temperature / 2 * energies**2 / (energies**2 + springs**2)).sum())
 
 
 def harmonic_gyration(
-    frequencies: np.ndarray, displacements: np.ndarray, temperature: float, beads: int
+    frequencies: np.ndarray,
+    displacements: np.ndarray,
+    masses: np.ndarray,
+    temperature: float,
+    beads: int,
 ) -> np.ndarray:
-    """Return the radius of gyration (N,) Å of each atom's ring polymer, of harmonic modes.
+    """Return the radius of gyration (N,) Å of each atom's ring polymer, of harmonic vibrations and
+    free translation and rotation.
 
     frequencies (M,) 1/cm and displacements (3N, M) as structures.vibrations.normal_modes returns
-    them. The square of the radius is kT sum_k>0 1 / (w^2 + w_k^2) times the square of the
-    displacement, in the notation of `harmonic_kinetic_energy`. Rotations are left out.
+    them, masses (N,) amu. The square of the radius is kT sum_k>0 1 / (w^2 + w_k^2) times the square
+    of the displacement, in the notation of `harmonic_kinetic_energy`.
     """
     energies, springs = _ring_polymer(frequencies, temperature, beads)
     hbar = units._hbar * units.J * units.s  # eV, and time in Å (amu / eV)^0.5
-    squares = (kB * temperature * hbar**2 / (energies**2 + springs[1:] ** 2)).sum(1)  # Å^2 amu
-    return np.sqrt((displacements**2 @ squares).reshape(-1, 3).sum(1))
+    factor = units.kB * temperature * hbar**2
+    vibrations = (factor / (energies**2 + springs[1:] ** 2)).sum(1)  # Å^2 amu
+    rigid = (factor / springs[1:] ** 2).sum()
+    squares = displacements**2  # 1/amu; over all modes of an atom and an axis, their sum is 1/mass
+    rest = np.repeat(1 / masses, 3) - squares.sum(1)
+    return np.sqrt((squares @ vibrations + rest * rigid).reshape(-1, 3).sum(1))
 
 
 def _ring_polymer(
@@ -73,4 +81,6 @@ def _ring_polymer(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return hbar w (M, 1) eV of modes and hbar w_k (P,) eV of the free ring polymer."""
     angles = np.pi * np.arange(beads) / beads
-    return np.asarray(frequencies)[:, None] * invcm, 2 * beads * kB * temperature * np.sin(angles)
+    return np.asarray(frequencies)[
+        :, None
+    ] * units.invcm, 2 * beads * units.kB * temperature * np.sin(angles)

@@ -111,8 +111,8 @@ class TorchSimModel(ModelInterface):
             counts.append(count)
             indices.append(index + start)
             offsets.append(shift @ cell)
-        pairs = map(np.concatenate, (counts, indices, offsets))
-        batch = batch_from_pairs(z, pos, *pairs, system_idx)
+        count, index, offset = map(np.concatenate, (counts, indices, offsets))
+        batch = batch_from_pairs(z, pos, count, index, offset, system_idx)
         return batch.to(self.calculator.device, self.calculator.dtype)
 
 
