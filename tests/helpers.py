@@ -91,7 +91,8 @@ for options, file in json.load(sys.stdin):
         os.dup2(write, 1)
         os.dup2(write, 2)
         os.close(read)
-        snakemake.cli.main(options)
+        sys.argv = ["snakemake", *options]
+        snakemake.cli.main()
     os.close(write)
     with os.fdopen(read) as pipe:
         print(json.dumps(pipe.read()), flush=True)

@@ -15,10 +15,14 @@ from nnpipe.config import (
     md_of,
     models_of,
     own_data,
+    own_structure,
     structure_of,
     training_of,
     uses_labels,
 )
+from nnpipe.config.command_line import as_typed
+from nnpipe.config.folder import with_files
+from nnpipe.config.sections import NAME
 from nnpipe.config.source import places
 from nnpipe.data.sources import SOURCES
 from nnpipe.errors import InputError
@@ -26,8 +30,9 @@ from nnpipe.models.registry import model_file
 from nnpipe.runtime.files import sampled_digest
 from nnpipe.runtime.job import PARENT, available_cores, lock_folder, prepend_pythonpath
 
-# the configuration of the working directory, otherwise the one of the repository
+# the files of the working directory, otherwise those of the repository
 CONFIG = "config.yaml" if Path("config.yaml").exists() else str(REPOSITORY / "config.yaml")
+FOLDER = "molecules" if Path("molecules").exists() else os.path.relpath(REPOSITORY / "molecules")
 
 try:
     if not workflow.modifier.skip_configfile and Path(CONFIG).exists():
@@ -40,6 +45,7 @@ configfile: CONFIG
 
 
 try:
+    config = with_files(as_typed(config, workflow.config_settings.config_args), FOLDER)
     check_files(config, workflow.configfiles)
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -127,6 +133,11 @@ def pretrained_file(name):
     return lambda wc: given(f"{config['models'][wc.model]['pretrained']}/{name}")
 
 
+def any_of(names):
+    """Return a regular expression of names, the longest first: gnn_u0_x is of the model gnn_u0."""
+    return "|".join(sorted(names, key=len, reverse=True))
+
+
 wildcard_constraints:
-    model="|".join(config["models"]),
-    molecule="|".join(config["molecules"]),
+    model=any_of(config["models"]),
+    molecule=any_of(config["molecules"]) if own_structure(config) is None else NAME,

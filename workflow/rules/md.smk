@@ -50,7 +50,7 @@ rule run_md:
     benchmark:
         "results/benchmarks/run_md/{model}_{molecule}.tsv"
     wildcard_constraints:
-        model="|".join(ENERGY_MODELS),
+        model=any_of(ENERGY_MODELS),
     conda:
         "../../envs/md.yaml"
     resources:

@@ -13,13 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from ..data.sources import QM9_ELEMENTS, is_extxyz
 from ..errors import InputError
 from ..schema_errors import did_you_mean, missing, one_line
-from .sections import Config, TrainingSettings, Values, find_file
+from .sections import OWN, Config, TrainingSettings, Values, find_file
+from ..structures.file_names import FORMATS, format_of
 from .source import places, with_line
 
 
 def check(config: Values) -> None:
     """Raise InputError, in one line that names the key, for the first value that is not valid."""
-    _validate(Config, config)
+    _validate(Config, {key: config[key] for key in config if key not in OWN})
     required = {"models": dict.fromkeys(("gnn", "mlp")), "molecules": None}
     _check_complete(config, asdict(Config()) | required)
     train, test = config["split"]["train"], config["split"]["test"]
@@ -39,6 +40,7 @@ def check(config: Values) -> None:
             raise InputError(f"config: md.models: {model!r} is not one of models; {close}")
     for name in config["molecules"]:
         _check_molecule(config, name)
+    _check_own(config)
     _check_runs(config)
 
 
@@ -97,8 +99,13 @@ def md_of(config: Values, molecule: str) -> Values:
     return {key: settings[key] for key in settings if key not in ("models", "structure")}
 
 
+def own_structure(config: Values) -> str | None:
+    """Return the SMILES or path of the molecule of the command line, or None without one."""
+    return next((config[key] for key in OWN if key in config), None)
+
+
 def _md(config: Values, molecule: str) -> Values:
-    entry = config["molecules"][molecule]
+    entry = config["molecules"].get(molecule, own_structure(config))
     return config["md"] | ({"structure": entry} if isinstance(entry, str) else entry)
 
 
@@ -185,7 +192,7 @@ def _check_init_from(models: Values, name: str) -> None:
             )
 
 
-def _check_molecule(config: Values, name: str) -> None:
+def _check_structure(config: Values, name: str, where: str) -> None:
     """Check what can be checked without a geometry, if the libraries for it are installed."""
     try:
         from ..structures.checks import check_timestep
@@ -199,7 +206,29 @@ def _check_molecule(config: Values, name: str) -> None:
     except ImportError:
         return
     except InputError as error:
-        raise InputError(f"config: molecules.{name}: {error}") from None
+        raise InputError(f"config: {where}: {error}") from None
+
+
+def _check_own(config: Values) -> None:
+    """Check the molecule of the command line, whose name is not known here."""
+    given = [key for key in OWN if key in config]
+    if len(given) > 1:
+        raise InputError(f"config: {' and '.join(given)} are both given; keep one")
+    for key in given:
+        if not isinstance(text := config[key], str):
+            raise InputError(f"config: {key}: {text!r} is not text; put it in quotes")
+        if not text.strip():
+            raise InputError(f"config: {key}: is empty; give a {key.replace('smiles', 'SMILES')}")
+        if key == "smiles" and format_of(text) in FORMATS:
+            raise InputError(
+                f"config: smiles: {text!r} is the path of a structure file; give it as"
+                f" structure={text}"
+            )
+        _check_structure(config, "", key)
+
+
+def _check_molecule(config: Values, name: str) -> None:
+    _check_structure(config, name, f"molecules.{name}")
     for model in models_of(config, name):
         if model not in config["models"]:
             close = did_you_mean(model, config["models"])

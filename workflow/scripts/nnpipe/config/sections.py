@@ -17,7 +17,9 @@ from ..simulation.settings import Settings as MDSettings
 from ..training.settings import Settings as TrainingSettings
 
 Values = dict[str, Any]
-Name = Annotated[str, Field(pattern="^[A-Za-z][A-Za-z0-9_-]*$")]
+NAME = "[A-Za-z][A-Za-z0-9_-]*"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+OWN = ("smiles", "structure")  # keys of the command line: a molecule that no section has
 REPOSITORY = Path(__file__).parents[4]
 MODELS: Values = {
     "gnn": {

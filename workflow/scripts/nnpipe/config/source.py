@@ -46,11 +46,19 @@ def places(path: str | Path) -> dict[str, Place]:
         text = text.expandtabs()  # JSON is YAML apart from its tabs
     except ValueError:
         pass
+    return places_in(text, str(path))
+
+
+def places_in(text: str, path: str, where: str = "") -> dict[str, Place]:
+    """Return the place of each value of a text in YAML, which is the value of the key `where`.
+
+    Raises the errors of `places`.
+    """
     lines = text.splitlines()
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-        return dict(_walk(loader, root, str(path), lines))
+        return dict(_walk(loader, root, path, lines, where))
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark or error.context_mark, error.problem or ""
         number = min(mark.line, len(lines) - 1) if mark else 0

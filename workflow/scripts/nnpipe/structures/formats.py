@@ -7,7 +7,6 @@ import bz2
 import gzip
 import logging
 import lzma
-import os
 import re
 import warnings
 from collections import defaultdict
@@ -37,6 +36,7 @@ from .elements import (
     formula,
     set_masses,
 )
+from .file_names import format_of
 
 log = logging.getLogger(__name__)
 MAX_BYTES = 200_000_000
@@ -50,23 +50,8 @@ PLAIN_XYZ = "species:S:1:pos:R:3"
 PARTLY = "atom {} has occupancy {:g}; keep one set of atoms, each with occupancy 1"
 NM = 10.0  # Å
 OPEN: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-# what a SMILES consists of; a name with a separator or suffix and other characters is a path
-SMILES = re.compile(r"(\[[^][]+\]|Cl|Br|[BCNOPSFIbcnops*()=#$:/\\.~@+\-\d>]|%\d\d)+")
 
 Found = tuple[list[str], Atoms]
-
-
-def is_structure_file(source: str | Path) -> bool:
-    """Return whether `source` is the path of a structure file, and not a SMILES.
-
-    The file need not exist: a path has a known suffix, or it has a separator or any suffix and is
-    not made of the symbols of SMILES.
-    """
-    text = str(source)
-    if os.path.isfile(text) or _format(text) in READERS:  # noqa: PTH113, a SMILES may be too long
-        return True
-    like_path = "/" in text or os.sep in text or Path(text).suffix or os.path.isdir(text)  # noqa: PTH112
-    return bool(like_path) and not SMILES.fullmatch(text)
 
 
 def read_structure(path: str | Path) -> Atoms:
@@ -76,7 +61,7 @@ def read_structure(path: str | Path) -> Atoms:
     Raises InputError for a file that is missing, not readable, or of an unknown format; for frames
     of different molecules; for positions, a cell or an occupancy that cannot be simulated.
     """
-    kind, file = _format(str(path)), Path(path)
+    kind, file = format_of(path), Path(path)
     if file.is_dir():
         raise InputError(f"{path}: a directory, not a structure file; name a file in it")
     if not file.is_file():
@@ -109,17 +94,6 @@ def read_structure(path: str | Path) -> Atoms:
     if len(formulas) > 1:
         log.info("%s: the last of %d frames is taken", path, len(formulas))
     return atoms
-
-
-def _format(path: str) -> str:
-    """Return the format by the name of the file: a suffix in lower case, or POSCAR."""
-    name = Path(path)
-    if name.suffix.lower() in OPEN:
-        name = name.with_suffix("")
-    suffix = name.suffix.lower()
-    if suffix not in READERS and re.search("POSCAR|CONTCAR", name.name, re.IGNORECASE):
-        return "POSCAR"
-    return suffix
 
 
 def _text(file: Path) -> str:

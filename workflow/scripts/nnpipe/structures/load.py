@@ -13,7 +13,8 @@ from .checks import (
     check_supported_elements,
     unpaired_electrons,
 )
-from .formats import is_structure_file, read_structure
+from .file_names import is_structure_file
+from .formats import read_structure
 from .smiles import from_smiles, parse_smiles
 
 
