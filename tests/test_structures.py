@@ -17,7 +17,8 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from nnpipe.errors import InputError
-from nnpipe.structures.formats import is_structure_file, read_structure
+from nnpipe.structures.file_names import is_structure_file
+from nnpipe.structures.formats import read_structure
 from nnpipe.structures.load import load_structure
 from nnpipe.units import ASE_FS
 
@@ -382,9 +383,9 @@ def test_paths_are_told_from_smiles(tmp_path, monkeypatch):
     Path("CO").write_text(WATER)
     Path("C").mkdir()
     smiles = ["C/C=C/C", r"F/C=C\F", "N.N", "C[C@H](N)O", "[2H]O[2H]", "[13CH4].O", "C", "CC(", ""]
-    for text in [*smiles, 300 * "C", "c1ccccc1.Br", "[Na+].[Cl-]"]:
+    for text in [*smiles, "CO", 300 * "C", "c1ccccc1.Br", "[Na+].[Cl-]"]:
         assert not is_structure_file(text), text
-    for text in ["CO", "a/b", "./C.xyz", "no.such", "~/a.xyz", "a b.sdf", "POSCAR", "run/CONTCAR"]:
+    for text in ["./CO", "a/b", "./C.xyz", "no.such", "~/a.xyz", "a b.sdf", "POSCAR", "run/CONTCAR"]:
         assert is_structure_file(text), text
     Path("folder").mkdir()
     for text, message in (

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from ..data.sources import QM9_ELEMENTS, is_extxyz
 from ..errors import InputError
 from ..schema_errors import did_you_mean, missing, one_line
-from .sections import OWN, Config, TrainingSettings, Values, find_file
 from ..structures.file_names import FORMATS, format_of
+from .sections import OWN, Config, TrainingSettings, Values, find_file
 from .source import places, with_line
 
 

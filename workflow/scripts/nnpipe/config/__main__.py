@@ -33,10 +33,12 @@ PAGE_HEADER = f"""\
 # Configuration
 
 `config.yaml` lists every setting with its default. A file after `--configfile` replaces some of the
-values, see [presets](presets.md). An unknown key, a value out of bounds or an invalid combination
-stops Snakemake with a one-line message before the first job. In Python, `Settings()` of
-`nnpipe.training.settings`, `nnpipe.simulation.settings` and `nnpipe.labelling.settings` have the
-same defaults.
+values, see [presets](presets.md), and so does `--config`: `--config md='{{temperature_k: 500}}'`.
+`--config smiles='...'` or `--config structure=FILE` gives
+[a molecule of your own](../tutorial/own-molecule.md). An unknown key, a value out of bounds or an
+invalid combination stops Snakemake with a one-line message before the first job. In Python,
+`Settings()` of `nnpipe.training.settings`, `nnpipe.simulation.settings` and
+`nnpipe.labelling.settings` have the same defaults.
 
 % This page is generated from the sections in workflow/scripts/nnpipe: {COMMAND}
 """

@@ -31,8 +31,8 @@ def as_typed(config: Values, entries: Sequence[str]) -> Values:
         key, _, text = entry.partition("=")
         if '"' in text and "'" in text:
             raise InputError(
-                f"--config {key}: ' and \" in one value, which Snakemake cannot pass on to its jobs;"
-                " use one of them"
+                f"--config {key}: ' and \" in one value, which Snakemake cannot pass on to its"
+                " jobs; use one of them"
             )
         text = text.strip("'\"")
         if key in OWN and key in config:
@@ -60,7 +60,7 @@ def _with_text(base: Any, typed: Any) -> Any:
     """Return the section `molecules` with its structures as text."""
     if not isinstance(base, dict) or not isinstance(typed, dict):
         return typed
-    molecules = {}
+    molecules: Values = {}
     for name, entry in typed.items():
         if isinstance(entry, dict) and isinstance(base[name].get("structure"), str):
             molecules[name] = entry | {"structure": _single(base[name]["structure"])}

@@ -29,10 +29,10 @@ def check_command_line(
     new = [name for name in found if name not in config["molecules"]]
     if new and not own:
         name, target = new[0], found[new[0]]
+        close = did_you_mean(name, config["molecules"])
         raise InputError(
-            f"{target}: no molecule {name!r}; {did_you_mean(name, config['molecules'])}; for your"
-            f" own, add --config smiles='...', a file molecules/{name}.xyz or a line under"
-            " molecules: in config.yaml"
+            f"{target}: no molecule {name!r} ({close}); to make one, add --config smiles='...', a"
+            f" file molecules/{name}.xyz or a line under molecules: in config.yaml"
         )
     if len(new) > 1:
         raise InputError(
@@ -99,6 +99,6 @@ def _molecule_of_run(config: Values, target: str, run: str) -> str:
     model = run.removesuffix(f"_{molecule}") if molecule else run.partition("_")[0]
     if model == run:
         folder, _, file = target.rpartition("/")
-        right = f"{folder}/{file.replace(run, f'{simulate[0]}_{run}')}"
+        right = f"{folder}/{file.replace(run, f'{simulate[0]}_{run}', 1)}"
         raise InputError(f"{target}: no model in the name; write {right}; {known}")
     raise InputError(f"{target}: no model {model!r}; {known}")

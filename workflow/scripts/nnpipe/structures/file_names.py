@@ -21,7 +21,7 @@ def is_structure_file(source: str | Path) -> bool:
     """Return whether `source` is the path of a structure file, and not a SMILES.
 
     The file need not exist: a path has a known suffix, or it is not made of the symbols of SMILES
-    and has a separator or any suffix. A file whose name is a SMILES needs its suffix or a separator.
+    and has a separator or any suffix. A file that is named like a SMILES needs a separator.
     """
     text = str(source)
     if format_of(text) in FORMATS:
