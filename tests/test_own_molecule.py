@@ -315,7 +315,6 @@ def test_a_molecule_of_the_command_line_is_simulated(tmp_path):
         if f"rule {one}:" in other
     ] == ["starting_structure", "run_md"]
     assert "gnn_water" in everything
-    assert "mlp_water" in everything
     assert "cis" not in everything
     assert "rule run_md:" in water
     assert two.count("rule run_md:") == 2

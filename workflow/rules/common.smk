@@ -22,7 +22,7 @@ from nnpipe.config import (
 )
 from nnpipe.config.command_line import as_typed
 from nnpipe.config.folder import with_files
-from nnpipe.config.sections import NAME
+from nnpipe.config.sections import NAME, OWN
 from nnpipe.config.source import places
 from nnpipe.data.sources import SOURCES
 from nnpipe.errors import InputError

@@ -84,7 +84,7 @@ rule report_page:
         mem_mb=grows(4000),
         runtime=grows(30),
     params:
-        config=config,
+        config={key: config[key] for key in config if key not in OWN},
         structures={name: structure_of(config, name) for name in config["molecules"]},
         limits={name: md_of(config, name)["max_bond_deviation_a"] for name in config["molecules"]},
         own_data=own_data(config),
