@@ -385,7 +385,8 @@ def test_paths_are_told_from_smiles(tmp_path, monkeypatch):
     smiles = ["C/C=C/C", r"F/C=C\F", "N.N", "C[C@H](N)O", "[2H]O[2H]", "[13CH4].O", "C", "CC(", ""]
     for text in [*smiles, "CO", 300 * "C", "c1ccccc1.Br", "[Na+].[Cl-]"]:
         assert not is_structure_file(text), text
-    for text in ["./CO", "a/b", "./C.xyz", "no.such", "~/a.xyz", "a b.sdf", "POSCAR", "run/CONTCAR"]:
+    paths = ["./CO", "a/b", "./C.xyz", "no.such", "~/a.xyz", "a b.sdf", "POSCAR", "run/CONTCAR"]
+    for text in paths:
         assert is_structure_file(text), text
     Path("folder").mkdir()
     for text, message in (

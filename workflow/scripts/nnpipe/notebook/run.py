@@ -22,7 +22,7 @@ from ..simulation.calculator import load_calculator, worth_compiling
 from ..simulation.md import number_of_steps, write_trajectory
 from ..simulation.settings import Settings
 from ..simulation.stability import Summary
-from ..structures.formats import is_structure_file
+from ..structures.file_names import is_structure_file
 from ..structures.load import load_structure
 from ..viewer.player import fragment
 from .progress import notebook_bar
