@@ -13,7 +13,7 @@ const nnpipe = (() => {
   const VIBRATION_SECONDS = 1.1; // of one period of a normal mode
   const VIBRATION_A = 0.45; // amplitude of the atom that moves most
   const AHEAD = "250px"; // how far below the window a player is made
-  const CURSOR_MS = 80; // between moves of the cursor in the traces
+  const TRACE_MARGIN = { l: 58, r: 8, t: 6, b: 40 }; // pixels around the plots of a trajectory
   const SPIN_MS = 30; // between turns
   const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i; // names of renderers without a GPU
   const MEASURES = ["", "", "distance", "angle", "torsion"];
@@ -587,14 +587,9 @@ const nnpipe = (() => {
       };
       const axisOf = (number) => (number ? `y${number + 1}` : "y");
       const gap = 0.05, height = (1 - gap * (rows.length - 1)) / rows.length;
-      const cursor = () => {
-        const [from, to] = place.layout?.xaxis.range ?? [at[0], at.at(-1)];
-        const part = (times[state.frame] - from) / (to - from);
-        return { x0: part, x1: part, visible: part >= 0 && part <= 1 };
-      };
       const build = ({ axis, layout }) => {
         const built = {
-          ...layout, hovermode: "x unified", hoversubplots: "axis", margin: { l: 58, r: 8, t: 6, b: 40 },
+          ...layout, hovermode: "x unified", hoversubplots: "axis", margin: TRACE_MARGIN,
           legend: {
             ...layout.legend, orientation: "h", x: 1, xanchor: "right", yanchor: "bottom",
             y: 1 - height - gap, font: { ...layout.legend.font, size: 12 },
@@ -604,11 +599,6 @@ const nnpipe = (() => {
             range: [at[0], at.at(-1)],
             unifiedhovertitle: { text: "%{x:.3f} ps" },
           },
-          // in parts of the width: a shape on an axis would make Plotly draw all lines again
-          shapes: [{
-            type: "line", xref: "paper", yref: "paper", y0: 0, y1: 1, ...cursor(),
-            line: { color: colour("text"), width: 1.5 },
-          }],
         };
         rows.forEach((names, number) => {
           const { unit } = traces.quantities[names[0]];
@@ -630,16 +620,17 @@ const nnpipe = (() => {
         };
       };
       plot(place, build, () => {
-        let due = 0, waiting = 0;
-        const move = () => {
-          waiting = 0;
-          due = performance.now() + CURSOR_MS;
-          const changes = Object.entries(cursor()).map(([key, one]) => [`shapes[0].${key}`, one]);
-          Plotly.relayout(place, Object.fromEntries(changes));
-        };
+        // not a shape of Plotly, with which all lines would be drawn again for each frame
+        const cursor = place.appendChild(make("div", "nnpipe-cursor"));
         moveCursor = () => {
-          if (!waiting) waiting = setTimeout(move, Math.max(0, due - performance.now()));
+          const [from, to] = place.layout.xaxis.range;
+          const part = (times[state.frame] - from) / (to - from);
+          const width = place.clientWidth - TRACE_MARGIN.l - TRACE_MARGIN.r;
+          cursor.hidden = part < 0 || part > 1;
+          cursor.style.transform = `translateX(${TRACE_MARGIN.l + part * width}px)`;
         };
+        new ResizeObserver(moveCursor).observe(place);
+        themed.add(moveCursor);
         place.on("plotly_hover", (event) => {
           state.held = true;
           setTime(event.points[0].x);
@@ -649,9 +640,7 @@ const nnpipe = (() => {
           state.before = performance.now();
           wake();
         });
-        place.on("plotly_relayout", (change) => {
-          if (!("shapes[0].x0" in change)) moveCursor();
-        });
+        place.on("plotly_relayout", moveCursor);
         moveCursor();
       });
     }
