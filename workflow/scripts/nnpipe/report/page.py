@@ -120,6 +120,7 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         frequencies=words.frequency_rows(results),
         costs=words.cost_rows(results),
         cost_plots=costs,
+        cost_sentence=words.cost_sentence(results),
         plots=_plots(results, places),
         config=yaml.safe_dump(
             _plain(results.config), sort_keys=False, allow_unicode=True, width=100

@@ -43,7 +43,8 @@ class Plot:
     layout: Values
     opens: str = ""
     height: int = 320
-    extra: Values = field(default_factory=dict)  # for `opens`
+    unit: str = ""  # of y, for the text beside a molecule that is opened
+    parity: Values = field(default_factory=dict)  # predictions that can be shown in place of errors
 
     def json(self) -> Values:
         """Return what report.js reads."""
@@ -51,7 +52,8 @@ class Plot:
             "data": list(self.data),
             "layout": self.layout,
             "opens": self.opens,
-            **self.extra,
+            "unit": self.unit,
+            "parity": self.parity,
         }
 
 
@@ -95,7 +97,6 @@ def errors(model: Model, place: int) -> Plot:
         "mode": "markers",
         "x": _round(label, 5),
         "y": _round(table["error"] * factor),
-        "predicted": _round(label + table["error"], 6),
         "customdata": table["index"].tolist(),
         "marker": {"color": colour(place), "size": 6, "opacity": 0.6},
         "hovertemplate": f"no. %{{customdata}}: %{{y:.4~g}} {unit}<extra></extra>",
@@ -112,6 +113,12 @@ def errors(model: Model, place: int) -> Plot:
             hovermode="closest",
         ),
         opens="molecule",
+        unit=unit,
+        parity={
+            "y": _round(label + table["error"], 6),
+            "label": f"predicted minus energies of atoms ({model.info.unit})",
+            "hover": f"no. %{{customdata}}: %{{y}} {model.info.unit}<extra></extra>",
+        },
     )
 
 
@@ -289,6 +296,7 @@ def frequency_errors(minima: Mapping[str, pd.DataFrame], places: Mapping[str, in
             hovermode="closest",
         ),
         opens="molecule",
+        unit="cm⁻¹",
     )
 
 

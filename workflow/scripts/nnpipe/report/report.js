@@ -84,16 +84,16 @@
 
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   for (const button of document.querySelectorAll("[data-molecule]")) {
-    button.addEventListener("click", () => openMolecule(button.dataset.molecule, button.title));
+    button.addEventListener("click", () => openMolecule(button.dataset.molecule, button.dataset.about));
   }
 
   // ---- plots
 
   const actions = {
-    molecule: (element) => element.on("plotly_click", ({ points: [point] }) => {
-      if (point.customdata === undefined) return;
-      const axes = point.fullData.hovertemplate ? element.dataset.label : "";
-      openMolecule(point.customdata, `${point.data.name}: ${point.y} ${element.dataset.unit || ""}${axes}`);
+    molecule: (element, { unit }) => element.on("plotly_click", ({ points: [point] }) => {
+      const error = point.data.error?.[point.pointIndex] ?? point.y;
+      const text = `${error < 0 ? "−" : "+"}${Math.abs(error)} ${unit}`;
+      openMolecule(point.customdata, `Error of ${point.data.name}: ${text}`);
     }),
     mode: (element) => {
       const select = element.closest("[data-linked]").querySelector("[data-modes]");
@@ -113,9 +113,24 @@
     select.addEventListener("change", () => openStage(linked(select)).vibrate(Number(select.value)));
   }
 
+  /** Return data and layout of predictions against labels, with the diagonal, in place of errors. */
+  function inParity({ data: [points], layout, parity }) {
+    const ends = [Math.min(...points.x), Math.max(...points.x)];
+    const diagonal = {
+      type: "scatter", mode: "lines", x: ends, y: ends, hoverinfo: "skip",
+      line: { color: "--nn-muted", width: 1 },
+    };
+    const shown = { ...points, y: parity.y, error: points.y, hovertemplate: parity.hover };
+    const yaxis = { ...layout.yaxis, title: { text: parity.label } };
+    return { data: [diagonal, shown], layout: { ...layout, yaxis } };
+  }
+
   for (const element of document.querySelectorAll("[data-plot]")) {
-    const { data, layout, opens } = read(element.dataset.plot);
+    const held = read(element.dataset.plot);
+    const button = element.closest("figure").querySelector("[data-parity]");
     const build = ({ axis, layout: base }) => {
+      const parity = button?.getAttribute("aria-pressed") === "true";
+      const { data, layout } = parity ? inParity(held) : held;
       const built = { ...base, ...coloured(layout) };
       for (const name of Object.keys(built).filter((key) => /^[xy]axis\d*$/.test(key))) {
         const font = { ...axis.title.font, size: 13 };
@@ -126,7 +141,12 @@
       built.legend = { ...base.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom", ...layout.legend };
       return { data: coloured(data), layout: built };
     };
-    nnpipe.plot(element, build, () => actions[opens]?.(element));
+    nnpipe.plot(element, build, () => actions[held.opens]?.(element, held));
+    button?.addEventListener("click", () => {
+      button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
+      const built = build({ ...nnpipe.theme(), colour: nnpipe.colour });
+      Plotly.react(element, built.data, built.layout);
+    });
   }
 
   // ---- contents: the section on the screen

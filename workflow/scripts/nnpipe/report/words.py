@@ -207,6 +207,19 @@ def cost_rows(results: Results) -> list[dict[str, str]]:
     return rows
 
 
+def cost_sentence(results: Results) -> str:
+    """Return how long all jobs took, and which rule took most of it."""
+    table = results.tables["cost"]
+    if table.empty:
+        return ""
+    rules = table.groupby("rule")["seconds"].sum()
+    longest = rules.idxmax()
+    return (
+        f"All jobs together took {duration(rules.sum())}, {duration(rules[longest])} of it for"
+        f" {longest}. Jobs that run side by side count in full."
+    )
+
+
 def facts(trajectory: Trajectory) -> list[str]:
     """Return short facts about a trajectory."""
     first = trajectory.summaries[0]
