@@ -169,6 +169,73 @@ def in_i_pi(atoms: Atoms, stack: ExitStack) -> Runner:
     return Runner(evaluate, lambda steps: simulation.run(steps, write_outputs=False))
 
 
+def in_openmm(atoms: Atoms, stack: ExitStack) -> Runner:
+    """Return OpenMM on its CPU platform; it has no stress."""
+    import openmm
+
+    from nnpipe.export.openmm import make_system
+
+    _, system = make_system(atoms, load_calculator(MODEL, device="cpu", compiled=True))
+    integrator = openmm.VerletIntegrator(TIMESTEP_FS / 1000)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName("CPU"))
+    context.setPositions(atoms.positions / units.nm)
+
+    def evaluate() -> Result:
+        state = context.getState(energy=True, forces=True)
+        forces = state.getForces(asNumpy=True)._value * (units.kJ / units.mol / units.nm)
+        return state.getPotentialEnergy()._value * units.kJ / units.mol, forces, None
+
+    return Runner(evaluate, integrator.step)
+
+
+def in_lammps(atoms: Atoms, stack: ExitStack) -> Runner:
+    """Return LAMMPS: without the virial for steps, with it for the stress."""
+    from nnpipe.export.lammps import attach, open_lammps, write_data
+
+    periodic = bool(atoms.pbc.all())
+    atoms = atoms.copy()
+    if not periodic:
+        atoms.center(10)
+    data = Path(stack.enter_context(TemporaryDirectory())) / "structure.data"
+    write_data(atoms, data)
+
+    def start(virial: bool) -> Any:
+        lmp = open_lammps(["-screen", "none", "-log", "none"])
+        stack.callback(lmp.close)
+        lmp.commands_string(f"units metal\nboundary p p p\natom_style atomic\nread_data {data}")
+        attach(lmp, load_calculator(MODEL, device="cpu", compiled=not virial), virial=virial)
+        lmp.commands_string(f"timestep {TIMESTEP_FS / 1000}\nfix move all nve")
+        return lmp
+
+    def evaluate() -> Result:
+        lmp = start(virial=True)
+        lmp.commands_string("thermo_style custom step pe pxx pyy pzz pyz pxz pxy\nrun 0")
+        forces = np.array(lmp.gather_atoms("f", 1, 3)).reshape(-1, 3)
+        xx, yy, zz, yz, xz, xy = (
+            -units.bar * lmp.get_thermo(name) for name in ("pxx", "pyy", "pzz", "pyz", "pxz", "pxy")
+        )
+        stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) if periodic else None
+        return lmp.get_thermo("pe"), forces, stress
+
+    moving = start(virial=False)
+    return Runner(evaluate, lambda steps: moving.command(f"run {steps}"))
+
+
+def in_metatomic(atoms: Atoms, stack: ExitStack) -> Runner:
+    """Return metatomic's calculator with the integrator of ASE."""
+    from metatomic_ase import MetatomicCalculator
+
+    atoms = atoms.copy()
+    path = _exported("metatomic", stack) / "model.pt"
+    atoms.calc = MetatomicCalculator(path, device="cpu", uncertainty_threshold=None)
+
+    def evaluate() -> Result:
+        stress = atoms.get_stress(voigt=False) if atoms.pbc.all() else None
+        return atoms.get_potential_energy(), atoms.get_forces(), stress
+
+    return Runner(evaluate, VelocityVerlet(atoms, TIMESTEP_FS * units.fs).run)
+
+
 # by the name of the engine: the packages whose versions are recorded, and a function that returns
 # the Runner of a system; what must end with the engine is put on the ExitStack
 RUNNERS: dict[str, tuple[tuple[str, ...], Callable[[Atoms, ExitStack], Runner]]] = {
@@ -177,6 +244,9 @@ RUNNERS: dict[str, tuple[tuple[str, ...], Callable[[Atoms, ExitStack], Runner]]]
     "aoti": (("torch",), partial(in_torch, engine="aoti")),
     "torch-sim": (("torch-sim-atomistic",), in_torch_sim),
     "i-pi": (("ipi",), in_i_pi),
+    "openmm": (("openmm",), in_openmm),
+    "lammps": (("lammps",), in_lammps),
+    "metatomic": (("metatomic-torch", "metatomic-ase"), in_metatomic),
 }
 
 

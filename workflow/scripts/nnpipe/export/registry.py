@@ -37,7 +37,7 @@ ENGINES = {  # by the name after --to
     "metatomic": Engine(
         "one file for all programs with metatomic",
         "metatomic",
-        {"metatomic": "metatomic-torch>=0.1.19", "metatensor": "metatensor-torch>=0.10"},
+        {"metatomic": "metatomic-torch>=0.1.19"},
     ),
 }
 
