@@ -4,12 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .notebook.fine_tuning import fine_tune as fine_tune
     from .notebook.run import simulate as simulate
     from .notebook.view import view as view
     from .simulation.calculator import load_calculator as load_calculator
 
 __version__ = "0.2.0"
 MODULES = {
+    "fine_tune": "notebook.fine_tuning",
     "load_calculator": "simulation.calculator",
     "simulate": "notebook.run",
     "view": "notebook.view",

@@ -2,15 +2,13 @@
 
 import inspect
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io import read
@@ -26,6 +24,7 @@ from ..structures.file_names import is_structure_file
 from ..structures.load import load_structure
 from ..viewer.player import fragment
 from .progress import notebook_bar
+from .threads import torch_threads
 
 Molecule = str | Path | Atoms
 KEPT = "a calculator keeps its parameters; give them to load_calculator, or name the model"
@@ -168,7 +167,7 @@ def simulate(
         calculator, label = load_calculator(model, **options), Path(model).name
     names = [name for name, _ in named for _ in range(replicas)]
     systems = [system for _, system in named for _ in range(replicas)]
-    with tempfile.TemporaryDirectory() as folder, _threads(threads):
+    with tempfile.TemporaryDirectory() as folder, torch_threads(threads):
         file = Path(path) if path else Path(folder) / "trajectory.xyz"
         summaries = write_trajectory(
             systems, calculator, settings, file, label, names,
@@ -250,14 +249,3 @@ def _label(calculator: Calculator) -> str:
     """Return the name of the model of a calculator, or of its class."""
     folder = calculator.parameters.get("model")
     return Path(folder).name if isinstance(folder, str) else type(calculator).__name__
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Let PyTorch use this number of threads, and its former number afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
