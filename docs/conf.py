@@ -1,5 +1,7 @@
 """Configuration of the documentation: `sphinx-build -W docs docs/_build/html`."""
 
+import hashlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,10 +15,10 @@ author = "the nnpipe developers"
 release = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text())[1]
 
 extensions = [
-    "myst_parser", "docstrings", "autoapi.extension", "sphinxcontrib.mermaid", "records", "rules",
+    "myst_nb", "docstrings", "autoapi.extension", "sphinxcontrib.mermaid", "records", "rules",
     "themed",
 ]  # fmt: skip
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "**.ipynb_checkpoints"]
 nitpicky = True
 # types of the annotations belong to packages whose inventories need the network
 nitpick_ignore_regex = [("py:.*", ".*")]
@@ -24,7 +26,21 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# sources are read, not imported: the build needs neither torch nor any other dependency
+# notebooks are stored without outputs and run with the library beside this folder; they run again
+# if they or the library change
+os.environ["PYTHONPATH"] = f"{PACKAGE.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+library = hashlib.sha256()
+for path in sorted(PACKAGE.rglob("*.*")):
+    if path.suffix != ".pyc":
+        library.update(path.read_bytes())
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(ROOT / "docs/_build/.notebooks" / library.hexdigest()[:16])
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600  # seconds of a cell
+nb_output_stderr = "remove"  # progress
+
+# for the API reference, sources are read, not imported
 autoapi_dirs = [str(PACKAGE)]
 autoapi_root = "reference/api"
 autoapi_add_toctree_entry = False

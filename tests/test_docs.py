@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import textwrap
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -235,12 +234,6 @@ def test_docs_python_imports_what_exists():
 
 def test_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
-
-
-def test_docs_requirements_are_the_extra():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = (DOCS / "requirements.txt").read_text().split()
-    assert sorted(wanted) == sorted(project["optional-dependencies"]["docs"])
 
 
 def test_docs_presets_are_listed():

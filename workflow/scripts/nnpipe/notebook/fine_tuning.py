@@ -64,14 +64,14 @@ def fine_tune(
     origin = begun.parameters["model"]
     potential, about = load_model(origin)
     with tempfile.TemporaryDirectory() as made, torch_threads(threads):
-        *tables, split = _tables(frames, Path(made), potential.cutoff, seed)
+        molecules, neighbours, split = _tables(frames, Path(made), potential.cutoff, seed)
         train_from_files(
-            folder, about.architecture, about.hyperparameters, SURFACE, settings, *tables, split,
-            Path(made) / "checkpoint", start=origin,
+            folder, about.architecture, about.hyperparameters, SURFACE, settings, molecules,
+            neighbours, split, Path(made) / "checkpoint", start=origin,
         )  # fmt: skip
-        parts = read_split(split, read_molecules(tables[0])[0].index)
+        parts = read_split(split, read_molecules(molecules)[0].index)
         train, test = (
-            load_dataset(*tables, parts[name], SURFACE, potential.cutoff)
+            load_dataset(molecules, neighbours, parts[name], SURFACE, potential.cutoff)
             for name in ("train", "test")
         )
         models = {"start": shift_references(potential, train), "tuned": load_model(folder)[0]}
