@@ -42,6 +42,7 @@ nb_output_stderr = "remove"  # progress
 
 # for the API reference, sources are read, not imported
 autoapi_dirs = [str(PACKAGE)]
+autoapi_ignore = ["*/export/templates/*"]  # scripts of their own
 autoapi_root = "reference/api"
 autoapi_add_toctree_entry = False
 autoapi_options = ["members", "undoc-members", "show-module-summary"]
