@@ -98,7 +98,7 @@ class Run:
         """Return the first system as a player, and the table, as HTML for a notebook."""
         first = self.systems()[0]
         player = fragment(first.frames, title=first.summary.molecule)
-        return player + self.table().to_html(index=False, border=0)
+        return player + self.table().to_html(index=False, border=0, justify="left")
 
 
 def _row(summary: Summary) -> dict[str, str]:
