@@ -138,10 +138,13 @@ def test_the_page_shows_the_run(finished):
 
 
 def test_report(finished):
+    """Front page with the errors of the run, categories, labels and captions."""
     snakemake(finished, "--report", "snakemake.html")
     text = (finished / "snakemake.html").read_text()
     assert "learning_curves.png" in text
     assert "accuracy.csv" in text
+    for words in ("Errors on test molecules", "AtomGNN", "1 Energies", "4 Cost", "bond scan"):
+        assert words in text
 
 
 def test_touching_and_comments_rerun_nothing(done):

@@ -26,6 +26,7 @@ from nnpipe.config.sections import NAME, OWN
 from nnpipe.config.source import places
 from nnpipe.data.sources import SOURCES
 from nnpipe.errors import InputError
+from nnpipe.models.names import readable_name
 from nnpipe.models.registry import model_file
 from nnpipe.runtime.files import sampled_digest
 from nnpipe.runtime.job import PARENT, available_cores, lock_folder, prepend_pythonpath
@@ -136,6 +137,20 @@ def pretrained_file(name):
 def any_of(names):
     """Return a regular expression of names, the longest first: gnn_u0_x is of the model gnn_u0."""
     return "|".join(sorted(names, key=len, reverse=True))
+
+
+def labels(content):
+    """Return the labels of a file in Snakemake's report: content, and molecule and model if any."""
+
+    def of(wildcards):
+        about = {"content": content}
+        if "molecule" in wildcards.keys():
+            about["molecule"] = wildcards.molecule
+        if "model" in wildcards.keys():
+            about["model"] = readable_name(wildcards.model)
+        return about
+
+    return of
 
 
 wildcard_constraints:

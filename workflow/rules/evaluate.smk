@@ -38,7 +38,12 @@ rule accuracy_table:
         infos=expand("results/models/{model}/model.json", model=config["models"]),
         published=shipped("resources/published.csv"),
     output:
-        table=report("results/tables/accuracy.csv", category="Accuracy"),
+        table=report(
+            "results/tables/accuracy.csv",
+            caption="../report/accuracy_table.rst",
+            category="1 Energies",
+            labels={"content": "table: errors", "model": "all"},
+        ),
         readable="results/tables/accuracy.md",
     log:
         "results/logs/accuracy_table/all.log",
@@ -63,8 +68,8 @@ rule parity_figure:
         figure=report(
             "results/figures/parity_{model}.png",
             caption="../report/parity.rst",
-            category="Accuracy",
-            labels={"figure": "parity", "model": "{model}"},
+            category="1 Energies",
+            labels=labels("parity"),
         ),
     log:
         "results/logs/parity_figure/{model}.log",
@@ -90,20 +95,20 @@ rule comparison_figures:
         curves=report(
             "results/figures/learning_curves.png",
             caption="../report/learning_curves.rst",
-            category="Accuracy",
-            labels={"figure": "learning curves", "model": "all"},
+            category="1 Energies",
+            labels={"content": "learning curves", "model": "all"},
         ),
         size=report(
             "results/figures/error_by_size.png",
             caption="../report/error_by_size.rst",
-            category="Accuracy",
-            labels={"figure": "error by size", "model": "all"},
+            category="1 Energies",
+            labels={"content": "error by size", "model": "all"},
         ),
         element=report(
             "results/figures/error_by_element.png",
             caption="../report/error_by_element.rst",
-            category="Accuracy",
-            labels={"figure": "error by element", "model": "all"},
+            category="1 Energies",
+            labels={"content": "error by element", "model": "all"},
         ),
     log:
         "results/logs/comparison_figures/all.log",
@@ -175,12 +180,17 @@ rule frequency_table:
     input:
         modes=expand("results/minima/{model}.csv", model=[*ENERGY_MODELS, "GFN2-xTB"]),
     output:
-        table=report("results/tables/frequencies.csv", category="Dynamics"),
+        table=report(
+            "results/tables/frequencies.csv",
+            caption="../report/frequencies_table.rst",
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "table: frequencies", "model": "all"},
+        ),
         figure=report(
             "results/figures/frequencies.png",
             caption="../report/frequencies.rst",
-            category="Dynamics",
-            labels={"figure": "frequency parity", "model": "all"},
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "frequencies", "model": "all"},
         ),
     log:
         "results/logs/frequency_table/all.log",
@@ -206,12 +216,17 @@ rule uncertainty_table:
         weights=expand("results/models/{model}/model.safetensors", model=HELD_OUT_MODELS),
         infos=expand("results/models/{model}/model.json", model=HELD_OUT_MODELS),
     output:
-        table=report("results/tables/uncertainty.csv", category="Dynamics"),
+        table=report(
+            "results/tables/uncertainty.csv",
+            caption="../report/uncertainty_table.rst",
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "table: uncertainties", "model": "all"},
+        ),
         figure=report(
             "results/figures/uncertainty.png",
             caption="../report/uncertainty.rst",
-            category="Dynamics",
-            labels={"figure": "uncertainty", "model": "all"},
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "uncertainties", "model": "all"},
         ),
     log:
         "results/logs/uncertainty_table/all.log",
@@ -239,7 +254,12 @@ rule force_table:
         weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
         infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
     output:
-        table=report("results/tables/forces.csv", category="Dynamics"),
+        table=report(
+            "results/tables/forces.csv",
+            caption="../report/forces_table.rst",
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "table: forces", "model": "all"},
+        ),
     log:
         "results/logs/force_table/all.log",
     benchmark:

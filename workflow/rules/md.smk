@@ -77,20 +77,20 @@ rule md_figures:
         run=report(
             "results/figures/md_{model}_{molecule}.png",
             caption="../report/md.rst",
-            category="Molecular dynamics",
-            labels={"figure": "run", "molecule": "{molecule}", "model": "{model}"},
+            category="3 Trajectories",
+            labels=labels("course of the run"),
         ),
         spectrum=report(
             "results/figures/spectrum_{model}_{molecule}.png",
             caption="../report/spectrum.rst",
-            category="Molecular dynamics",
-            labels={"figure": "spectrum", "molecule": "{molecule}", "model": "{model}"},
+            category="3 Trajectories",
+            labels=labels("spectrum"),
         ),
         scan=report(
             "results/figures/scan_{model}_{molecule}.png",
             caption="../report/scan.rst",
-            category="Molecular dynamics",
-            labels={"figure": "scan", "molecule": "{molecule}", "model": "{model}"},
+            category="3 Trajectories",
+            labels=labels("bond scan"),
         ),
         modes="results/modes/{model}_{molecule}.xyz",
         density="results/spectra/{model}_{molecule}.csv",
@@ -118,7 +118,12 @@ rule md_table:
     input:
         summaries=expand("results/md/{run}.json", run=RUNS),
     output:
-        table=report("results/tables/md.csv", category="Molecular dynamics"),
+        table=report(
+            "results/tables/md.csv",
+            caption="../report/md_table.rst",
+            category="3 Trajectories",
+            labels={"content": "table: all runs", "molecule": "all", "model": "all"},
+        ),
     log:
         "results/logs/md_table/all.log",
     benchmark:

@@ -18,7 +18,12 @@ rule cost_table:
     input:
         expand("results/benchmarks/{job}.tsv", job=COSTS),
     output:
-        table=report("results/tables/cost.csv", category="Cost"),
+        table=report(
+            "results/tables/cost.csv",
+            caption="../report/cost_table.rst",
+            category="4 Cost",
+            labels={"content": "table: time and memory of all jobs"},
+        ),
     log:
         "results/logs/cost_table/all.log",
     benchmark:

@@ -70,7 +70,8 @@ def _counts(
 def legend_above(figure: Figure, axis: Axes) -> None:
     """Write the legend of an axis above the figure, off the data."""
     handles, labels = axis.get_legend_handles_labels()
-    columns = 2 if len(labels) != 3 or max(map(len, labels)) > 16 else 3
+    width = 0.55 + 0.085 * max(map(len, labels))  # of a column, inches
+    columns = max(1, int(figure.get_figwidth() / width))
     figure.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
