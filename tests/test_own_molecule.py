@@ -94,6 +94,15 @@ BAD = [
     (["md={temperature_k: hot}"], "config: md.temperature_k: 'hot' is not a number"),
     (["md={temperature_k 500"], "--config md: line 1: '{temperature_k 500' is not YAML"),
     (["md={length_ps: 1:30}"], "--config md: line 1: md.length_ps: YAML reads 1:30 to base 60"),
+    (["SMILES=C"], "config: unknown key 'SMILES'; did you mean 'smiles'?"),
+    (["smile=C"], "config: unknown key 'smile'; did you mean 'smiles'?"),
+    (["molecule=C"], "config: unknown key 'molecule'; did you mean 'molecules'?"),
+    (["smiles=C", "temperature_k=500"], "config: unknown key 'temperature_k'; it is a key of md, as in --config md='{temperature_k: ...}'"),
+    (["smiles=C", "colour=3"], "config: unknown key 'colour'; known: data, split"),
+    (["md=temperature_k=500"], "config: md: 'temperature_k=500' is not a mapping of keys to values"),
+    (["md={temperature_k:500}"], "config: md: unknown key 'temperature_k:500'; did you mean 'temperature_k'?"),
+    (["molecules={x: }"], "config: molecules.x.structure: '' is empty; give a text"),
+    (["molecules={2x: C}"], "config: molecules: name '2x' must be letters, digits, _ or -"),
     (["md=300"], "config: md: 300 is not a mapping of keys to values"),
     (["molecules={x: [nH]1cccc1}"], "--config molecules: line 1: '{x: [nH]1cccc1}' is not YAML"),
     (["molecules={x: [H]}"], "config: molecules.x: ['H'] is not text; write a SMILES or the path"),
@@ -110,6 +119,22 @@ def test_bad_values_of_the_command_line_are_one_line(entries, message):
         configuration.check(typed(*entries))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("smiles=C1", "--config: smiles: SMILES 'C1' does not parse"),
+        ("md={temperature_k: hot}", "--config: md.temperature_k: 'hot' is not a number"),
+        ("md={temperature_k:500}", "--config: md: unknown key 'temperature_k:500'; did you mean"),
+        ("molecules={x: C1}", "--config: molecules.x: SMILES 'C1' does not parse"),
+        ("molecules={2x: C}", "config: molecules: name '2x' must be letters"),
+    ],
+)
+def test_an_error_of_the_command_line_is_not_put_on_a_line_of_the_file(entry, message):
+    with pytest.raises(InputError) as caught:
+        configuration.check_files(typed(entry), [ROOT / "config.yaml"], [entry])
+    assert str(caught.value).startswith(message)
 
 
 def test_a_number_in_a_file_is_no_structure():
@@ -176,6 +201,7 @@ def test_other_targets():
     assert command_line(CONFIG, "all", "results/models/foo/model.json", "results/md/a/b.xyz") == ""
     assert command_line(config, "all", "results/md/gnn_v.xyz") == ""
     assert "is given twice" in command_line(config, "--config", "-C")
+    assert "is given twice" in command_line(config, "--config=smiles=C", "--config=seed=3")
 
 
 def test_files_of_a_folder_are_molecules(tmp_path, monkeypatch):
@@ -271,7 +297,7 @@ REFUSED = [
     ("results/spectra/gnn_v.csv", ["-n"], "results/spectra/gnn_v.csv: no molecule 'v' (known: "),
     ("results/md/gmn_aspirin.xyz", ["-n"], "no model 'gmn'; models that simulate: gnn, mlp"),
     ("all", ["-n", "--config", "smiles=C"], "--config smiles: no target names the molecule"),
-    ("results/md/gnn_v.xyz", ["-n", "--config", "smiles=C1"], "config: smiles: SMILES 'C1' does"),
+    ("results/md/gnn_v.xyz", ["-n", "--config", "smiles=C1"], "--config: smiles: SMILES 'C1' does"),
     ("results/md/gnn_v.xyz", ["--config", "smiles=C", "--config", "md={seed: 1}"], "given twice"),
 ]  # fmt: skip
 

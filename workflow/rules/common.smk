@@ -33,7 +33,7 @@ from nnpipe.runtime.job import PARENT, available_cores, lock_folder, prepend_pyt
 
 # the files of the working directory, otherwise those of the repository
 CONFIG = "config.yaml" if Path("config.yaml").exists() else str(REPOSITORY / "config.yaml")
-FOLDER = "molecules" if Path("molecules").exists() else os.path.relpath(REPOSITORY / "molecules")
+FOLDER = "molecules" if Path("molecules").is_dir() else os.path.relpath(REPOSITORY / "molecules")
 
 try:
     if not workflow.modifier.skip_configfile and Path(CONFIG).exists():
@@ -46,8 +46,9 @@ configfile: CONFIG
 
 
 try:
-    config = with_files(as_typed(config, workflow.config_settings.config_args), FOLDER)
-    check_files(config, workflow.configfiles)
+    entries = workflow.config_settings.config_args
+    config = with_files(as_typed(config, entries), FOLDER)
+    check_files(config, workflow.configfiles, entries)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 

@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,12 +15,14 @@ from ..data.sources import QM9_ELEMENTS, is_extxyz
 from ..errors import InputError
 from ..schema_errors import did_you_mean, missing, one_line
 from ..structures.file_names import FORMATS, format_of
+from .command_line import places_of_entry
 from .sections import OWN, Config, TrainingSettings, Values, find_file
 from .source import places, with_line
 
 
 def check(config: Values) -> None:
     """Raise InputError, in one line that names the key, for the first value that is not valid."""
+    _check_keys(config)
     _validate(Config, {key: config[key] for key in config if key not in OWN})
     required = {"models": dict.fromkeys(("gnn", "mlp")), "molecules": None}
     _check_complete(config, asdict(Config()) | required)
@@ -44,12 +47,12 @@ def check(config: Values) -> None:
     _check_runs(config)
 
 
-def check_files(config: Values, paths: Iterable[str | Path]) -> None:
-    """Check a configuration and the YAML or JSON files that it comes from.
+def check_files(config: Values, paths: Iterable[str | Path], entries: Iterable[str] = ()) -> None:
+    """Check a configuration, the YAML or JSON files and the values of --config that it comes from.
 
     Raises InputError as `check` and `source.places`, with the file and the line where it can.
     """
-    known = [places(path) for path in paths]
+    known = [*map(places, paths), *map(places_of_entry, entries)]
     try:
         check(config)
     except InputError as error:
@@ -121,6 +124,21 @@ def _validate(kind: type, values: Values, where: str = "") -> None:
         TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         raise InputError(f"config: {one_line(error, kind, where)}") from None
+
+
+def _check_keys(config: Values) -> None:
+    """Say of an unknown key where it belongs; the validation names all others."""
+    sections = asdict(Config())
+    for key in set(map(str, config)) - {*sections, *OWN}:
+        (close,) = get_close_matches(key.lower(), [*sections, *OWN], 1) or [""]
+        if close in OWN:
+            raise InputError(f"config: unknown key {key!r}; did you mean {close!r}?")
+        for name in ("md", "training", "labels", "data", "split", "evaluation", "resources"):
+            if key in sections[name]:
+                raise InputError(
+                    f"config: unknown key {key!r}; it is a key of {name}, as in --config"
+                    f" {name}='{{{key}: ...}}'"
+                )
 
 
 def _check_complete(values: Values, defaults: Values, where: str = "config: ") -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from ..errors import InputError
 from .sections import OWN, Config, Values
-from .source import places_in
+from .source import Place, places_in
 
 SECTIONS = [field.name for field in fields(Config)]
 
@@ -28,13 +28,12 @@ def as_typed(config: Values, entries: Sequence[str]) -> Values:
     """
     config = dict(config)
     for entry in entries:
-        key, _, text = entry.partition("=")
+        key, text = _split(entry)
         if '"' in text and "'" in text:
             raise InputError(
                 f"--config {key}: ' and \" in one value, which Snakemake cannot pass on to its"
                 " jobs; use one of them"
             )
-        text = text.strip("'\"")
         if key in OWN and key in config:
             config[key] = _single(text)
         elif key in SECTIONS and key in config:
@@ -44,6 +43,23 @@ def as_typed(config: Values, entries: Sequence[str]) -> Values:
                 typed = _with_text(base, typed)
             config[key] = _replaced(config[key], base, typed)
     return config
+
+
+def places_of_entry(entry: str) -> dict[str, Place]:
+    """Return the place of each value of an entry: no line of the command line."""
+    key, text = _split(entry)
+    if key not in SECTIONS:
+        return {key: Place("--config", 0, "", _single(text))}
+    return {
+        where: Place("--config", 0, "", place.value)
+        for where, place in places_in(text, f"--config {key}", key).items()
+    }
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Return the key and the text of an entry, without the quotes that Snakemake leaves out."""
+    key, _, text = entry.partition("=")
+    return key, text.strip("'\"")
 
 
 def _replaced(value: Any, base: Any, typed: Any) -> Any:

@@ -23,7 +23,7 @@ class Place:
     """Where a value stands, and how it is written."""
 
     file: str
-    line: int
+    line: int  # 0: none
     written: str  # a plain scalar; empty for all others
     value: Any  # a scalar as YAML reads it; None for all others
 
@@ -94,7 +94,8 @@ def with_line(message: str, config: dict[str, Any], known: list[dict[str, Place]
         if len(found) == 1 if isinstance(value, dict | list) else value == place.value:
             if isinstance(value, bool) and place.written.lower() != str(value).lower():
                 text += f" (YAML reads {place.written} as {str(value).lower()})"
-            return f"{place.file}: line {place.line}: {text}"
+            line = f"line {place.line}: " if place.line else ""
+            return f"{place.file}: {line}{text}"
     return message
 
 

@@ -20,7 +20,7 @@ def check_command_line(
     of all rules, with {model} and {molecule} in their names. A structure of the command line,
     `smiles` or `structure`, is the molecule of the one new name.
     """
-    if sum(word in ("--config", "-C") for word in words) > 1:
+    if sum(word.partition("=")[0] in ("--config", "-C") for word in words) > 1:
         raise InputError(
             "--config is given twice, and Snakemake takes the last; write all values after one"
         )
