@@ -16,6 +16,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from helpers import ROOT
+from nnpipe.analysis import style
 from nnpipe.analysis.accuracy import accuracy
 from nnpipe.models.checkpoint import read_info
 from nnpipe.report.gather import (
@@ -29,6 +30,7 @@ from nnpipe.report.gather import (
 from nnpipe.report.headlines import headlines
 from nnpipe.report.numbers import duration, number
 from nnpipe.report.page import page
+from nnpipe.report.plots import FIRST, colour, colour_places
 from nnpipe.report.provenance import commit_of, provenance
 from nnpipe.report.verdicts import comparison, verdicts
 from nnpipe.simulation.md import write_trajectory
@@ -342,6 +344,19 @@ def test_the_commit_is_read_in_a_repository_alone(tmp_path):
     assert commit_of(tmp_path) == ("", False)
     (tmp_path / ".git").mkdir()
     assert commit_of(tmp_path) == ("", False)
+
+
+def test_colours_exist_and_are_the_ones_of_the_figures():
+    """The first colours of the page have the names of the figures' colours of the same models."""
+    folder = Path(style.__file__).parents[1]
+    defined = set(re.findall(r"(--nn-\w+):", (folder / "viewer/player.css").read_text()))
+    for name in ("report/plots.py", "report/report.css"):
+        assert set(re.findall(r"--nn-\w+", (folder / name).read_text())) <= defined
+    places = colour_places(["mine", *FIRST])
+    assert places["mine"] == len(FIRST)
+    for model in FIRST:
+        name = colour(places[model]).removeprefix("--nn-").upper()
+        assert getattr(style, name) == style.FIXED[model][0]
 
 
 def test_equal_results_give_equal_pages(results):

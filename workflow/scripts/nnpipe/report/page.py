@@ -84,7 +84,7 @@ class Data:
 def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
     """Return the HTML of the page that lies in `folder`, to which links are relative."""
     judged = verdicts(results)
-    places = {model.name: place for place, model in enumerate(results.models)}
+    places = plots.colour_places([model.name for model in results.models])
     environment = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -159,7 +159,7 @@ def _plots(results: Results, places: Mapping[str, int]) -> dict[str, Plot]:
         if results.molecules is not None:
             found["element"] = plots.error_by_element(tested, results.molecules, places)
     if any(not model.history.empty for model in models):
-        found["curves"] = plots.learning_curves(models)
+        found["curves"] = plots.learning_curves(models, places)
     if len(results.tables["forces"]):
         found["forces"] = plots.force_errors(results.tables["forces"], places)
     if results.minima:

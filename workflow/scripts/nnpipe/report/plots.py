@@ -19,8 +19,10 @@ from .gather import Model, Trajectory
 from .numbers import number
 
 SERIES = (  # colours of models
-    "--nn-blue", "--nn-vermillion", "--nn-green", "--nn-purple", "--nn-orange", "--nn-sky",
+    "--nn-blue", "--nn-vermilion", "--nn-green", "--nn-purple", "--nn-orange", "--nn-sky",
 )  # fmt: skip
+# models with the first colours, as in nnpipe.analysis.style: the same in all figures
+FIRST = ("gnn", "mlp", "schnet", "gnn_u0")
 REFERENCE, MUTED = "--nn-muted", "--nn-line"  # colours of other methods, and of help lines
 RANDOM_POINTS, WORST_POINTS = 400, 40  # molecules per model in the plot of errors
 RANDOM_MODES, WORST_MODES = 500, 60  # harmonic modes per model
@@ -55,6 +57,15 @@ class Plot:
             "unit": self.unit,
             "parity": self.parity,
         }
+
+
+def colour_places(models: Sequence[str]) -> dict[str, int]:
+    """Return the place of each model's colour."""
+    others = [model for model in models if model not in FIRST]
+    return {
+        model: FIRST.index(model) if model in FIRST else len(FIRST) + others.index(model)
+        for model in models
+    }
 
 
 def colour(place: int) -> str:
@@ -205,10 +216,10 @@ def error_by_element(
     )
 
 
-def learning_curves(models: Sequence[Model]) -> Plot:
+def learning_curves(models: Sequence[Model], places: Mapping[str, int]) -> Plot:
     """Return the error on validation molecules against the epoch of the training."""
     traces = []
-    for place, model in enumerate(models):
+    for model in models:
         history = model.history
         if history.empty or "validation_mae" not in history:
             continue
@@ -221,7 +232,7 @@ def learning_curves(models: Sequence[Model]) -> Plot:
                 "x": history["epoch"].tolist(),
                 "y": _round(history["validation_mae"] * factor),
                 "customdata": _round(history["seconds"] / 60, 3),
-                "line": {"color": colour(place)},
+                "line": {"color": colour(places[model.name])},
                 "hovertemplate": f"epoch %{{x}}, %{{customdata}} min: %{{y}} {unit}",
             }
         )
