@@ -53,7 +53,7 @@ suppress_warnings = ["autoapi.python_import_resolution"]  # constants assigned i
 html_theme = "furo"
 html_title = f"nnpipe {release}"
 html_static_path = ["_static"]
-html_css_files = ["records.css"]
+html_css_files = ["notebooks.css", "records.css"]
 html_show_sphinx = False
 html_show_copyright = False
 
