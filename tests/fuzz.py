@@ -1,4 +1,4 @@
-"""Mutated inputs: configuration files, SMILES, structure files and own data sets.
+"""Mutated inputs: configuration files, values of --config, SMILES, structure files, own data sets.
 
 Each case must run or end in one line (InputError). Everything else is bad: a traceback, several
 lines, output on stderr, a crash, more than 20 s, or other atoms than the input has, as
@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import random
 import re
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -313,7 +314,13 @@ def _mutated_smiles(rng: random.Random) -> str:
     return text
 
 
-KINDS = ("config", "smiles", "structure", "data")
+KINDS = ("config", "command", "smiles", "structure", "data")
+# values of --config, each with a place for a SMILES
+ENTRIES = (
+    "smiles=SMILES", "structure=SMILES", "molecules={mine: SMILES}", "molecules=mine: SMILES",
+    "molecules={mine: 'SMILES', other: C}", "molecules={mine: {structure: SMILES, seed: 3}}",
+)  # fmt: skip
+SETTINGS = "md={temperature_k: 500, length_ps: 0.5, models: [gnn], ensemble: nve}"
 
 
 @dataclass(frozen=True)
@@ -332,6 +339,16 @@ def make_case(kind: str, seed: int) -> Case:
     if kind == "smiles":
         text = _mutated_smiles(rng)
         return Case(kind, seed, "SMILES", text.encode("utf-8", "replace"))
+    if kind == "command":
+        smiles = rng.choice(SMILES) if rng.random() < 0.5 else _mutated_smiles(rng)
+        # no word of a command line has a null character
+        entries = [rng.choice(ENTRIES).replace("SMILES", smiles.replace("\0", "")), SETTINGS]
+        if rng.random() < 0.5:
+            place = rng.randrange(2)
+            key, _, text = entries[place].partition("=")
+            text = _mutated(rng, text).decode("utf-8", "replace").replace("\0", "")
+            entries[place] = f"{key}={text}"
+        return Case(kind, seed, "--config", "\0".join(entries).encode("utf-8", "replace"))
     if kind == "config":
         name, text = rng.choice(
             (("config.yaml", (ROOT / "config.yaml").read_text()), ("mine.yaml", OVERRIDE))
@@ -624,7 +641,51 @@ def run_config(case: Case, folder: Path) -> str:
     return ""
 
 
-JUDGES = {"config": run_config, "smiles": run_smiles, "structure": run_structure, "data": run_data}
+def run_command(case: Case, folder: Path) -> str:
+    from snakemake.cli import parse_config
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
+
+    from nnpipe.config import check_files
+    from nnpipe.config.command_line import as_typed
+    from nnpipe.errors import InputError
+
+    entries = case.content.decode().split("\0")
+    try:
+        given = parse_config(entries)
+    except AssertionError:  # of Snakemake, for a text that YAML reads as a comment
+        raise InputError("refused by Snakemake") from None
+    config = load_configfile(str(ROOT / "config.yaml"))
+    update_config(config, given)
+    config = as_typed(config, entries)
+    check_files(config, [ROOT / "config.yaml"], entries)
+    for entry in entries:
+        key, _, text = entry.partition("=")
+        if key in ("smiles", "structure") and (
+            config[key] != re.sub(r"\\+", r"\\", text.strip("'\""))
+        ):
+            return f"{key} is {config[key]!r}, expected {text!r}"
+    # what a job gets: Snakemake passes the repr of an entry through a shell
+    passed = [
+        subprocess.run(["sh", "-c", f"printf %s {entry!r}"], capture_output=True, text=True).stdout
+        for entry in entries
+    ]
+    again = load_configfile(str(ROOT / "config.yaml"))
+    update_config(again, parse_config(passed))
+    again = as_typed(again, passed)
+    for key in ("smiles", "structure", "molecules", "md"):
+        if again.get(key) != config.get(key):
+            return f"a job gets {again.get(key)!r}, expected {config.get(key)!r}"
+    return ""
+
+
+JUDGES = {
+    "config": run_config,
+    "command": run_command,
+    "smiles": run_smiles,
+    "structure": run_structure,
+    "data": run_data,
+}
 
 
 @contextlib.contextmanager

@@ -94,6 +94,7 @@ BAD = [
     (["md={temperature_k: hot}"], "config: md.temperature_k: 'hot' is not a number"),
     (["md={temperature_k 500"], "--config md: line 1: '{temperature_k 500' is not YAML"),
     (["md={length_ps: 1:30}"], "--config md: line 1: md.length_ps: YAML reads 1:30 to base 60"),
+    (["smiles=C\nC"], "--config smiles: 'C\\nC' has a line break or another character that"),
     (["SMILES=C"], "config: unknown key 'SMILES'; did you mean 'smiles'?"),
     (["smile=C"], "config: unknown key 'smile'; did you mean 'smiles'?"),
     (["molecule=C"], "config: unknown key 'molecule'; did you mean 'molecules'?"),

@@ -29,6 +29,11 @@ def as_typed(config: Values, entries: Sequence[str]) -> Values:
     config = dict(config)
     for entry in entries:
         key, text = _split(entry)
+        if not text.isprintable():
+            raise InputError(
+                f"--config {key}: {text!r} has a line break or another character that Snakemake"
+                " cannot pass on to its jobs; remove it"
+            )
         if '"' in text and "'" in text:
             raise InputError(
                 f"--config {key}: ' and \" in one value, which Snakemake cannot pass on to its"
