@@ -350,7 +350,7 @@ def reliability(table: pd.DataFrame, quantity: str, places: Mapping[str, int]) -
                 "hovertemplate": f"expected %{{x}}, observed %{{y}} {unit}",
             }
         )
-    log = {"type": "log", "dtick": "D1"}
+    log = {"type": "log", "dtick": "D2"}
     return Plot(
         name=f"reliability-{quantity}",
         label=f"Observed against expected error of {quantity} on held-out molecules.",

@@ -136,6 +136,7 @@
         const font = { ...axis.title.font, size: 13 };
         const title = { ...axis.title, ...built[name].title, font };
         built[name] = { ...axis, ...built[name], title };
+        if (built[name].type === "log") built[name].tickformat ??= "~g"; // without a format, small digits
       }
       built.margin = { l: 58, r: 10, t: 8, b: 42, ...layout.margin };
       built.legend = { ...base.legend, orientation: "h", x: 0, y: 1.02, yanchor: "bottom", ...layout.legend };

@@ -160,7 +160,7 @@ const nnpipe = (() => {
     const listeners = [];
     const picked = []; // atoms of the measurement
     const state = {
-      frame: 0, clock: 0, playing: false, spin: Boolean(options.spin), measuring: false,
+      frame: 0, clock: 0, playing: false, spin: Boolean(options.spin) && !calm.matches, measuring: false,
       speed: options.speed || 1, colour: "element", mode: null, phase: 0, visible: false,
       before: 0, ticking: false, held: false, turn: 0, turned: 0,
     };
@@ -671,6 +671,7 @@ const nnpipe = (() => {
     whenSeen(stage, open);
     if (options.autoplay !== false && frames > 1 && !calm.matches) setPlaying(true);
     if (Number.isInteger(options.mode)) vibrate(options.mode);
+    if (calm.matches) setPlaying(false);
 
     const made = {
       data, element, frames,
