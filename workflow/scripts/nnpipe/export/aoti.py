@@ -13,7 +13,7 @@ OPTIONS = {"realize_opcount_threshold": 15}
 
 
 def export(model: str | Path, folder: Path) -> list[Path]:
-    """Write model.pt2, model.json and an example; return the paths.
+    """Write model.pt2, model.json and examples in Python and C++; return the paths.
 
     The package serves systems of any size on processors like this one. Compilation takes minutes
     and needs a C++ compiler. Raises InputError if the model is missing or damaged.
@@ -25,4 +25,5 @@ def export(model: str | Path, folder: Path) -> list[Path]:
     )
     describe(calculator, folder / "model.json", compiled=True)
     written.append(folder / "model.json")
-    return [*written, copy_template("torch_example.py", folder / "example.py")]
+    templates = {"example.py": "torch_example.py", "example.cpp": "aoti_example.cpp"}
+    return [*written, *(copy_template(name, folder / file) for file, name in templates.items())]
