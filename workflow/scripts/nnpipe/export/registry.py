@@ -29,7 +29,7 @@ ENGINES = {  # by the name after --to
     "torch-sim": Engine(
         "dynamics of many systems in one batch",
         "torch_sim",
-        {"torch_sim": "torch-sim-atomistic>=0.3"},
+        {"torch_sim": "torch-sim-atomistic>=0.3,<0.4"},
     ),
     "i-pi": Engine("path integral dynamics", "i_pi", {}),
     "openmm": Engine("a force of OpenMM", "openmm", {"openmm": "openmm>=8.5"}),

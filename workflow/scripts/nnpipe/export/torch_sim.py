@@ -86,7 +86,7 @@ class TorchSimModel(ModelInterface):
         sizes = torch.bincount(system_idx)
         first = (sizes.cumsum(0) - sizes)[system_idx]
         if not self.batch or not self._complete(now):
-            self.batch = self._find_neighbours(state, pbc.numpy())
+            self.batch = self._find_neighbours(state, pbc.cpu().numpy())
             self.listed = tuple(part.clone() for part in now)
         origins = self.listed[-1][first]  # positions near zero, where single precision is best
         return self.batch.with_positions((pos - origins).to(self.calculator.dtype))

@@ -1,6 +1,6 @@
 """Dynamics of 8 replicas of ethanol at 300 K in one batch.
 
-pip install torch-sim-atomistic
+pip install "torch-sim-atomistic<0.4"
 python example.py
 """
 
