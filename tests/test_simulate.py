@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ase.io import read, write
 from helpers import ROOT
 from nnpipe import simulate, view
 from nnpipe.errors import InputError
+from nnpipe.notebook.progress import notebook_bar
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
@@ -216,6 +218,18 @@ def test_view_shows_atoms_frames_runs_and_files(tmp_path, shipped):
     ):
         with pytest.raises(InputError, match=message):
             view(what)
+
+
+def test_progress_in_a_notebook_disappears(monkeypatch):
+    """Elsewhere it is a bar on a terminal or lines of a log."""
+    about = {"total": 1.0, "unit": "ps", "label": "gnn CCO", "initial": 0.5}
+    with notebook_bar(**about) as bar:
+        assert bar.leave
+    kernel = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    with notebook_bar(**about) as bar:
+        assert not bar.leave
+        assert bar.n == 0.5
 
 
 def test_view_needs_no_torch():
