@@ -284,6 +284,8 @@ def test_a_shipped_model_alone_has_three_numbers(tmp_path, made):
     text = text_of(html_of(results))
     assert "It was trained before this run, on 110,000 molecules of QM9" in text
     assert "Cost" not in text
+    assert "Which model is better" not in text
+    assert "Take the trajectory of methane with AtomGNN with care." in text
 
 
 def test_replicas_each_have_a_player_and_a_verdict(tmp_path, made):

@@ -94,6 +94,13 @@ def trust(judged: Sequence[Verdict]) -> str:
             if len(good) > 1
             else (f"The trajectory of {judged[0].name} can be trusted.")
         )
+    if len(judged) == 1:
+        advice = (
+            "Take the trajectory of {} with care."
+            if names["care"]
+            else ("Do not use the trajectory of {}.")
+        )
+        return advice.format(judged[0].name)
     start = f"{len(good) or 'None'} of {len(judged)} trajectories can be trusted"
     care = f"take {names['care']} with care" if names["care"] else ""
     bad = f"do not use {names['bad']}" if names["bad"] else ""
@@ -277,8 +284,8 @@ def _quality(label: str, errors: Mapping[str, float]) -> list[str]:
             " not as a simulation."
         ]
     if energy > CHEMICAL_ACCURACY_MEV:
-        return [f"Its energies do not reach chemical accuracy, which is {accuracy} meV."]
-    return [f"Its energies are within chemical accuracy, which is {accuracy} meV."]
+        return [f"The energies of {label} do not reach chemical accuracy, which is {accuracy} meV."]
+    return [f"The energies of {label} are within chemical accuracy, which is {accuracy} meV."]
 
 
 def _and(parts: Sequence[str]) -> str:
