@@ -516,7 +516,7 @@ const nnpipe = (() => {
       state.amplitude = amplitude;
       state.phase = 0;
       line.hidden = frames < 2 && state.mode === null;
-      slider.hidden = now.hidden = state.mode !== null || frames < 2;
+      slider.hidden = now.hidden = speedSelect.hidden = state.mode !== null || frames < 2;
       setPlaying(state.mode !== null);
       draw();
       write();
