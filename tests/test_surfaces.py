@@ -194,7 +194,7 @@ def test_energies_of_a_scan_belong_to_its_geometries(peroxide, tmp_path):
 
 def test_names_of_models_as_people_write_them():
     names = ["gnn", "gnn_u0", "mlp", "schnet", "my_model"]
-    readable = ["AtomGNN", "AtomGNN u0", "AtomMLP", "SchNet", "my_model"]
+    readable = ["AtomGNN", "AtomGNN U0", "AtomMLP", "SchNet", "my_model"]
     assert [readable_name(name) for name in names] == readable
 
 

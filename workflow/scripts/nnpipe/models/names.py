@@ -1,6 +1,6 @@
 """Names of models as people write them, for figures and tables that people read."""
 
-NAMES = {"gnn": "AtomGNN", "gnn_u0": "AtomGNN u0", "mlp": "AtomMLP", "schnet": "SchNet"}
+NAMES = {"gnn": "AtomGNN", "gnn_u0": "AtomGNN U0", "mlp": "AtomMLP", "schnet": "SchNet"}
 
 
 def readable_name(model: str) -> str:
