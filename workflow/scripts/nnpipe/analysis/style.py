@@ -12,9 +12,9 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from cycler import cycler
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 from ..runtime.files import atomic
 
