@@ -205,6 +205,23 @@ def test_the_better_model_is_the_one_with_smaller_errors(results):
     assert "AtomMLP is better than AtomGNN in some respects (errors of forces 2 times" in mixed
 
 
+def test_a_measured_error_of_the_forces_counts_more_than_the_expected_one(results):
+    known = {"forces_uncertainty_mev_per_a": 110.0}
+    (one, *_) = results.trajectories
+    summaries = [one.summaries[0] | known]
+    tables = dict(results.tables)
+    measured = (
+        tables["forces"]
+        .iloc[[0]]
+        .assign(model=one.model, reference=one.molecule, mae_mev_per_a=250.0)
+    )
+    tables["forces"] = pd.concat([tables["forces"], measured])
+    runs = [replace(one, summaries=summaries)]
+    (verdict,) = verdicts(replace(results, trajectories=runs, tables=tables))
+    assert verdict.checks[3].value == "250 meV/Å measured, 110 expected"
+    assert verdict.level == "care"
+
+
 CHANGES = [
     ({}, "care", "no uncertainty"),
     ({"forces_uncertainty_mev_per_a": 110.0, "outside_training_fraction": 0.02}, "good", ""),
@@ -243,7 +260,7 @@ def test_a_run_that_ended_early_is_said_loudly(results):
     assert (
         "1 of 2 trajectories ended early. methane with AtomGNN: the run ended early, after" in text
     )
-    assert text.index("bond C0-H1 deviates") < text.index("What was trained on what")
+    assert text.index("bond C0-H1 deviates") < text.index("Models and training data")
 
 
 def test_hostile_names_stay_text(results):

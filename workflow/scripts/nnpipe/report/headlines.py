@@ -7,6 +7,7 @@ import numpy as np
 from .gather import Results
 from .numbers import number
 from .verdicts import CHEMICAL_ACCURACY_MEV, LARGE_FORCE_ERROR, best_model, measures
+from .words import LEVEL
 
 SHOWN = 3
 
@@ -39,11 +40,16 @@ def headlines(results: Results) -> list[Headline]:
 def _energy(results: Results, best: str, error: float) -> list[Headline]:
     model, scale = (
         results.model(best),
-        f"Chemical accuracy is {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
+        f"Chemical accuracy, {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
     )
     row = results.row("accuracy", model=best, split="test")
     if row is not None:
         of = f"{number(row['n_test'], 9)} molecules that were not in training"
+        if results.is_qm9:
+            of = f"the minima of {of} (QM9, at most 9 heavy atoms)"
+        if model.test is not None:
+            inside = (model.test["error"].abs() * 1000 <= CHEMICAL_ACCURACY_MEV).mean()
+            scale = f"{100 * inside:.0f} % are within {scale[0].lower()}{scale[1:]}"
     elif "validation_mae" in model.history:
         error = 1000 * model.history["validation_mae"].iloc[-1]
         of = "validation molecules, at the end of its training"
@@ -57,7 +63,9 @@ def _forces(results: Results, best: str, error: float) -> list[Headline]:
     if np.isnan(error):
         return []
     meaning = f"Mean error of a force component of {results.model(best).label}"
-    meaning += " against DFT, on vibrating molecules." if results.is_qm9 else " on test molecules."
+    meaning += (
+        f" against {LEVEL}, on vibrating molecules." if results.is_qm9 else " on test molecules."
+    )
     if reference := results.row("forces", model="GFN2-xTB"):
         beside = number(reference["mae_mev_per_a"])
         meaning += f" GFN2-xTB, a fast quantum method: {beside} meV/Å."
@@ -67,7 +75,8 @@ def _forces(results: Results, best: str, error: float) -> list[Headline]:
 def _frequencies(results: Results, best: str, error: float) -> list[Headline]:
     if np.isnan(error):
         return []
-    meaning = f"Mean error of the harmonic frequencies of {results.model(best).label} against QM9."
+    label = results.model(best).label
+    meaning = f"Mean error of the harmonic frequencies of {label} against QM9 ({LEVEL})."
     if reference := results.row("frequencies", model="GFN2-xTB"):
         meaning += f" GFN2-xTB: {number(reference['mae_cm1'])} cm⁻¹."
     return [Headline(number(error), "cm⁻¹", "error of a vibration", meaning)]

@@ -103,6 +103,7 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         as_json=lambda value: Markup(viewer.as_json(value)),
         libraries=libraries(),
         words=words,
+        origin=words.data_sentences(results),
         sentences=[(model, words.training_sentence(results, model)) for model in results.models],
         headlines=headlines(results),
         comparison=comparison(results),

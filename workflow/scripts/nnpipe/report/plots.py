@@ -273,27 +273,33 @@ def force_errors(table: pd.DataFrame, places: Mapping[str, int]) -> Plot:
 
 
 def frequency_errors(minima: Mapping[str, pd.DataFrame], places: Mapping[str, int]) -> Plot:
-    """Return the deviation of harmonic frequencies against the frequencies of the data set."""
-    traces, extent = [], 50.0
+    """Return the deviation of harmonic frequencies against the frequencies of the data set; larger
+    ones are crosses at the edge.
+    """
+    deviations = {
+        model: whole["frequency_cm1"] - whole["reference_cm1"] for model, whole in minima.items()
+    }
+    extent = max(50.0, *(float(d.abs().quantile(0.98)) for d in deviations.values()))
+    traces = []
     for model, whole in minima.items():
-        deviation = whole["frequency_cm1"] - whole["reference_cm1"]
-        extent = max(extent, float(np.quantile(deviation.abs(), 0.98)))
-        chosen = sampled(deviation, RANDOM_MODES, WORST_MODES)
-        table = whole.iloc[chosen]
+        chosen = sampled(deviations[model], RANDOM_MODES, WORST_MODES)
+        table, deviation = whole.iloc[chosen], deviations[model].iloc[chosen]
         traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "name": readable_name(model),
                 "x": _round(table["reference_cm1"]),
-                "y": _round(deviation.iloc[chosen]),
+                "y": _round(deviation.clip(-1.2 * extent, 1.2 * extent)),
+                "text": [f"{value:+.4g}" for value in deviation],
                 "customdata": table["index"].tolist(),
                 "marker": {
+                    "symbol": np.where(deviation.abs() > 1.2 * extent, "cross", "circle").tolist(),
                     "color": colour(places[model]) if model in places else REFERENCE,
                     "size": 5,
                     "opacity": 0.55,
                 },
-                "hovertemplate": "%{x} cm⁻¹: %{y:+} cm⁻¹, molecule no. %{customdata}",
+                "hovertemplate": "%{x} cm⁻¹: %{text} cm⁻¹, molecule no. %{customdata}",
             }
         )
     return Plot(
@@ -381,12 +387,13 @@ def cost(table: pd.DataFrame) -> tuple[Plot, Plot]:
                         "x": _round(values.loc[names], 3),
                         "y": names,
                         "text": [number(value) for value in values.loc[names]],
-                        "textposition": "auto",
+                        "textposition": "outside",
+                        "cliponaxis": False,
                         "marker": {"color": colour(0)},
                         "hovertemplate": f"%{{y}}: %{{x}} {unit}<extra></extra>",
                     }
                 ],
-                layout=_layout(title, "", yaxis={"autorange": "reversed"}),
+                layout=_layout(title, "", yaxis={"autorange": "reversed", "automargin": True}),
                 height=60 + 26 * len(names),
             )
         )

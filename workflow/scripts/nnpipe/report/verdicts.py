@@ -112,7 +112,7 @@ def _verdict(results: Results, trajectory: Trajectory, summary: Mapping[str, Any
         _complete(summary),
         _bonds(summary, trajectory.limit_a),
         _domain(summary),
-        _force_error(summary),
+        _force_error(results, trajectory, summary),
         *_thermodynamics(summary),
     ]
     many = len(trajectory.summaries) > 1
@@ -160,13 +160,24 @@ def _domain(summary: Mapping[str, Any]) -> Check:
     return Check("domain", "care" if outside > MAX_OUTSIDE_PERCENT else "good", value, reason)
 
 
-def _force_error(summary: Mapping[str, Any]) -> Check:
+def _force_error(results: Results, trajectory: Trajectory, summary: Mapping[str, Any]) -> Check:
+    """Judge by the error that was measured on geometries of this molecule, if there is one."""
+    where = {"model": trajectory.model, "reference": trajectory.molecule}
+    measured = results.row("forces", **where)
     expected = _value(summary, "forces_uncertainty_mev_per_a")
-    if np.isnan(expected):
+    if measured is not None:
+        error = float(measured["mae_mev_per_a"])
+        value = f"{number(error)} meV/Å measured"
+        if np.isfinite(expected):
+            value += f", {expected:.0f} expected"
+        of = f"on {number(measured['n_frames'], 9)} geometries of DFT"
+        reason = f"the error of a force component, measured {of}, is {number(error)} meV/Å"
+    elif np.isnan(expected):
         return Check("forces", "care", "unknown", "the error of the forces is not known")
-    value = f"{number(expected)} meV/Å"
-    reason = f"the expected error of a force component is {value}"
-    return Check("forces", "care" if expected > LARGE_FORCE_ERROR else "good", value, reason)
+    else:
+        error, value = expected, f"{expected:.0f} meV/Å expected"
+        reason = f"the expected error of a force component is {expected:.0f} meV/Å"
+    return Check("forces", "care" if error > LARGE_FORCE_ERROR else "good", value, reason)
 
 
 def _thermodynamics(summary: Mapping[str, Any]) -> list[Check]:
@@ -274,7 +285,7 @@ def comparison(results: Results) -> list[str]:
 
 def _quality(label: str, errors: Mapping[str, float]) -> list[str]:
     """Return how good a model is by itself."""
-    energy, accuracy = errors.get("energies", np.nan), number(CHEMICAL_ACCURACY_MEV)
+    energy, accuracy = errors.get("energies", np.nan), number(CHEMICAL_ACCURACY_MEV, 2)
     if np.isnan(energy):
         return []
     if energy > POOR_MEV:
@@ -284,8 +295,14 @@ def _quality(label: str, errors: Mapping[str, float]) -> list[str]:
             " not as a simulation."
         ]
     if energy > CHEMICAL_ACCURACY_MEV:
-        return [f"The energies of {label} do not reach chemical accuracy, which is {accuracy} meV."]
-    return [f"The energies of {label} are within chemical accuracy, which is {accuracy} meV."]
+        return [
+            f"The mean error of the energies of {label} is {number(energy)} meV, above chemical"
+            f" accuracy ({accuracy} meV)."
+        ]
+    return [
+        f"The mean error of the energies of {label} is {number(energy)} meV, below chemical"
+        f" accuracy ({accuracy} meV), on molecules of the size of the test molecules."
+    ]
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -30,6 +30,7 @@ TARGETS = {
     "alpha": "polarisability",
     "zpve": "zero-point energy",
 }
+LEVEL = "B3LYP/6-31G(2df,p)"  # of QM9
 WORST = 10  # molecules per model
 
 
@@ -79,6 +80,22 @@ def training_sentence(results: Results, model: Model) -> str:
     begin = f" It started from the weights of {readable_name(start)}." if start else ""
     time = duration(info.train_seconds)
     return f"{predicts}. It was trained on {source}, in {time}.{begin}"
+
+
+def data_sentences(results: Results) -> list[str]:
+    """Return where the energies and forces of the training come from, if the run trained on QM9."""
+    trained = [model for model in results.models if not model.pretrained]
+    if not results.is_qm9 or not trained:
+        return []
+    labels = results.config.get("labels", {})
+    sentences = [f"are the minima of QM9, computed by {LEVEL}."]
+    if any(model.is_surface for model in trained):
+        fitted = labels.get("correction_molecules", 0)
+        springs = f" and to the frequencies of {number(fitted, 9)} molecules" if fitted else ""
+        forces = f"GFN2-xTB, a fast quantum method, corrected to the minima of QM9{springs}"
+        forces = LEVEL if labels.get("method") == "dft" else forces
+        sentences.append(f"The forces of displaced geometries are computed by {forces}.")
+    return sentences
 
 
 def accuracy_rows(results: Results) -> list[dict[str, Any]]:
