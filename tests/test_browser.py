@@ -163,6 +163,7 @@ def test_hovering_a_trace_shows_the_frame_of_that_time(report, show):
     player = still(page, stage)
     place = stage.locator(".nnpipe-traces")
     page.wait_for_function("e => e._fullLayout", arg=place.element_handle())
+    player.evaluate("p => p.play()")
     for part in (0.2, 0.8):
         box = place.locator(".nsewdrag").first.bounding_box()
         page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
@@ -172,6 +173,7 @@ def test_hovering_a_trace_shows_the_frame_of_that_time(report, show):
             arg=[player, part],
         )
     assert frames > 1
+    assert not player.evaluate("p => p.playing")
 
 
 def test_spinning_colouring_and_speed(report, show):

@@ -106,7 +106,8 @@ def test_colours_and_traces_have_the_values_of_the_frames() -> None:
     forces = np.array([np.linalg.norm(frame.get_forces(), axis=1) for frame in frames])
     np.testing.assert_allclose(colours["force"], forces, atol=forces.max() / 1000)
     given = np.array([frame.arrays["forces_uncertainty"] for frame in frames])
-    np.testing.assert_allclose(colours["uncertainty"], given, atol=0.001)
+    np.testing.assert_allclose(colours["uncertainty"], 1000 * given, atol=1)
+    assert data["colours"]["uncertainty"]["unit"] == "meV/Å"
     bonds = bonded_pairs(frames[0])
     change = np.abs(bond_lengths(frames[5], bonds) - bond_lengths(frames[0], bonds))
     assert colours["bond_deviation"][5].max() == pytest.approx(change.max(), abs=0.002)

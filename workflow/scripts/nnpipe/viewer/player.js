@@ -16,6 +16,7 @@ const nnpipe = (() => {
   const TRACE_MARGIN = { l: 58, r: 8, t: 6, b: 40 }; // pixels around the plots of a trajectory
   const SPIN_MS = 30; // between turns
   const SOFTWARE = /swiftshader|llvmpipe|software|basic render/i; // names of renderers without a GPU
+  const FAINT = 0.1; // share of the largest value of a colour: no atom of the frame has more
   const MEASURES = ["", "", "distance", "angle", "torsion"];
   const PLAY = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2.5 1v12l10-6z"/></svg>';
   const PAUSE = '<svg viewBox="0 0 14 14" aria-hidden="true"><path d="M2 1h3.6v12H2zM8.4 1H12v12H8.4z"/></svg>';
@@ -143,7 +144,8 @@ const nnpipe = (() => {
    * Show a structure or a trajectory in `element`.
    *
    * data: of nnpipe.viewer.player in Python. options: colour (name of a quantity), autoplay, spin,
-   * speed, traces (true, false or an element), height (CSS), title.
+   * speed, traces (true, false or an element), height (CSS), title, labels (of atoms), highlight
+   * (numbers of bonded atoms, which are marked).
    */
   function player(element, data, options = {}) {
     const count = data.symbols.length;
@@ -162,9 +164,10 @@ const nnpipe = (() => {
     const state = {
       frame: 0, clock: 0, playing: false, spin: Boolean(options.spin) && !calm.matches, measuring: false,
       speed: options.speed || 1, colour: "element", mode: null, phase: 0, visible: false,
-      before: 0, ticking: false, held: false, turn: 0, turned: 0,
+      before: 0, ticking: false, turn: 0, turned: 0, labelled: Boolean(options.labels),
     };
-    let viewer = null, model = null, atoms = [], drawn = [], cell = [], moveCursor = null;
+    const highlight = options.highlight || [];
+    let viewer = null, model = null, atoms = [], drawn = [], cell = [], labels = [], moveCursor = null;
 
     // -- elements of the page
     element.classList.add("nnpipe-player");
@@ -182,12 +185,8 @@ const nnpipe = (() => {
     if (title) readout.appendChild(make("span", "nnpipe-title", title));
     const values = ["time", "temperature", "energy"].map(() => readout.appendChild(make("span")));
     values[2].title = "potential energy relative to the first frame";
-    const bottom = stage.appendChild(make("div", "nnpipe-bottom"));
-    const legend = bottom.appendChild(make("div", "nnpipe-legend"));
-    const [legendName, , legendLow, legendHigh] = ["nnpipe-name", "nnpipe-bar", "", ""].map(
-      (name) => legend.appendChild(make("span", name)),
-    );
-    const hint = bottom.appendChild(make("span", "nnpipe-hint"));
+    const hint = stage.appendChild(make("span", "nnpipe-hint"));
+    const legend = view.appendChild(make("div", "nnpipe-legend"));
 
     const line = view.appendChild(make("div", "nnpipe-controls"));
     const playButton = line.appendChild(make("button", "nnpipe-play"));
@@ -216,10 +215,12 @@ const nnpipe = (() => {
     playButton.type = "button";
     const spinButton = button("Spin", () => spin(!state.spin));
     const measureButton = button("Measure", () => measure(!state.measuring));
-    button("Reset view", () => resetView());
+    const labelsButton = button("Labels", () => label(!state.labelled));
+    labelsButton.title = "Elements and numbers of the atoms, from 0";
+    button("Reset", () => resetView()).title = "Reset the view";
     for (const [name, label] of [
       ["element", "element"],
-      ...Object.entries(data.colours || {}).map(([key, one]) => [key, one.label]),
+      ...Object.entries(data.colours || {}).map(([key, one]) => [key, one.short || one.label]),
     ]) colourSelect.add(new Option(label, name));
     colourLabel.hidden = colourSelect.length < 2;
     for (const speed of SPEEDS) speedSelect.add(new Option(`${speed}×`, speed));
@@ -282,26 +283,44 @@ const nnpipe = (() => {
         atom.intersectionShape = { sphere: [], cylinder: [], line: [], triangle: [] };
       });
       model.setFrame(0);
-      drawMeasurement();
+      labels.forEach((one, number) => {
+        const { x, y, z } = atoms[number];
+        one.sprite.position.set(x, y, z);
+      });
+      drawMarks();
       viewer.render();
     }
 
-    function drawMeasurement() {
-      drawn.forEach(([shape, kind]) => viewer[`remove${kind}`](shape));
+    /** Draw what is measured and the bonds between highlighted atoms. */
+    function drawMarks() {
+      drawn.forEach((shape) => viewer.removeShape(shape));
       drawn = [];
-      if (!picked.length) return;
-      const places = picked.map((number) => atoms[number]);
+      if (!picked.length && !highlight.length) return;
       const [red, green, blue] = channels("accent");
-      const tint = (red << 16) | (green << 8) | blue;
-      places.forEach(({ x, y, z }) => drawn.push([
-        viewer.addSphere({ center: { x, y, z }, radius: 0.55, color: tint, alpha: 0.45 }), "Shape",
-      ]));
-      places.slice(1).forEach((end, number) => drawn.push([
-        viewer.addCylinder({
-          start: { ...xyz(places[number]) }, end: { ...xyz(end) }, radius: 0.05, color: tint,
-          dashed: true, dashLength: 0.14, gapLength: 0.1,
-        }), "Shape",
-      ]));
+      const color = (red << 16) | (green << 8) | blue;
+      for (const number of picked) {
+        drawn.push(viewer.addSphere({ center: xyz(atoms[number]), radius: 0.55, color, alpha: 0.45 }));
+      }
+      picked.slice(1).forEach((end, before) => drawn.push(viewer.addCylinder({
+        start: xyz(atoms[picked[before]]), end: xyz(atoms[end]), radius: 0.05, color,
+        dashed: true, dashLength: 0.14, gapLength: 0.1,
+      })));
+      highlight.slice(1).forEach((end, before) => drawn.push(viewer.addCylinder({
+        start: xyz(atoms[highlight[before]]), end: xyz(atoms[end]), radius: 0.26, color, alpha: 0.6,
+      })));
+    }
+
+    function drawLabels() {
+      labels.forEach((one) => viewer.removeLabel(one));
+      labels = [];
+      if (!state.labelled) return;
+      const style = {
+        fontColor: colour("text"), fontSize: 13, backgroundColor: colour("ground"),
+        backgroundOpacity: 0.7, padding: 1, alignment: "center", inFront: true,
+      };
+      labels = atoms.map((atom, number) => viewer.addLabel(
+        name(number), { ...style, position: xyz(atom) }, undefined, true,
+      ));
     }
 
     const xyz = ({ x, y, z }) => ({ x, y, z });
@@ -390,6 +409,7 @@ const nnpipe = (() => {
       viewer.setClickable({}, true, pick);
       viewer.setHoverable({}, true, hovered, () => writeHint());
       drawCell();
+      drawLabels();
       draw();
       resetView();
     }
@@ -430,7 +450,7 @@ const nnpipe = (() => {
       if (!state.visible || !moving()) return;
       state.turn += state.spin ? SPIN_DEGREES_PER_SECOND * seconds : 0;
       const next = Math.floor(state.clock + seconds * FRAMES_PER_SECOND * state.speed) % frames;
-      const redraws = state.playing && !state.held && (state.mode || next !== state.frame);
+      const redraws = state.playing && (state.mode || next !== state.frame);
       if (state.turn && viewer && (redraws || when - state.turned > SPIN_MS)) {
         // two pictures would be drawn, one turned and one of the next frame
         if (redraws) viewer.show = () => {};
@@ -439,7 +459,7 @@ const nnpipe = (() => {
         state.turn = 0;
         state.turned = when;
       }
-      if (state.playing && !state.held) {
+      if (state.playing) {
         if (state.mode) {
           state.phase = (state.phase + seconds / VIBRATION_SECONDS) % 1;
           draw();
@@ -453,7 +473,7 @@ const nnpipe = (() => {
       wake();
     }
 
-    const moving = () => state.spin || (state.playing && !state.held);
+    const moving = () => state.spin || state.playing;
 
     function wake() {
       if (state.ticking || !state.visible || !moving()) return;
@@ -489,6 +509,7 @@ const nnpipe = (() => {
 
     function measure(on) {
       state.measuring = on;
+      if (on) setPlaying(false);
       measureButton.setAttribute("aria-pressed", on);
       stage.classList.toggle("nnpipe-measuring", on);
       picked.length = 0;
@@ -496,17 +517,50 @@ const nnpipe = (() => {
       writeHint();
     }
 
+    function label(on) {
+      state.labelled = on;
+      labelsButton.setAttribute("aria-pressed", on);
+      if (!viewer) return;
+      drawLabels();
+      draw();
+    }
+
     function setColour(key) {
       state.colour = data.colours?.[key] ? key : "element";
       colourSelect.value = state.colour;
       const shown = data.colours?.[state.colour];
-      legend.hidden = !shown;
       if (shown) {
-        legendName.textContent = `${shown.label}, ${shown.unit}`;
-        legendLow.textContent = "0";
-        legendHigh.textContent = `≥ ${Number(shown.max.toPrecision(2))}`;
+        const largest = `≥ ${Number(shown.max.toPrecision(2))} ${shown.unit}`;
+        legend.replaceChildren(
+          make("span", "", shown.label), make("span", "", "0"), make("span", "nnpipe-bar"),
+          make("span", "", largest),
+        );
+      } else {
+        legend.replaceChildren(...[...new Set(data.symbols)].map((symbol) => {
+          const entry = make("span", "nnpipe-element", symbol);
+          const shade = (ELEMENTS[symbol] ?? OTHER_ELEMENT).toString(16).padStart(6, "0");
+          entry.style.setProperty("--nn-element", `#${shade}`);
+          return entry;
+        }));
       }
       draw();
+      if (shown && !state.playing && state.frame === 0) leaveMinimum();
+    }
+
+    /** At a first frame without colour, such as a minimum without forces, show one with colour. */
+    function leaveMinimum() {
+      const { values, max } = data.colours[state.colour];
+      quantities[state.colour] ??= decode(values);
+      const largest = (frame) => quantities[state.colour]
+        .subarray(frame * count, (frame + 1) * count)
+        .reduce((most, value) => (value > most ? value : most), 0);
+      if (largest(0) > FAINT * max) return;
+      for (let frame = 1; frame < frames; frame += 1) {
+        if (largest(frame) < max / 2) continue;
+        show(frame);
+        writeHint("Frame 1 has values near 0");
+        return;
+      }
     }
 
     /** Move along a normal mode: its number in the data, or displacements (N, 3) or (3 N); null ends. */
@@ -566,6 +620,7 @@ const nnpipe = (() => {
       stops = ["low", "middle", "high"].map(channels);
       if (!viewer) return;
       drawCell();
+      drawLabels();
       draw();
     });
     new IntersectionObserver((seen) => {
@@ -632,13 +687,8 @@ const nnpipe = (() => {
         new ResizeObserver(moveCursor).observe(place);
         themed.add(moveCursor);
         place.on("plotly_hover", (event) => {
-          state.held = true;
+          setPlaying(false);
           setTime(event.points[0].x);
-        });
-        place.on("plotly_unhover", () => {
-          state.held = false;
-          state.before = performance.now();
-          wake();
         });
         place.on("plotly_relayout", moveCursor);
         moveCursor();
@@ -660,6 +710,7 @@ const nnpipe = (() => {
     spin(state.spin);
     writeHint();
     measureButton.setAttribute("aria-pressed", false);
+    labelsButton.setAttribute("aria-pressed", state.labelled);
     if (traces && options.traces !== false && Object.keys(traceValues).length) {
       let place = options.traces;
       if (!(place instanceof Element)) {
@@ -682,7 +733,7 @@ const nnpipe = (() => {
       setTime, vibrate, setColour, resetView, measured,
       play: () => setPlaying(true),
       pause: () => setPlaying(false),
-      spin, measure,
+      spin, measure, label,
       pick: (index) => pick({ index }),
       onFrame: (callback) => { listeners.push(callback); },
     };

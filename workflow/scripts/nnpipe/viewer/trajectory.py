@@ -191,7 +191,10 @@ def _colours(frames: Sequence[Atoms], bonds: np.ndarray, shown: np.ndarray) -> d
     forces = _arrays(kept, "forces")
     quantities = {
         "force": ("force", "eV/Å", np.linalg.norm(forces, axis=-1) if forces.size else forces),
-        "uncertainty": ("uncertainty of the force", "eV/Å", _arrays(kept, "forces_uncertainty")),
+        "uncertainty": (
+            "expected error of a force component", "meV/Å",
+            1000 * _arrays(kept, "forces_uncertainty"),
+        ),
     }
     if len(kept) > 1 and len(bonds):
         rest = bond_lengths(frames[0], bonds)
@@ -201,6 +204,7 @@ def _colours(frames: Sequence[Atoms], bonds: np.ndarray, shown: np.ndarray) -> d
             np.maximum.at(row, bonds[:, 0], change)
             np.maximum.at(row, bonds[:, 1], change)
         quantities["bond_deviation"] = ("bond deviation", "Å", deviations)
+    short = {"uncertainty": "expected error"}  # in a list
     found = {}
     for name, (label, unit, values) in quantities.items():
         finite = values[np.isfinite(values)]
@@ -209,6 +213,7 @@ def _colours(frames: Sequence[Atoms], bonds: np.ndarray, shown: np.ndarray) -> d
             step = largest / COLOUR_STEPS
             found[name] = {
                 "label": label,
+                "short": short.get(name, label),
                 "unit": unit,
                 "max": full,
                 "values": encode(values, step),
