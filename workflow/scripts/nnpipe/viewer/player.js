@@ -296,8 +296,8 @@ const nnpipe = (() => {
       drawn.forEach((shape) => viewer.removeShape(shape));
       drawn = [];
       if (!picked.length && !highlight.length) return;
-      const [red, green, blue] = channels("accent");
-      const color = (red << 16) | (green << 8) | blue;
+      const [color, marked] = ["accent", "orange"].map(channels)
+        .map(([red, green, blue]) => (red << 16) | (green << 8) | blue);
       for (const number of picked) {
         drawn.push(viewer.addSphere({ center: xyz(atoms[number]), radius: 0.55, color, alpha: 0.45 }));
       }
@@ -306,7 +306,7 @@ const nnpipe = (() => {
         dashed: true, dashLength: 0.14, gapLength: 0.1,
       })));
       highlight.slice(1).forEach((end, before) => drawn.push(viewer.addCylinder({
-        start: xyz(atoms[highlight[before]]), end: xyz(atoms[end]), radius: 0.26, color, alpha: 0.6,
+        start: xyz(atoms[highlight[before]]), end: xyz(atoms[end]), radius: 0.2, color: marked,
       })));
     }
 
@@ -316,7 +316,7 @@ const nnpipe = (() => {
       if (!state.labelled) return;
       const style = {
         fontColor: colour("text"), fontSize: 13, backgroundColor: colour("ground"),
-        backgroundOpacity: 0.7, padding: 1, alignment: "center", inFront: true,
+        backgroundOpacity: 0.7, padding: 1, alignment: "center",
       };
       labels = atoms.map((atom, number) => viewer.addLabel(
         name(number), { ...style, position: xyz(atom) }, undefined, true,

@@ -192,7 +192,8 @@ def _colours(frames: Sequence[Atoms], bonds: np.ndarray, shown: np.ndarray) -> d
     quantities = {
         "force": ("force", "eV/Å", np.linalg.norm(forces, axis=-1) if forces.size else forces),
         "uncertainty": (
-            "expected error of a force component", "meV/Å",
+            "expected error of a force component",
+            "meV/Å",
             1000 * _arrays(kept, "forces_uncertainty"),
         ),
     }
