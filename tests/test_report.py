@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import read, write
@@ -33,6 +34,7 @@ from nnpipe.report.page import page
 from nnpipe.report.plots import FIRST, colour, colour_places
 from nnpipe.report.provenance import commit_of, provenance
 from nnpipe.report.verdicts import comparison, verdicts
+from nnpipe.report.words import scan_sentence
 from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
 
@@ -220,6 +222,16 @@ def test_a_measured_error_of_the_forces_counts_more_than_the_expected_one(result
     (verdict,) = verdicts(replace(results, trajectories=runs, tables=tables))
     assert verdict.checks[3].value == "250 meV/Å measured, 110 expected"
     assert verdict.level == "care"
+
+
+def test_the_largest_difference_of_a_scan_is_said(results):
+    def frame(scan: str, model: float, gfn2: float) -> Atoms:
+        return Atoms("H", info={"scan": scan, "model_energy_ev": model, "gfn2_energy_ev": gfn2})
+
+    frames = [frame("stretch", 0.5, 0.38), frame("stretch", 9.0, 4.0), frame("torsion", 0.0, 0.03)]
+    sentence = scan_sentence(replace(results.trajectories[0], scan=frames))
+    assert "0.12 eV along the stretch and 0.03 eV along the torsion" in sentence
+    assert scan_sentence(replace(results.trajectories[0], scan=())) == ""
 
 
 CHANGES = [

@@ -228,8 +228,11 @@ def _trajectory(
 
 def _scan(frames: Sequence[Atoms], title: str) -> dict[str, Any]:
     """Return the data of a player of the geometries of a scan."""
-    units = {"stretch": "Å", "torsion": "°"}
-    labels = [f"{f.info['bond']}: {f.info['at']:.2f} {units[f.info['scan']]}" for f in frames]
+    words_of = {
+        "stretch": "length of {bond}: {at:.2f} Å",
+        "torsion": "torsion about {bond}: {at:.0f}°",
+    }
+    labels = [words_of[frame.info["scan"]].format(**frame.info) for frame in frames]
     data = viewer.trajectory_data(frames, len(frames), title=title, superpose=False, labels=labels)
     return data | {"traces": None, "colours": {}}
 

@@ -32,6 +32,7 @@ TARGETS = {
 }
 LEVEL = "B3LYP/6-31G(2df,p)"  # of QM9
 WORST = 10  # molecules per model
+SCAN_EV = 1.0  # energies up to which a scan is judged
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,28 @@ def facts(trajectory: Trajectory) -> list[str]:
     if len(trajectory.summaries) > 1:
         parts.append(f"{len(trajectory.summaries)} replicas")
     return parts
+
+
+def scan_sentence(trajectory: Trajectory) -> str:
+    """Return how far the model is from GFN2-xTB where that has less than SCAN_EV; empty without."""
+    parts = []
+    for kind in ("stretch", "torsion"):
+        energies = np.array(
+            [
+                (frame.info.get("model_energy_ev", np.nan), frame.info["gfn2_energy_ev"])
+                for frame in trajectory.scan
+                if frame.info["scan"] == kind and frame.info.get("gfn2_energy_ev", np.inf) < SCAN_EV
+            ]
+        ).reshape(-1, 2)
+        if len(energies):
+            largest = np.abs(energies[:, 0] - energies[:, 1]).max()
+            parts.append(f"{largest:.2g} eV along the {kind}")
+    if not parts:
+        return ""
+    return (
+        f"Below {SCAN_EV:g} eV the largest difference is {' and '.join(parts)}; the thermal energy"
+        " kT at 300 K is 0.026 eV."
+    )
 
 
 def whole_file(trajectory: Trajectory) -> str:
