@@ -1,5 +1,6 @@
 """The page of a run: one HTML file without references to other files or the network."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,7 @@ class TrajectorySection:
     scans: Mapping[str, Plot]
     minimum: int  # place of the lowest energy of the model in the scan
     scan_data: Mapping[str, Any] | None
+    bond: Sequence[int]  # atoms of the bond in the scan
 
 
 @dataclass
@@ -223,6 +225,9 @@ def _trajectory(
             default=0,
         ),
         scan_data=_scan(trajectory.scan, name) if trajectory.scan else None,
+        bond=[int(n) for n in re.findall(r"\d+", trajectory.scan[0].info["bond"])]
+        if trajectory.scan
+        else [],
     )
 
 

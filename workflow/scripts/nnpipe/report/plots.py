@@ -393,7 +393,12 @@ def cost(table: pd.DataFrame) -> tuple[Plot, Plot]:
                         "hovertemplate": f"%{{y}}: %{{x}} {unit}<extra></extra>",
                     }
                 ],
-                layout=_layout(title, "", yaxis={"autorange": "reversed", "automargin": True}),
+                layout=_layout(
+                    title,
+                    "",
+                    xaxis={"range": [0, 1.2 * float(values.max())]},  # room for the numbers
+                    yaxis={"autorange": "reversed", "automargin": True},
+                ),
                 height=60 + 26 * len(names),
             )
         )
