@@ -56,7 +56,13 @@
       } else seen.delete(target);
     }
   }, { rootMargin: "200px" });
-  document.querySelectorAll(".stage[data-player]").forEach((element) => watcher.observe(element));
+  document.querySelectorAll(".stage[data-player]").forEach((element) => {
+    watcher.observe(element);
+    nnpipe.printed(element, () => ({
+      data: read(element.dataset.player), options: JSON.parse(element.dataset.options || "{}"),
+      frame: Number(element.dataset.frame),
+    }));
+  });
 
   const linked = (element) => element.closest("[data-linked]")?.querySelector(".stage[data-player]");
 

@@ -57,21 +57,23 @@ const nnpipe = (() => {
 
   const channels = (name) => colour(name).match(/[\d.]+/g).slice(0, 3).map(Number);
 
-  /** Call `start` once, when the element is about to be seen or the page is printed. */
-  function whenSeen(element, start) {
+  const unseen = new Set(); // functions that make what is made when it is seen
+
+  /** Call `start` once, when the element is about to be seen or, with `inPrint`, the page is printed. */
+  function whenSeen(element, start, inPrint = true) {
     let done = false;
     const go = () => {
       if (done) return;
       done = true;
       watcher.disconnect();
-      window.removeEventListener("beforeprint", go);
+      unseen.delete(go);
       start();
     };
     const watcher = new IntersectionObserver(
       (seen) => seen.some((one) => one.isIntersecting) && go(), { rootMargin: AHEAD },
     );
     watcher.observe(element);
-    window.addEventListener("beforeprint", go);
+    if (inPrint) unseen.add(go);
   }
 
   const themed = new Set(); // functions to call when the scheme of the page changes
@@ -80,6 +82,62 @@ const nnpipe = (() => {
   new MutationObserver(recolour).observe(document.documentElement, {
     attributes: true, attributeFilter: ["data-theme"],
   });
+
+  // ---- print: a still picture of each molecule, plots that fit the paper, light colours
+
+  const waiting = new Map(); // element: function that returns data, options and frame of its player
+  const shown = new Set(); // functions that draw a still picture of a player, false if it is gone
+  let pencil = null, afterPrint = [];
+
+  /** Show the player of about(), {data, options, frame}, in print if `element` has none then. */
+  const printed = (element, about) => waiting.set(element, about);
+
+  function fitPaper(place) {
+    const container = place.querySelector(".svg-container");
+    if (!container) return;
+    const { clientWidth: width, clientHeight: height } = container;
+    place.classList.add("nnpipe-fits");
+    place.style.setProperty("--nn-aspect", `${width} / ${height}`);
+    place.querySelectorAll(".main-svg").forEach((one) => {
+      one.setAttribute("viewBox", `0 0 ${width} ${height}`);
+      afterPrint.push(() => one.removeAttribute("viewBox"));
+    });
+    afterPrint.push(() => place.classList.remove("nnpipe-fits"));
+  }
+
+  window.addEventListener("beforeprint", () => {
+    for (const [element, about] of waiting) {
+      if (element.querySelector(".nnpipe-parts")) continue;
+      const { data, options, frame } = about();
+      const made = player(element, data, { ...options, autoplay: false, spin: false, still: true });
+      if (frame) made.setFrame(frame);
+      afterPrint.push(() => {
+        element.querySelectorAll(".js-plotly-plot").forEach((place) => Plotly.purge(place));
+        element.replaceChildren();
+      });
+    }
+    unseen.forEach((go) => go());
+    shown.forEach((draw) => draw() || shown.delete(draw));
+    document.querySelectorAll(".nnpipe-plot").forEach(fitPaper);
+  });
+  window.addEventListener("afterprint", () => {
+    afterPrint.forEach((undo) => undo());
+    afterPrint = [];
+    pencil?.getCanvas().getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
+    pencil?.container.remove();
+    pencil = null;
+  });
+
+  /** Return one viewer, outside the page, that draws all still pictures. */
+  function stillViewer() {
+    if (pencil) return pencil;
+    const place = document.body.appendChild(make("div", "nnpipe-pencil"));
+    pencil = $3Dmol.createViewer(place, {
+      backgroundAlpha: 0, backgroundColor: "white", antialias: true, disableFog: true,
+    });
+    pencil.setBackgroundColor(0xffffff, 0);
+    return pencil;
+  }
 
   let webgl, upscale = true; // drawn at double resolution, unless a processor has to draw
   function hasWebGL() {
@@ -133,7 +191,7 @@ const nnpipe = (() => {
       });
     };
     whenSeen(element, () => draw().then(() => {
-      themed.add(draw);
+      themed.add(() => element.isConnected && draw());
       if (ready) ready(element);
     }));
   }
@@ -180,6 +238,7 @@ const nnpipe = (() => {
     const stage = view.appendChild(make("div", "nnpipe-stage"));
     if (options.height) stage.style.setProperty("--nn-height", options.height);
     const canvas = stage.appendChild(make("div", "nnpipe-canvas"));
+    const paper = stage.appendChild(make("canvas", "nnpipe-still"));
     const top = stage.appendChild(make("div", "nnpipe-top"));
     const readout = top.appendChild(make("p", "nnpipe-readout"));
     if (title) readout.appendChild(make("span", "nnpipe-title", title));
@@ -392,6 +451,13 @@ const nnpipe = (() => {
         disableFog: true, hoverDuration: 60,
       });
       viewer.setBackgroundColor(0xffffff, 0);
+      fill();
+      viewer.setClickable({}, true, pick);
+      viewer.setHoverable({}, true, hovered, () => writeHint());
+    }
+
+    /** Put the molecule into the viewer. */
+    function fill() {
       model = viewer.addModel();
       const bonds = data.symbols.map(() => []);
       for (const [a, b] of data.bonds) {
@@ -406,13 +472,34 @@ const nnpipe = (() => {
       atoms = model.selectedAtoms({});
       model.addFrame(atoms);
       viewer.setStyle({}, { sphere: { scale: SPHERE_SCALE }, stick: { radius: STICK_RADIUS_A } });
-      viewer.setClickable({}, true, pick);
-      viewer.setHoverable({}, true, hovered, () => writeHint());
       drawCell();
       drawLabels();
       draw();
       resetView();
     }
+
+    /** Draw the molecule as it stands for print; return false if the page lost the player. */
+    function still() {
+      if (!parts.isConnected) return false;
+      if (!hasWebGL()) return true;
+      const before = { viewer, model, atoms, drawn, cell, labels };
+      const view = viewer?.getView();
+      viewer = stillViewer();
+      drawn = cell = labels = [];
+      fill();
+      if (view) viewer.setView(view);
+      viewer.render();
+      const picture = viewer.getCanvas();
+      paper.width = picture.width;
+      paper.height = picture.height;
+      paper.getContext("2d").drawImage(picture, 0, 0);
+      viewer.removeAllLabels();
+      viewer.removeAllShapes();
+      viewer.removeAllModels();
+      ({ viewer, model, atoms, drawn, cell, labels } = before);
+      return true;
+    }
+    shown.add(still);
 
     function drawCell() {
       cell.forEach((edge) => viewer.removeShape(edge));
@@ -675,9 +762,11 @@ const nnpipe = (() => {
         };
       };
       plot(place, build, () => {
+        if (!place.isConnected) return; // made for print
         // not a shape of Plotly, with which all lines would be drawn again for each frame
         const cursor = place.appendChild(make("div", "nnpipe-cursor"));
         moveCursor = () => {
+          if (!place.layout) return;
           const [from, to] = place.layout.xaxis.range;
           const part = (times[state.frame] - from) / (to - from);
           const width = place.clientWidth - TRACE_MARGIN.l - TRACE_MARGIN.r;
@@ -719,7 +808,7 @@ const nnpipe = (() => {
       }
       drawTraces(place);
     }
-    whenSeen(stage, open);
+    if (!options.still) whenSeen(stage, open, false);
     if (options.autoplay !== false && frames > 1 && !calm.matches) setPlaying(true);
     if (Number.isInteger(options.mode)) vibrate(options.mode);
     if (calm.matches) setPlaying(false);
@@ -756,5 +845,5 @@ const nnpipe = (() => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => start());
   else queueMicrotask(() => start());
 
-  return { player, plot, start, colour, decode, theme };
+  return { player, printed, plot, start, colour, decode, theme };
 })();
