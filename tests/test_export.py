@@ -1,6 +1,7 @@
 """Every engine computes the energies, forces and stress of the calculator of ASE."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def test_systems_have_forces_and_neighbours_in_other_cells(shipped):
         (["missing", "--to", "torch"], "missing: no such folder"),
         (["gnn", "--to", "absent"], 'pip install "absent>=1"'),
         (["gnn", "--to", "torch", "--output", "."], "exists; delete it"),
+        (["gnn", "--to", "i-pi", "--output", f"{__file__}/mine"], "mine: cannot be written"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(arguments, message, tmp_path, monkeypatch, capsys):
@@ -157,6 +159,27 @@ def test_torch_sim_computes_the_same_with_the_order_of_its_integrator(shipped):
             total.append((moving.energy + kinetic)[0].item())
         errors.append(np.ptp(total))
     assert 3.5 < errors[0] / errors[1] < 4.5  # velocity Verlet is of second order
+
+
+def test_torch_sim_example_runs(tmp_path, monkeypatch, capsys):
+    ts = pytest.importorskip("torch_sim", reason="torch-sim is not installed")
+    registry.export_model("gnn", "torch-sim", tmp_path / "gnn")
+    uncompiled = load_calculator(tmp_path / "gnn" / "model", device="cpu")
+    monkeypatch.setattr("nnpipe.load_calculator", lambda *_, **__: uncompiled)
+    integrate = ts.integrate
+    monkeypatch.setattr(ts, "integrate", lambda **given: integrate(**given | {"n_steps": 2}))
+    runpy.run_path(tmp_path / "gnn" / "example.py", run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    temperatures = [float(line.split()[-2]) for line in lines]
+    assert 200 < np.mean(temperatures) < 400  # K, velocities drawn at 300 K
+
+
+def test_torch_example_asks_for_a_structure(torch_folder):
+    command = [sys.executable, torch_folder / "example.py"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == "give a structure file: python example.py structure.xyz\n"
 
 
 def test_torch_sim_validates_the_model():

@@ -50,8 +50,8 @@ def export_model(
     `model` is the folder of a model, or the name of a shipped one. The folder is {model}_{engine}
     by default. It appears when it is complete.
 
-    Raises InputError for an unknown engine, a missing package, a missing model, and a folder that
-    exists, unless `replace`.
+    Raises InputError for an unknown engine, a missing package, a missing model, a folder that
+    cannot be written, and a folder that exists, unless `replace`.
     """
     if engine not in ENGINES:
         raise InputError(f"--to {engine}: not one of {', '.join(ENGINES)}")
@@ -65,7 +65,12 @@ def export_model(
         raise InputError(f"{folder}: exists; delete it, or give another folder with --output")
     temporary = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); give another folder with --output"
+        ) from None
     try:
         written = import_module(f".{found.module}", __package__).export(model, temporary)
         if folder.exists():

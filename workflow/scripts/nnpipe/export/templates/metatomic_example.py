@@ -11,6 +11,8 @@ from ase.io import read
 from metatomic_ase import MetatomicCalculator
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("give a structure file: python example.py structure.xyz")
     structure = read(sys.argv[1])
     structure.calc = MetatomicCalculator(Path(__file__).parent / "model.pt")
     print(f"energy {structure.get_potential_energy():.6f} eV")

@@ -40,6 +40,8 @@ def evaluate(atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit("give a structure file: python example.py structure.xyz")
     structure = read(sys.argv[1], 0)
     energy, forces, virial = evaluate(structure)
     print(f"energy {energy:.6f} eV")

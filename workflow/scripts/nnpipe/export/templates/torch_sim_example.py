@@ -20,10 +20,13 @@ if __name__ == "__main__":
     final = ts.integrate(
         system=[ethanol] * 8,
         model=MODEL,
-        integrator=ts.Integrator.nvt_langevin,
+        integrator=ts.nvt_langevin,
         n_steps=2000,
         temperature=300,
         timestep=0.0005,  # ps
     )
-    for energy, temperature in zip(final.energy, final.calc_temperature(), strict=True):
+    temperatures = ts.quantities.calc_temperature(
+        masses=final.masses, momenta=final.momenta, system_idx=final.system_idx
+    )
+    for energy, temperature in zip(final.energy, temperatures, strict=True):
         print(f"potential energy {energy:.3f} eV, temperature {temperature:.0f} K")
