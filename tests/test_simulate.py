@@ -111,6 +111,7 @@ def test_simulate_leaves_the_threads_of_torch_alone(two_threads, shipped):
         ("CCO", {"length_ps": -1}, "length_ps: -1 is not above"),
         ("CCO", {"settings": {"length_ps": 1}}, "settings: dict is not Settings"),
         ("CCO", {"replicas": 0}, "replicas: 0 is below"),
+        ("CCO", {"path": "."}, "path: . is a folder; give a file"),
         ("CCO", {"model": "gn"}, "gn: no such folder"),
         ("CCO", {"timestep_fs": 2.0}, "timestep_fs 2.0 is not in"),
         ("CCX", {}, "'CCX' does not parse"),

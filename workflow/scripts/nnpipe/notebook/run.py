@@ -154,6 +154,8 @@ def simulate(
     settings = _settings(settings, changes)
     if replicas < 1:
         raise InputError(f"replicas: {replicas} is below the minimum of 1")
+    if path and Path(path).is_dir():
+        raise InputError(f"path: {path} is a folder; give a file, such as {Path(path) / 'run.xyz'}")
     named = _named_systems(molecule, settings.seed)
     given = {"dtype": dtype, "device": device, "compiled": compiled}
     options: dict[str, Any] = {name: one for name, one in given.items() if one is not None}
