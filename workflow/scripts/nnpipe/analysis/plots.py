@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ase import Atoms
-from ase.data import chemical_symbols
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
@@ -20,6 +19,8 @@ from matplotlib.ticker import (
 from ..data.molecules import Molecules
 from ..models.names import readable_name
 from ..units import readable
+from .error_groups import FEWEST_OF_SIZE, errors_of_elements, errors_of_sizes
+from .scan import AXES
 from .style import GREY, count_colours, ink, model_styles, styled
 
 SCAN_MAX_EV = {"stretch": 8.0, "torsion": 3.0}  # short bonds and clashes lie outside
@@ -109,13 +110,12 @@ def error_by_size(predictions: Mapping[str, pd.DataFrame], targets: Targets) -> 
     (labels, unit), styles = _labels(targets), model_styles(predictions)
     for model, table in predictions.items():
         atoms = table.set_index("index")["atoms"]
-        groups = _errors(table, targets[model][1]).groupby(atoms)
-        mean, count = groups.mean(), groups.count()
-        mean = mean[count >= 10]
+        sizes = errors_of_sizes(_errors(table, targets[model][1]), atoms)
+        mean = sizes["mean"][sizes["count"] >= FEWEST_OF_SIZE]
         axis.plot(mean.index, mean, label=labels[model], **styles[model])
     logarithmic(axis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("atoms per molecule (sizes of at least 10 test molecules)")
+    axis.set_xlabel(f"atoms per molecule (sizes of at least {FEWEST_OF_SIZE} test molecules)")
     axis.set_ylabel(f"test MAE ({unit})")
     legend_above(figure, axis)
     return figure
@@ -128,20 +128,14 @@ def error_by_element(
     """Return the test MAE of the molecules that contain an element, for each element."""
     figure, ((axis,),) = panels(width=5, height=3.6)
     (labels, unit), styles = _labels(targets), model_styles(predictions)
-    elements = np.unique(molecules.z)
-    owner = np.repeat(molecules.index, np.diff(molecules.ptr))
     width = 0.6 / len(predictions)
     for place, (model, table) in enumerate(predictions.items()):
-        errors = _errors(table, targets[model][1])
-        heights = []
-        for element in elements:
-            containing = np.unique(owner[molecules.z == element])
-            heights.append(errors[errors.index.isin(containing)].mean())
+        elements = errors_of_elements(_errors(table, targets[model][1]), molecules)
         at = np.arange(len(elements)) + (place - (len(predictions) - 1) / 2) * width
         points = styles[model] | {"linestyle": "", "markersize": 6}
-        axis.plot(at, heights, label=labels[model], **points)
+        axis.plot(at, elements["mean"], label=labels[model], **points)
     logarithmic(axis)
-    axis.set_xticks(range(len(elements)), [chemical_symbols[element] for element in elements])
+    axis.set_xticks(range(len(elements)), elements.index)
     for between in np.arange(len(elements) - 1) + 0.5:
         axis.axvline(between, color=GREY, linewidth=0.4)
     axis.set_xlabel("element in the test molecule")
@@ -263,8 +257,7 @@ def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
     model, reference = summary["model"], "GFN2-xTB"
     columns = {"model_energy_ev": model, "gfn2_energy_ev": reference}
     styles = model_styles(columns.values())
-    labels = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
-    for axis, kind in zip(axes[0], labels, strict=True):
+    for axis, kind in zip(axes[0], AXES, strict=True):
         rows = table[table["scan"] == kind]
         if not len(rows):
             axis.text(0, 0.5, "no bond can turn", transform=axis.transAxes)
@@ -273,7 +266,7 @@ def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
         for column, name in columns.items():
             line = styles[name] | {"marker": ""}
             axis.plot(rows["at"], rows[column], label=readable_name(name), **line)
-        axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
+        axis.set_xlabel(AXES[kind].format(rows["bond"].iloc[0]))
         axis.set_ylabel("energy (eV)")
         energies = rows[list(columns)]
         low, high = np.nanmin(energies), min(SCAN_MAX_EV[kind], np.nanmax(energies))

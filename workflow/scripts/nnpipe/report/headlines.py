@@ -38,10 +38,8 @@ def headlines(results: Results) -> list[Headline]:
 
 
 def _energy(results: Results, best: str, error: float) -> list[Headline]:
-    model, scale = (
-        results.model(best),
-        f"Chemical accuracy, {number(CHEMICAL_ACCURACY_MEV, 2)} meV.",
-    )
+    model, accuracy = results.model(best), f"{number(CHEMICAL_ACCURACY_MEV, 2)} meV"
+    scale = f"Chemical accuracy is {accuracy}."
     row = results.row("accuracy", model=best, split="test")
     if row is not None:
         of = f"{number(row['n_test'], 9)} molecules that were not in training"
@@ -49,7 +47,7 @@ def _energy(results: Results, best: str, error: float) -> list[Headline]:
             of = f"the minima of {of} (QM9, at most 9 heavy atoms)"
         if model.test is not None:
             inside = (model.test["error"].abs() * 1000 <= CHEMICAL_ACCURACY_MEV).mean()
-            scale = f"{100 * inside:.0f} % are within {scale[0].lower()}{scale[1:]}"
+            scale = f"{100 * inside:.0f} % are within chemical accuracy ({accuracy})."
     elif "validation_mae" in model.history:
         error = 1000 * model.history["validation_mae"].iloc[-1]
         of = "validation molecules, at the end of its training"

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from ase import Atoms
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from ..analysis.scan import AXES
 from ..viewer import player as viewer
 from ..viewer.vendor import libraries
 from . import numbers, plots, words
@@ -95,6 +97,8 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     data = Data()
     trajectories = [_trajectory(results, one, judged, Path(folder)) for one in results.trajectories]
+    models = [_model(results, model, places[model.name]) for model in results.models]
+    compared = _plots(results, places)
     references, forces = words.force_rows(results)
     costs = plots.cost(results.tables["cost"]) if len(results.tables["cost"]) else ()
     body = environment.get_template("page.html.jinja").render(
@@ -115,7 +119,7 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         alarms=words.alarms(judged),
         hero=_hero(results, judged, trajectories),
         trajectories=trajectories,
-        models=[_model(results, model, places[model.name]) for model in results.models],
+        models=models,
         accuracy=words.accuracy_rows(results),
         published=words.published_rows(results),
         references=references,
@@ -124,11 +128,13 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         costs=words.cost_rows(results),
         cost_plots=costs,
         cost_sentence=words.cost_sentence(results),
-        plots=_plots(results, places),
+        plots=compared,
         config=yaml.safe_dump(
             _plain(results.config), sort_keys=False, allow_unicode=True, width=100
         ),
-        geometries=_geometries(results),
+        geometries=_geometries(
+            results, [*compared.values(), *(one.errors for one in models if one.errors)]
+        ),
         limits={
             "chemical": CHEMICAL_ACCURACY_MEV,
             "force": LARGE_FORCE_ERROR,
@@ -196,7 +202,7 @@ def _trajectory(
     replicas = [
         viewer.trajectory_data(frames, max_frames=shown, title=name) for frames in trajectory.frames
     ]
-    scans = {kind: plots.scan(trajectory, kind) for kind in plots.SCANS}
+    scans = {kind: plots.scan(trajectory, kind) for kind in AXES}
     try:
         link = trajectory.path.relative_to(folder).as_posix()
     except ValueError:
@@ -260,21 +266,14 @@ def _hero(
     )
 
 
-def _geometries(results: Results) -> dict[str, Any]:
-    """Return the molecules that a click can open, by their numbers."""
+def _geometries(results: Results, shown: Sequence[Plot]) -> dict[str, Any]:
+    """Return the molecules that a click on a point of a plot can open, by their numbers."""
     if results.molecules is None:
         return {}
-    wanted: set[int] = set()
-    for model in results.models:
-        if model.test is not None and len(model.test):
-            error = model.test["error"]
-            chosen = plots.sampled(error, plots.RANDOM_POINTS, plots.WORST_POINTS)
-            wanted |= set(model.test["index"].iloc[chosen])
-    for table in results.minima.values():
-        wanted |= set(table["index"])
-    places = words.places_of(results)
+    traces = [trace for plot in shown if plot.opens == "molecule" for trace in plot.data]
     found = {}
-    for index in sorted(map(int, wanted)):
-        _, numbers_, positions = results.molecules.geometry(places[index])
+    for index in sorted({index for trace in traces for index in trace["customdata"]}):
+        place = int(np.searchsorted(results.molecules.index, index))
+        _, numbers_, positions = results.molecules.geometry(place)
         found[str(index)] = viewer.structure_data(Atoms(numbers_, positions), f"no. {index}")
     return found

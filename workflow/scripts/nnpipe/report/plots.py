@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ase.data import chemical_symbols
 
+from ..analysis.error_groups import FEWEST_OF_SIZE, errors_of_elements, errors_of_sizes
+from ..analysis.scan import AXES, scan_table
 from ..data.molecules import Molecules
 from ..models.names import readable_name
 from ..units import readable
@@ -28,7 +29,6 @@ RANDOM_POINTS, WORST_POINTS = 400, 40  # molecules per model in the plot of erro
 RANDOM_MODES, WORST_MODES = 500, 60  # harmonic modes per model
 SPECTRUM_POINTS = 1500
 MAX_WAVENUMBER = 4000  # cm^-1
-FEWEST_OF_SIZE = 10  # test molecules of a size that is shown
 Values = dict[str, Any]
 
 
@@ -161,22 +161,11 @@ def error_by_size(models: Sequence[Model], places: Mapping[str, int]) -> Plot:
     traces = []
     for model in models:
         assert model.test is not None
-        groups = (1000 * model.test["error"].abs()).groupby(model.test["atoms"])
-        mean, count = groups.mean(), groups.count()
-        fewest = min(FEWEST_OF_SIZE, int(count.max()))
-        shown = count >= fewest
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": model.label,
-                "x": mean.index[shown].tolist(),
-                "y": _round(mean[shown]),
-                "customdata": count[shown].tolist(),
-                "line": {"color": colour(places[model.name])},
-                "hovertemplate": "%{x} atoms: %{y} meV (%{customdata} molecules)",
-            }
-        )
+        sizes = errors_of_sizes(1000 * model.test["error"].abs(), model.test["atoms"])
+        shown = sizes[sizes["count"] >= min(FEWEST_OF_SIZE, sizes["count"].max())]
+        lines = {"type": "scatter", "mode": "lines+markers"}
+        shade = {"line": {"color": colour(places[model.name])}}
+        traces.append(lines | shade | _groups(model, shown, "%{x} atoms"))
     return Plot(
         name="size",
         label="Mean error of each model against the number of atoms of a molecule.",
@@ -189,31 +178,31 @@ def error_by_element(
     models: Sequence[Model], molecules: Molecules, places: Mapping[str, int]
 ) -> Plot:
     """Return the MAE of models in eV on the test molecules that contain an element."""
-    elements = np.unique(molecules.z)
-    owner = np.repeat(molecules.index, np.diff(molecules.ptr))
-    containing = [np.unique(owner[molecules.z == element]) for element in elements]
     traces = []
     for model in models:
         assert model.test is not None
-        error = 1000 * model.test.set_index("index")["error"].abs()
-        chosen = [error[error.index.isin(having)] for having in containing]
-        traces.append(
-            {
-                "type": "bar",
-                "name": model.label,
-                "x": [chemical_symbols[element] for element in elements],
-                "y": _round([values.mean() if len(values) else np.nan for values in chosen]),
-                "customdata": [len(values) for values in chosen],
-                "marker": {"color": colour(places[model.name])},
-                "hovertemplate": "with %{x}: %{y} meV (%{customdata} molecules)",
-            }
+        elements = errors_of_elements(
+            1000 * model.test.set_index("index")["error"].abs(), molecules
         )
+        shade = {"marker": {"color": colour(places[model.name])}}
+        traces.append({"type": "bar"} | shade | _groups(model, elements, "with %{x}"))
     return Plot(
         name="element",
         label="Mean error of each model on molecules that contain an element.",
         data=traces,
         layout=_layout("the molecule contains", "mean error (meV)", barmode="group"),
     )
+
+
+def _groups(model: Model, table: pd.DataFrame, name: str) -> Values:
+    """Return what a trace shows of errors (meV) of groups; `name` names a group at a pointer."""
+    return {
+        "name": model.label,
+        "x": table.index.tolist(),
+        "y": _round(table["mean"]),
+        "customdata": table["count"].tolist(),
+        "hovertemplate": f"{name}: %{{y}} meV (%{{customdata}} molecules)",
+    }
 
 
 def learning_curves(models: Sequence[Model], places: Mapping[str, int]) -> Plot:
@@ -460,32 +449,29 @@ def spectrum(trajectory: Trajectory) -> Plot | None:
 
 
 HIGHEST_EV = {"stretch": 8.0, "torsion": 2.5}  # of a scan; above, atoms collide
-SCANS = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
 
 
 def scan(trajectory: Trajectory, kind: str) -> Plot | None:
     """Return the energy along the stretch or torsion of a bond; a pointer shows the geometry."""
-    places = [n for n, frame in enumerate(trajectory.scan) if frame.info["scan"] == kind]
-    if not places:
+    table = scan_table(trajectory.scan)
+    rows = table[table["scan"] == kind]
+    if rows.empty:
         return None
-    info = [trajectory.scan[n].info for n in places]
-    at = _round([one["at"] for one in info])
     traces, lowest, highest = [], 0.0, 0.0
     for name, key, place, dash in (
         (readable_name(trajectory.model), "model_energy_ev", 0, "solid"),
         ("GFN2-xTB", "gfn2_energy_ev", -1, "dash"),
     ):
-        energy = [float(one.get(key, np.nan)) for one in info]
-        finite = [value for value in energy if np.isfinite(value)]
+        finite = rows[key][np.isfinite(rows[key])]
         lowest, highest = min([lowest, *finite]), max([highest, *finite])
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines",
                 "name": name,
-                "x": at,
-                "y": _round(energy),
-                "customdata": places,
+                "x": _round(rows["at"]),
+                "y": _round(rows[key]),
+                "customdata": rows.index.tolist(),
                 "line": {"color": colour(0) if place == 0 else REFERENCE, "dash": dash},
                 "hovertemplate": "%{y:.3~g} eV",
             }
@@ -497,7 +483,7 @@ def scan(trajectory: Trajectory, kind: str) -> Plot | None:
         label=f"Energy along the {kind} of a bond, of the model and of GFN2-xTB.",
         data=traces,
         layout=_layout(
-            SCANS[kind].format(info[0]["bond"]),
+            AXES[kind].format(rows["bond"].iloc[0]),
             "energy (eV)",
             yaxis={"range": [lowest - margin, highest + margin]},
             hovermode="x unified",

@@ -170,7 +170,7 @@ def _force_error(results: Results, trajectory: Trajectory, summary: Mapping[str,
         value = f"{number(error)} meV/Å measured"
         if np.isfinite(expected):
             value += f", {expected:.0f} expected"
-        of = f"on {number(measured['n_frames'], 9)} geometries of DFT"
+        of = f"on {number(measured['n_frames'], 9)} geometries with DFT forces"
         reason = f"the error of a force component, measured {of}, is {number(error)} meV/Å"
     elif np.isnan(expected):
         return Check("forces", "care", "unknown", "the error of the forces is not known")

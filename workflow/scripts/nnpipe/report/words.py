@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from markupsafe import Markup, escape
 
+from ..analysis.scan import scan_table
 from ..models.names import readable_name
 from ..units import readable
 from .drawings import skeletal_formula
@@ -179,11 +180,10 @@ def worst_molecules(results: Results, model: Model) -> list[Worst]:
         return []
     factor, unit = readable(model.info.unit)
     order = model.test["error"].abs().sort_values(ascending=False, kind="stable").index[:WORST]
-    places = places_of(results)
     found = []
     for _, row in model.test.loc[order].iterrows():
         index = int(row["index"])
-        place = places[index]
+        place = int(np.searchsorted(results.molecules.index, index))
         smiles = results.molecules.smiles[place]
         formula = formula_of(results.molecules.geometry(place)[1])
         name = f"Skeletal formula of molecule {index}, {formula}"
@@ -198,12 +198,6 @@ def worst_molecules(results: Results, model: Model) -> list[Worst]:
             )
         )
     return found
-
-
-def places_of(results: Results) -> dict[int, int]:
-    """Return the rows of the table of molecules by the number of the molecule."""
-    assert results.molecules is not None
-    return {int(index): row for row, index in enumerate(results.molecules.index)}
 
 
 def cost_rows(results: Results) -> list[dict[str, str]]:
@@ -259,20 +253,15 @@ def facts(trajectory: Trajectory) -> list[str]:
 
 def scan_sentence(trajectory: Trajectory) -> str:
     """Return how far the model is from GFN2-xTB where that has less than SCAN_EV; empty without."""
-    parts = []
-    for kind in ("stretch", "torsion"):
-        energies = np.array(
-            [
-                (frame.info.get("model_energy_ev", np.nan), frame.info["gfn2_energy_ev"])
-                for frame in trajectory.scan
-                if frame.info["scan"] == kind and frame.info.get("gfn2_energy_ev", np.inf) < SCAN_EV
-            ]
-        ).reshape(-1, 2)
-        if len(energies):
-            largest = np.abs(energies[:, 0] - energies[:, 1]).max()
-            parts.append(f"{largest:.2g} eV along the {kind}")
-    if not parts:
+    if not trajectory.scan:
         return ""
+    table = scan_table(trajectory.scan)
+    low = table[table["gfn2_energy_ev"] < SCAN_EV]
+    if low.empty:
+        return ""
+    difference = (low["model_energy_ev"] - low["gfn2_energy_ev"]).abs()
+    largest = difference.groupby(low["scan"], sort=False).max()
+    parts = [f"{value:.2g} eV along the {kind}" for kind, value in largest.items()]
     return (
         f"Below {SCAN_EV:g} eV the largest difference is {' and '.join(parts)}; the thermal energy"
         " kT at 300 K is 0.026 eV."
