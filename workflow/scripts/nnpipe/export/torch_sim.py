@@ -20,8 +20,6 @@ from ..structures.checks import check_supported_elements
 from ..structures.neighbours import neighbours
 from .folder import copy_model_files, copy_template
 
-SKIN = 0.3  # Å beyond the cutoff
-
 
 def export(model: str | Path, folder: Path) -> list[Path]:
     """Write an example and the folder model; return the paths.
@@ -55,8 +53,7 @@ class TorchSimModel(ModelInterface):
         self.evaluate: Any = partial(_detached, function, calculator.potential)
         if calculator.parameters["compiled"]:
             self.evaluate = CompiledFunction(self.evaluate)
-        unordered = getattr(calculator.potential.model, "unordered", False)
-        self.skin = SKIN if unordered else 0.0
+        self.skin = calculator.lists.skin
         self.batch: Batch | None = None
         self.listed: tuple[Tensor, ...] = ()  # what the neighbours were found for, positions last
 
