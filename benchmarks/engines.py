@@ -32,7 +32,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator, all_changes
 from ase.md.verlet import VelocityVerlet
+from ase.stress import full_3x3_to_voigt_6_stress
 from records import record
 
 from nnpipe import load_calculator
@@ -58,10 +60,10 @@ class Runner:
     run: Callable[[int], Any]  # so many steps of dynamics without a thermostat
 
 
-def in_ase(atoms: Atoms, stack: ExitStack) -> Runner:
-    """Return the compiled calculator with the integrator of ASE."""
+def with_calculator(atoms: Atoms, calculator: Calculator) -> Runner:
+    """Return a calculator with the integrator of ASE."""
     atoms = atoms.copy()
-    atoms.calc = load_calculator(MODEL, device="cpu", compiled=True)
+    atoms.calc = calculator
 
     def evaluate() -> Result:
         stress = atoms.get_stress(voigt=False) if atoms.pbc.all() else None
@@ -70,32 +72,30 @@ def in_ase(atoms: Atoms, stack: ExitStack) -> Runner:
     return Runner(evaluate, VelocityVerlet(atoms, TIMESTEP_FS * units.fs).run)
 
 
+def in_ase(atoms: Atoms, stack: ExitStack) -> Runner:
+    """Return the compiled calculator."""
+    return with_calculator(atoms, load_calculator(MODEL, device="cpu", compiled=True))
+
+
 def in_torch(atoms: Atoms, stack: ExitStack, engine: str = "torch") -> Runner:
     """Return the exported program, as the example beside it uses it, with the integrator of ASE."""
-    from ase.calculators.calculator import Calculator, all_changes
-
     folder = _exported(engine, stack)
     specification = spec_from_file_location(f"example_{engine}", folder / "example.py")
     example = module_from_spec(specification)
     specification.loader.exec_module(example)
 
     class Program(Calculator):
-        implemented_properties = ["energy", "forces"]  # noqa: RUF012
+        implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
 
         def calculate(
             self, atoms: Atoms, properties: Any = (), system_changes: Any = all_changes
         ) -> None:
-            energy, forces, _ = example.evaluate(atoms)
+            energy, forces, virial = example.evaluate(atoms)
             self.results = {"energy": energy, "forces": forces}
+            if atoms.pbc.all():
+                self.results["stress"] = full_3x3_to_voigt_6_stress(virial / atoms.get_volume())
 
-    atoms = atoms.copy()
-    atoms.calc = Program()
-
-    def evaluate() -> Result:
-        energy, forces, virial = example.evaluate(atoms)
-        return energy, forces, virial / atoms.get_volume() if atoms.pbc.all() else None
-
-    return Runner(evaluate, VelocityVerlet(atoms, TIMESTEP_FS * units.fs).run)
+    return with_calculator(atoms, Program())
 
 
 def in_torch_sim(atoms: Atoms, stack: ExitStack) -> Runner:
@@ -134,8 +134,6 @@ def in_i_pi(atoms: Atoms, stack: ExitStack) -> Runner:
     """Return i-PI in this process, with the exported driver in another process."""
     from ipi.scripting.interactive import InteractiveSimulation
     from ipi.utils.units import unit_to_internal, unit_to_user
-
-    from nnpipe.export.i_pi import write_start
 
     folder = _exported("i-pi", stack)
     write_start(atoms, folder / "start.xyz")
@@ -222,18 +220,13 @@ def in_lammps(atoms: Atoms, stack: ExitStack) -> Runner:
 
 
 def in_metatomic(atoms: Atoms, stack: ExitStack) -> Runner:
-    """Return metatomic's calculator with the integrator of ASE."""
+    """Return metatomic's calculator."""
     from metatomic_ase import MetatomicCalculator
 
-    atoms = atoms.copy()
     path = _exported("metatomic", stack) / "model.pt"
-    atoms.calc = MetatomicCalculator(path, device="cpu", uncertainty_threshold=None)
-
-    def evaluate() -> Result:
-        stress = atoms.get_stress(voigt=False) if atoms.pbc.all() else None
-        return atoms.get_potential_energy(), atoms.get_forces(), stress
-
-    return Runner(evaluate, VelocityVerlet(atoms, TIMESTEP_FS * units.fs).run)
+    return with_calculator(
+        atoms, MetatomicCalculator(path, device="cpu", uncertainty_threshold=None)
+    )
 
 
 # by the name of the engine: the packages whose versions are recorded, and a function that returns
