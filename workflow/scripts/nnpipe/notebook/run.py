@@ -20,7 +20,7 @@ from ..simulation.calculator import load_calculator, worth_compiling
 from ..simulation.md import number_of_steps, write_trajectory
 from ..simulation.settings import Settings
 from ..simulation.stability import Summary
-from ..structures.file_names import is_structure_file
+from ..structures.file_names import is_structure_file, stem_of
 from ..structures.load import load_structure
 from ..viewer.player import fragment
 from .progress import notebook_bar
@@ -243,7 +243,7 @@ def _name(molecule: Molecule) -> str:
     if isinstance(molecule, Atoms):
         return molecule.get_chemical_formula()
     if is_structure_file(molecule):
-        return Path(molecule).name.split(".")[0] or Path(molecule).name
+        return stem_of(molecule)
     return str(molecule)
 
 
