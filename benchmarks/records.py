@@ -3,20 +3,19 @@
     python benchmarks/records.py          # write the table of README.md from the records
     python benchmarks/records.py --check  # fail if the table of README.md differs from the records
 
-The documentation renders its result tables from the same files. This module needs nothing but the
-standard library, so that the documentation builds without the library and its dependencies.
+The documentation renders its result tables from the same files.
 """
 
 import csv
-import importlib.util
 import os
-import platform
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+from nnpipe.models.names import readable_name
+from nnpipe.report.provenance import commit_of, processor
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -33,13 +32,6 @@ README = (
     ("frequencies, MAE", "default_run", "surface", "frequencies, MAE"),
     ("MD step of aspirin", "default_run", "dynamics", "time per step of aspirin"),
 )
-
-# loaded by its path: importing the package needs its dependencies
-_specification = importlib.util.spec_from_file_location(
-    "nnpipe_names", ROOT / "workflow/scripts/nnpipe/models/names.py"
-)
-NAMES = importlib.util.module_from_spec(_specification)
-_specification.loader.exec_module(NAMES)
 
 Record = dict[str, str]
 
@@ -81,7 +73,7 @@ def shown(record: Mapping[str, str], unit: bool = True) -> str:
 
 def named(model: str) -> str:
     """Return the name of a model, or of several with "and", as people write it."""
-    return " and ".join(map(NAMES.readable_name, model.split(" and ")))
+    return " and ".join(map(readable_name, model.split(" and ")))
 
 
 def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:
@@ -154,23 +146,18 @@ def machine(device: str = "") -> str:
     """Return what a value was measured on: `device`, or the processor with its number of cores."""
     if device and device != "cpu":
         return device
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores, {models[0] if models else platform.machine()}"
+    return f"{os.cpu_count()} cores, {processor()}"
 
 
 def commit() -> str:
-    """Return the abbreviated commit of the working tree, with "+" if tracked files differ."""
+    """Return the abbreviated commit of the working tree, with "+" if tracked files differ.
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    changed = git("diff", "--name-only", "HEAD")
-    return git("rev-parse", "--short=7", "HEAD") + ("+" if changed else "")
+    Raises LookupError outside a clone, or without git.
+    """
+    revision, changed = commit_of(ROOT)
+    if not revision:
+        raise LookupError(f"{ROOT}: no commit to record; measure in a clone, with git installed")
+    return revision[:7] + ("+" if changed else "")
 
 
 def command() -> str:

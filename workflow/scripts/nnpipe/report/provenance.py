@@ -54,7 +54,7 @@ def provenance(files: Iterable[str | Path]) -> Provenance:
         nnpipe=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
-        processor=_processor(),
+        processor=processor(),
         cores=os.cpu_count() or 1,
         packages={name: found for name in PACKAGES if (found := _version(name))},
         files=[File(str(f), Path(f).stat().st_size, sha256(f)) for f in files],
@@ -90,7 +90,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the name of the processor, or its kind."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
