@@ -20,7 +20,6 @@ from ..data.molecules import Molecules
 from ..models.names import readable_name
 from ..units import readable
 from .error_groups import FEWEST_OF_SIZE, errors_of_elements, errors_of_sizes
-from .scan import AXES
 from .style import GREY, count_colours, ink, model_styles, styled
 
 SCAN_MAX_EV = {"stretch": 8.0, "torsion": 3.0}  # short bonds and clashes lie outside
@@ -257,7 +256,8 @@ def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
     model, reference = summary["model"], "GFN2-xTB"
     columns = {"model_energy_ev": model, "gfn2_energy_ev": reference}
     styles = model_styles(columns.values())
-    for axis, kind in zip(axes[0], AXES, strict=True):
+    labels = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
+    for axis, kind in zip(axes[0], labels, strict=True):
         rows = table[table["scan"] == kind]
         if not len(rows):
             axis.text(0, 0.5, "no bond can turn", transform=axis.transAxes)
@@ -266,7 +266,7 @@ def scan(summary: Mapping[str, Any], table: pd.DataFrame) -> Figure:
         for column, name in columns.items():
             line = styles[name] | {"marker": ""}
             axis.plot(rows["at"], rows[column], label=readable_name(name), **line)
-        axis.set_xlabel(AXES[kind].format(rows["bond"].iloc[0]))
+        axis.set_xlabel(labels[kind].format(rows["bond"].iloc[0]))
         axis.set_ylabel("energy (eV)")
         energies = rows[list(columns)]
         low, high = np.nanmin(energies), min(SCAN_MAX_EV[kind], np.nanmax(energies))

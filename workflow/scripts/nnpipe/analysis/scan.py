@@ -12,7 +12,6 @@ from ..structures.bonds import bond_matrix, rotatable_bonds
 
 STRETCHES = np.linspace(-0.5, 2.0, 51)  # Å, added to the bond's length
 ANGLES = np.arange(0, 361, 5)  # degrees
-AXES = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}  # of a plot; the bond
 
 
 def scan(atoms: Atoms, calculators: Mapping[str, Calculator]) -> list[Atoms]:

@@ -12,7 +12,6 @@ from ase import Atoms
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ..analysis.scan import AXES
 from ..viewer import player as viewer
 from ..viewer.vendor import libraries
 from . import numbers, plots, words
@@ -202,7 +201,7 @@ def _trajectory(
     replicas = [
         viewer.trajectory_data(frames, max_frames=shown, title=name) for frames in trajectory.frames
     ]
-    scans = {kind: plots.scan(trajectory, kind) for kind in AXES}
+    scans = {kind: plots.scan(trajectory, kind) for kind in plots.SCANS}
     try:
         link = trajectory.path.relative_to(folder).as_posix()
     except ValueError:

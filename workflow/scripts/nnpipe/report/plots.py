@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.error_groups import FEWEST_OF_SIZE, errors_of_elements, errors_of_sizes
-from ..analysis.scan import AXES, scan_table
+from ..analysis.scan import scan_table
 from ..data.molecules import Molecules
 from ..models.names import readable_name
 from ..units import readable
@@ -449,6 +449,7 @@ def spectrum(trajectory: Trajectory) -> Plot | None:
 
 
 HIGHEST_EV = {"stretch": 8.0, "torsion": 2.5}  # of a scan; above, atoms collide
+SCANS = {"stretch": "length of {} (Å)", "torsion": "torsion about {} (°)"}
 
 
 def scan(trajectory: Trajectory, kind: str) -> Plot | None:
@@ -483,7 +484,7 @@ def scan(trajectory: Trajectory, kind: str) -> Plot | None:
         label=f"Energy along the {kind} of a bond, of the model and of GFN2-xTB.",
         data=traces,
         layout=_layout(
-            AXES[kind].format(rows["bond"].iloc[0]),
+            SCANS[kind].format(rows["bond"].iloc[0]),
             "energy (eV)",
             yaxis={"range": [lowest - margin, highest + margin]},
             hovermode="x unified",
