@@ -52,6 +52,7 @@ class Functional(NumInt):
         if 4 * molecule.nao * len(grids.weights) > STORED_VALUES:
             return self.values(molecule, grids, 1)
         if self.weights is not grids.weights:
+            self.blocks = []  # frees the values on the last grid first
             self.blocks, self.weights = list(self.values(molecule, grids, 1)), grids.weights
         return self.blocks
 
@@ -135,6 +136,7 @@ def dft(z: np.ndarray, fast: bool = False) -> ForceFunction:
         gradients = field.nuc_grad_method()
         gradients.get_veff = lambda _, density: _coulomb_and_exchange(gradients, density)
         gradient = gradients.kernel() + functional.gradient(molecule, field.grids, last)
+        functional.blocks, functional.weights = [], None  # PySCF's objects outlive this function
         return energy * HARTREE, gradient * (-HARTREE / BOHR)
 
     return energy_and_forces

@@ -1,6 +1,7 @@
 """Quantum chemistry for labels: GFN2-xTB and B3LYP/6-31G(2df,p), the method of QM9."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,34 +16,42 @@ class NotConverged(Exception):
     """The self-consistent field did not converge, or its result is not finite."""
 
 
-def gfn2(z: np.ndarray) -> ForceFunction:
-    """Return energies and forces of GFN2-xTB, computed by tblite, for a neutral molecule z (N,).
+def tight_binding(parameters: str | Mapping[str, Any]) -> Method:
+    """Return the tight-binding method of tblite with these parameters: a name or tblite's tables.
 
-    Each call starts from the self-consistent field of the last one. It raises NotConverged.
-    https://doi.org/10.1021/acs.jctc.8b01176
+    A function that the method returns starts each call from the self-consistent field of the last
+    one. It raises NotConverged. https://doi.org/10.1021/acs.jctc.8b01176
     """
     from tblite.interface import Calculator
 
-    calculator, last = None, None
+    def method(z: np.ndarray) -> ForceFunction:
+        calculator, last = None, None
 
-    def energy_and_forces(pos: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal calculator, last
-        if calculator is None:
-            calculator = Calculator("GFN2-xTB", z.astype(int), pos / BOHR)
-            calculator.set("verbosity", 0)
-        calculator.update(pos / BOHR)
-        try:
-            last = calculator.singlepoint(last)
-        except RuntimeError as error:
-            last = None
-            raise NotConverged(str(error)) from error
-        energy, gradient = last.get("energy").item(), last.get("gradient")
-        if not np.isfinite(energy) or not np.isfinite(gradient).all():
-            last = None
-            raise NotConverged("energy or forces are not finite")
-        return energy * HARTREE, gradient * (-HARTREE / BOHR)
+        def energy_and_forces(pos: np.ndarray) -> tuple[float, np.ndarray]:
+            nonlocal calculator, last
+            if calculator is None:
+                calculator = Calculator(parameters, z.astype(int), pos / BOHR)
+                calculator.set("verbosity", 0)
+            calculator.update(pos / BOHR)
+            try:
+                last = calculator.singlepoint(last)
+            except RuntimeError as error:
+                last = None
+                raise NotConverged(str(error)) from error
+            energy, gradient = last.get("energy").item(), last.get("gradient")
+            if not np.isfinite(energy) or not np.isfinite(gradient).all():
+                last = None
+                raise NotConverged("energy or forces are not finite")
+            return energy * HARTREE, gradient * (-HARTREE / BOHR)
 
-    return energy_and_forces
+        return energy_and_forces
+
+    return method
+
+
+def gfn2(z: np.ndarray) -> ForceFunction:
+    """Return energies and forces of GFN2-xTB for a neutral molecule z (N,)."""
+    return tight_binding("GFN2-xTB")(z)
 
 
 def dft(z: np.ndarray, fast: bool = False) -> ForceFunction:
