@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.io import write
 from torch.nn.functional import pad
 
 from conftest import CUTOFF, SMALL, distorted, small_model
 from nnpipe.data.molecules import read_molecules, row_ends
-from nnpipe.data.splits import read_split, smallest_molecules, write_split
+from nnpipe.data.splits import always_trained, read_split, smallest_molecules, write_split
 from nnpipe.errors import InputError
 from nnpipe.graphs.compile import CompiledFunction
 from nnpipe.graphs.dataset import Dataset, dataset, load_dataset, load_labels
@@ -628,8 +630,28 @@ def test_smallest_molecules_always_train(molecules, tmp_path):
         assert set(always) <= set(molecules.index[parts[number]["train"]])
     assert set(parts[40]["train"]) < set(parts[80]["train"])
     assert (parts[40]["test"] == parts[80]["test"]).all()
-    with pytest.raises(InputError, match="always_train_smallest: 8 is above train, 5; lower it"):
-        write_split(molecules.index, 5, 20, 20, 0, tmp_path / "split.csv", always)
+
+
+def test_molecules_of_dft_frames_train_or_are_in_no_part(molecules, tmp_path):
+    frames = [
+        Atoms(*molecules.geometry(row)[1:], info={"qm9": int(molecules.index[row])})
+        for row in [*range(5, 200, 2)] * 2
+    ]
+    write(tmp_path / "frames.xyz", [*frames, Atoms("H", info={"qm9": 10**6})])
+    always = always_trained(molecules, 8, tmp_path / "frames.xyz")
+    assert (always[:8] == always_trained(molecules, 8)).all()
+    assert sorted(always) == sorted({*range(1, 9), *molecules.index[5:200:2].tolist()})
+    path = tmp_path / "split.csv"
+    for number in (150, 50):
+        write_split(molecules.index, number, 20, 200, 0, path, always)
+        parts = read_split(path, molecules.index)
+        assert [len(rows) for rows in parts.values()] == [number, 20, 200]
+        train, *others = (set(molecules.index[rows]) for rows in parts.values())
+        assert train >= set(always[:number])
+        assert not set(always) & set.union(*others)
+    left = 50 + len(molecules) - len(always)
+    with pytest.raises(InputError, match=rf"50 \+ 20 \+ 300 molecules are more than the {left}"):
+        write_split(molecules.index, 50, 20, 300, 0, path, always)
 
 
 @pytest.fixture(scope="module")

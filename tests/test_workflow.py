@@ -201,6 +201,7 @@ RERUNS = [
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
     ("report/report.css", {"report_page"}),
+    ("resources/dft_frames.xyz", SPLIT),
 ]
 
 
@@ -210,8 +211,10 @@ def dry_runs(finished) -> list[str]:
     calls = []
     for change, _ in RERUNS:
         settings = change if isinstance(change, dict) else {}
-        file = "" if isinstance(change, dict) else f"workflow/scripts/nnpipe/{change}"
-        calls.append((options(finished, "-n", change=settings), file))
+        path = "" if isinstance(change, dict) else change
+        if path.endswith((".py", ".css")):
+            path = f"workflow/scripts/nnpipe/{path}"
+        calls.append((options(finished, "-n", change=settings), path))
     return snakemake_calls(finished, calls)
 
 

@@ -78,6 +78,7 @@ rule split_molecules:
     """Draw the training, validation and test molecules."""
     input:
         molecules="results/data/qm9.safetensors",
+        frames=[] if own_data(config) else shipped("resources/dft_frames.xyz"),
     output:
         split="results/data/split.csv",
     log:

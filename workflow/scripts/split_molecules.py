@@ -2,8 +2,8 @@
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import (
+    always_trained,
     check_training_elements,
-    smallest_molecules,
     warn_of_duplicates,
     write_split,
 )
@@ -12,7 +12,8 @@ from nnpipe.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     sizes = dict(snakemake.params.sizes)
-    always = smallest_molecules(molecules, sizes.pop("always_train_smallest"))
+    smallest, frames = sizes.pop("always_train_smallest"), snakemake.input.frames or None
+    always = always_trained(molecules, smallest, frames)
     write_split(
         molecules.index, **sizes, path=snakemake.output.split, always=always, part=molecules.part
     )

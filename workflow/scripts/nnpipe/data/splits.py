@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ase.data import chemical_symbols
+from ase.io import read
 
 from ..errors import InputError
 from ..runtime.files import write_csv
@@ -28,6 +29,20 @@ def smallest_molecules(molecules: Molecules, number: int) -> np.ndarray:
     return index[np.argsort(heavy, kind="stable")[:number]]
 
 
+def always_trained(
+    molecules: Molecules, smallest: int, frames: str | Path | None = None
+) -> np.ndarray:
+    """Return the indices of the molecules that may only train, in order of precedence.
+
+    They are the `smallest_molecules`, then the molecules of the extended xyz file `frames`, to
+    which labels are fitted: their numbers in QM9 are the values `qm9` of its frames.
+    """
+    first = smallest_molecules(molecules, smallest)
+    found = [atoms.info["qm9"] for atoms in read(frames, ":")] if frames else []
+    more = molecules.index[np.isin(molecules.index, found)]
+    return np.append(first, np.setdiff1d(more, first))
+
+
 def write_split(
     index: np.ndarray,
     train: int,
@@ -40,14 +55,14 @@ def write_split(
 ) -> None:
     """Write the columns `index` and `split`, for a random choice of the indices `index` (M,).
 
-    The indices in `always` belong to the training set. All others are shuffled; the first become
-    test, then validation, then training molecules: with the same seed, a larger training set
-    contains the smaller one, and the test molecules stay the same.
+    The indices in `always` belong to the training set; those that do not fit in are in no part. All
+    others are shuffled; the first become test, then validation, then training molecules: with the
+    same seed, a larger training set contains the smaller one, and the test molecules stay the same.
 
     `part` (M,), codes of PART_CODES, marks molecules of files of their own for validation or test.
     Such a file is all of its part. If both exist, all others train.
 
-    Raises InputError if there are too few molecules, or more in `always` than in the training set.
+    Raises InputError if there are too few molecules.
     """
     own = {}
     if part is not None:
@@ -55,19 +70,15 @@ def write_split(
         index = own.pop("")
     validation, test = 0 if "validation" in own else validation, 0 if "test" in own else test
     train = len(index) if len(own) == 2 else train
-    if train + validation + test > len(index):
+    order = np.random.default_rng(seed).permutation(index)
+    others, always = order[~np.isin(order, always)], np.asarray(always, order.dtype)[:train]
+    if train + validation + test > (number := len(always) + len(others)):
         raise InputError(
             f"config.yaml: split: {train} + {validation} + {test} molecules are more than the"
-            f" {len(index)} of the data set; lower train, validation or test"
+            f" {number} of the data set; lower train, validation or test"
         )
-    if len(always) > train:
-        raise InputError(
-            f"config.yaml: split.always_train_smallest: {len(always)} is above train, {train};"
-            " lower it"
-        )
-    order = np.random.default_rng(seed).permutation(index)
-    drawn = order[~np.isin(order, always)][: test + validation + train - len(always)]
-    order = np.concatenate([drawn, np.asarray(always, order.dtype), *own.values()])
+    drawn = others[: test + validation + train - len(always)]
+    order = np.concatenate([drawn, always, *own.values()])
     names = ["test", "validation", "train", *own]
     parts = np.repeat(names, [test, validation, train, *map(len, own.values())])
     write_csv(pd.DataFrame({"index": order, "split": parts}), path)
