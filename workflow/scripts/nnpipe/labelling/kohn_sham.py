@@ -25,7 +25,7 @@ GAUSSIAN_D_EXPONENTS = (1.6, 0.4)  # of C, N, O and F
 EXCHANGE = 0.2  # fraction of exact exchange in B3LYP
 # grid and convergence (Hartree) of the fields before the last one: most cycles run on a small grid
 COARSE_GRID, COARSE_TOLERANCE = 0, 1e-4
-GRID_POINTS = 56 * 64  # per block; PySCF wants a multiple of 56
+GRID_POINTS = 56 * 64  # per block; PySCF requires a multiple of 56
 STORED_VALUES = 3e8  # largest number of values of basis functions that are kept: 2.4 GB
 # number of each second derivative of a basis function in PySCF's order: values, x, y, z, xx, ...
 SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))
@@ -38,9 +38,7 @@ class Functional(NumInt):
     blocks: list[tuple[slice, np.ndarray]]
     potential: np.ndarray  # (4, points): derivatives with respect to density and its gradient
 
-    def values(
-        self, molecule: Any, grids: Any, degree: int
-    ) -> Iterator[tuple[slice, np.ndarray]]:
+    def values(self, molecule: Any, grids: Any, degree: int) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield blocks of points with values (derivatives up to `degree`, functions, points)."""
         for start in range(0, len(grids.weights), GRID_POINTS):
             block = slice(start, start + GRID_POINTS)
@@ -106,7 +104,7 @@ def dft(z: np.ndarray, fast: bool = False) -> ForceFunction:
     within 0.002 eV/Å.
     """
     basis = {symbol: _gaussian_basis(symbol) for symbol in {chemical_symbols[n] for n in z}}
-    last = None
+    last: Any = None
 
     def energy_and_forces(pos: np.ndarray) -> tuple[float, np.ndarray]:
         nonlocal last

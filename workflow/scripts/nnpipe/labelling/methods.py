@@ -1,6 +1,6 @@
 """Quantum chemistry for labels: GFN2-xTB and B3LYP/6-31G(2df,p), the method of QM9."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ class NotConverged(Exception):
     """The self-consistent field did not converge, or its result is not finite."""
 
 
-def tight_binding(parameters: str | Mapping[str, Any]) -> Method:
+def tight_binding(parameters: str | dict[str, Any]) -> Method:
     """Return the tight-binding method of tblite with these parameters: a name or tblite's tables.
 
     A function that the method returns starts each call from the self-consistent field of the last
