@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
-from ase.io import read
+from ase.io import read, write
 from scipy.spatial.transform import Rotation
 
 from nnpipe.data import store
@@ -34,7 +34,8 @@ from nnpipe.structures.bonds import atoms_beyond_bond, bond_matrix, small_ring_c
 from nnpipe.structures.vibrations import hessian, normal_modes
 
 ETHANOL = molecule("CH3CH2OH")
-TINY = Path(__file__).parents[1] / "resources/tiny_molecules.xyz"
+RESOURCES = Path(__file__).parents[1] / "resources"
+TINY, FRAMES = RESOURCES / "tiny_molecules.xyz", RESOURCES / "dft_frames.xyz"
 
 
 def geometry(molecules: Molecules, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -343,6 +344,39 @@ def test_tiny_molecules_train_whatever_the_split(tables, molecules, tmp_path):
     assert (hydrogen.pos[0] - hydrogen.pos[1]).norm().item() == pytest.approx(0.743, abs=1e-3)
     assert data.target[0].item() == pytest.approx(-32.0698, abs=1e-3)
     assert data.force_labels(torch.arange(1)).abs().max() < 0.01
+
+
+def test_dft_frames_are_labels_of_their_molecules(tables, molecules, tmp_path):
+    """With the energies and forces of the file, and only for molecules that are asked for."""
+    about = {"molecules": read_molecules(tables[0])[1]["digest"]}
+    write_chunk(molecules, [2, 9], gfn2, Settings(geometries=1), tmp_path / "chunk", about)
+    plain, path = tmp_path / "plain", tmp_path / "l"
+    count = write_labels([tmp_path / "chunk"], molecules, no_correction(), 5.0, plain, about)
+    frames = read(FRAMES, ":")
+    frames[-1].info["qm9"] = last = int(molecules.index[9])  # a molecule with other labels, too
+    write(tmp_path / "frames.xyz", frames, format="extxyz")
+    number = write_labels(
+        [tmp_path / "chunk"], molecules, no_correction(), 5.0, path, about,
+        frames=tmp_path / "frames.xyz",
+    )  # fmt: skip
+    assert number == count + len(frames)
+
+    def of(name: Path, *indices: int):
+        return load_labels(name, np.array(indices), 4.0, about["molecules"])
+
+    assert len(of(path, 3)) == len(of(plain, 3)) > 0  # water
+    for index in (frames[0].info["qm9"], last):
+        own = [frame for frame in frames if frame.info["qm9"] == index]
+        data, earlier = of(path, index), len(of(plain, index))
+        assert len(data) == earlier + len(own)
+        rows = torch.arange(earlier, len(data))
+        energies = [frame.get_potential_energy() for frame in own]
+        np.testing.assert_array_equal(data.target[rows], energies)
+        forces = np.concatenate([frame.get_forces() for frame in own])
+        np.testing.assert_allclose(data.force_labels(rows), forces, rtol=1e-6)
+        batch = data.batch(rows)
+        assert batch.z.tolist() == np.concatenate([frame.numbers for frame in own]).tolist()
+        assert (batch.neighbour_vectors().norm(dim=-1)[batch.neighbour_mask] < 4.0).all()
 
 
 def test_chunk_logs_and_leaves_out_what_does_not_converge(molecules, tmp_path, caplog):

@@ -60,6 +60,7 @@ rule merge_labels:
         correction="results/data/correction.json",
         chunks=expand(rules.label_chunk.output.chunk, chunk=range(LABELS["chunks"])),
         tiny=shipped("resources/tiny_molecules.xyz"),
+        frames=shipped("resources/dft_frames.xyz"),
     output:
         labels="results/data/labels.safetensors",
     log:

@@ -16,4 +16,5 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.output.labels,
         {"molecules": header["digest"], "method": method},
         snakemake.input.tiny,
+        snakemake.input.frames,
     )

@@ -29,12 +29,14 @@ def write_labels(
     path: str | Path,
     provenance: dict[str, Any],
     tiny: str | Path | None = None,
+    frames: str | Path | None = None,
 ) -> int:
     """Write the labels of all chunks and the neighbours within `cutoff` Å; return their number.
 
     The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
     minimum; forces are in eV/Å. Without a correction no anchor is added either: the labels then
-    come from the method of QM9. The labels of the file `tiny` follow, see `read_tiny_molecules`.
+    come from the method of QM9. The labels of the files `tiny` and `frames` follow unchanged, see
+    `read_tiny_molecules` and `read_frames`.
     """
     header = {
         "kind": "labels",
@@ -46,7 +48,7 @@ def write_labels(
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for data in _labels(chunks, molecules, correction, tiny):
+        for data in _labels(chunks, molecules, correction, tiny, frames):
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
@@ -64,8 +66,9 @@ def _labels(
     molecules: Molecules,
     correction: Correction | None,
     tiny: str | Path | None,
+    frames: str | Path | None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the labels of each chunk, then of the file `tiny`, for `write_labels`."""
+    """Yield the labels of each chunk, then of the files `tiny` and `frames`, for `write_labels`."""
     elements: set[int] = set()
     for chunk in progress_bar(chunks, unit="chunks"):
         data = _anchored_chunk(store.read(chunk, "chunk")[0], molecules, correction)
@@ -73,6 +76,8 @@ def _labels(
         yield data
     if tiny:
         yield read_tiny_molecules(tiny, elements)
+    if frames:
+        yield read_frames(frames)
 
 
 def read_tiny_molecules(path: str | Path, elements: set[int]) -> dict[str, np.ndarray]:
@@ -84,8 +89,21 @@ def read_tiny_molecules(path: str | Path, elements: set[int]) -> dict[str, np.nd
     """
     frames = [atoms for atoms in read(path, ":") if elements.issuperset(atoms.numbers.tolist())]
     numbers = {smiles: -n for n, smiles in enumerate(dict.fromkeys(map(_smiles, frames)), 1)}
+    return _like_a_chunk(frames, [numbers[_smiles(atoms)] for atoms in frames])
+
+
+def read_frames(path: str | Path) -> dict[str, np.ndarray]:
+    """Return labels like `read_tiny_molecules`, of geometries of molecules of QM9.
+
+    `qm9` in the info of a frame is the number of its molecule.
+    """
+    frames = list(read(path, ":"))
+    return _like_a_chunk(frames, [atoms.info["qm9"] for atoms in frames])
+
+
+def _like_a_chunk(frames: Sequence[Atoms], numbers: Sequence[int]) -> dict[str, np.ndarray]:
     return {
-        "index": np.array([numbers[_smiles(atoms)] for atoms in frames], np.int32),
+        "index": np.array(numbers, np.int32),
         "ptr": np.cumsum([0, *map(len, frames)]),
         "z": np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8),
         "pos": np.concatenate([atoms.positions for atoms in frames]),
