@@ -30,9 +30,13 @@ TARGETS = {"energy": "energy (U0 − ZPVE)", "u0": "u0, initialised from gnn"}
 FRAMES = {
     "QM9, 500 K": (
         "forces at 500 K, MAE",
-        "95 geometries at 500 K, molecules of at most 5 heavy atoms outside the training set",
+        "geometries at 500 K, molecules of at most 5 heavy atoms outside the training set",
     ),
-    "aspirin": ("forces on aspirin, MAE", "12 frames of aspirin at 300 K"),
+    "aspirin": ("forces on aspirin, MAE", "frames of aspirin at 300 K"),
+    "10 to 20 heavy atoms, 500 K": (
+        "forces on larger molecules, MAE",
+        "geometries at 500 K, molecules of 10 to 20 heavy atoms",
+    ),
 }
 TINY_MOLECULES = Path(__file__).parents[1] / "resources/tiny_molecules.xyz"
 TINY = {
@@ -68,11 +72,10 @@ def surface(frequencies: pd.DataFrame, forces: pd.DataFrame) -> list[dict[str, o
             ("imaginary modes", f"{100 * row.imaginary_fraction:.2f}", "%", modes),
             ("minima with RMSD below 0.3 Å", f"{100 * row.minima_within_03a_fraction:.0f}", "%", n),
         ]
-        for reference, mae in forces[forces["model"] == row.model][
-            ["reference", "mae_mev_per_a"]
-        ].itertuples(index=False):
-            quantity, frames = FRAMES[reference]
-            values.append((quantity, f"{mae:.0f}", "meV/Å", frames))
+        for found in forces[forces["model"] == row.model].itertuples():
+            quantity, frames = FRAMES[found.reference]
+            mae = f"{found.mae_mev_per_a:.0f}"
+            values.append((quantity, mae, "meV/Å", f"{found.n_frames} {frames}"))
         rows += [
             {"model": row.model, "quantity": quantity, "value": value, "unit": unit, "n": n}
             for quantity, value, unit, n in values

@@ -24,6 +24,28 @@ def test_benchmarks_import():
     run("\n".join(f"import {script}" for script in sorted(scripts)))
 
 
+def test_the_default_run_records_the_force_errors_of_all_references():
+    """Which are larger than 50 meV/Å with GFN2-xTB on each."""
+    code = f"""
+import default_run
+import pandas as pd
+from ase.io import read
+from nnpipe.analysis.forces import force_errors
+
+frames = read("{ROOT}/resources/forces.xyz", ":")
+found = force_errors("GFN2-xTB", frames, [frame.arrays["gfn2_forces"] for frame in frames])
+columns = ["n_molecules", "n_modes", "mae_cm1", "imaginary_fraction", "minima_within_03a_fraction"]
+frequencies = pd.DataFrame([{{"model": "GFN2-xTB"}} | dict.fromkeys(columns, 0)])
+rows = default_run.surface(frequencies, pd.DataFrame(found))
+rows = [row for row in rows if row["unit"] == "meV/Å"]
+references = {{frame.info["reference"] for frame in frames}}
+assert len({{row["quantity"] for row in rows}}) == len(references)
+assert sum(int(row["n"].split()[0]) for row in rows) == len(frames)
+assert all(50 < float(row["value"]) < 500 for row in rows), rows
+"""
+    run(code)
+
+
 def test_benchmarks_draw_from_the_records(tmp_path):
     code = f"""
 import accuracy, records, run, scale, uncertainty

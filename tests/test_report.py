@@ -80,10 +80,12 @@ def made(tmp_path_factory, tables, molecules) -> Files:
         rows.append(accuracy(model, read_info(infos[-1].parent), table))
         runs.append(trajectory(folder, f"{model}_methane", molecule("CH4")))
     paths = {"accuracy": pd.concat(rows)}
-    paths["forces"] = pd.DataFrame(
+    small = pd.DataFrame(
         [("GFN2-xTB", 198.2, 0.95), ("gnn", 110.4, 0.98), ("mlp", 235.1, 0.9)],
         columns=["model", "mae_mev_per_a", "cosine"],
     ).assign(reference="QM9, 500 K", n_frames=90, rmse_mev_per_a=300.0)
+    large = small.assign(reference="10 to 20 heavy atoms, 500 K", mae_mev_per_a=[151.0, 162, 373])
+    paths["forces"] = pd.concat([small, large])
     for name, table in paths.items():
         (folder / f"{name}.csv").write_text(table.to_csv(index=False))
     return Files(
@@ -141,6 +143,8 @@ def test_numbers_are_the_numbers_of_the_tables(html, made):
         assert f"{label} potential energy 110,000 {row['n_test']}" in text
         assert f"{number(1000 * row['mae'])} meV {number(1000 * row['rmse'])} meV" in text
     assert "110 (0.98)" in text
+    assert "10 to 20 heavy atoms, 500 K" in text
+    assert "162 (0.98)" in text
     assert f"{number(1000 * table['mae'].iloc[1])} meV error of the energy" in text
 
 
