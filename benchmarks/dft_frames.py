@@ -26,7 +26,8 @@ from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from nnpipe.data.molecules import Molecules, read_molecules
 from nnpipe.data.qm9 import SADDLE_POINTS
 from nnpipe.labelling.distortions import DistortionSampler
-from nnpipe.labelling.methods import NotConverged, dft
+from nnpipe.labelling.kohn_sham import dft
+from nnpipe.labelling.methods import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.runtime.progress import progress_bar
 
@@ -48,7 +49,9 @@ def environments(smiles: str) -> set[int]:
     molecule = Chem.MolFromSmiles(smiles)
     if molecule is None:
         return set()
-    return set(GetMorganGenerator(radius=2).GetSparseCountFingerprint(molecule).GetNonzeroElements())
+    return set(
+        GetMorganGenerator(radius=2).GetSparseCountFingerprint(molecule).GetNonzeroElements()
+    )
 
 
 def choose(table: Molecules, rows: np.ndarray, everything: np.ndarray, number: int) -> list[int]:
@@ -92,10 +95,16 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(table))
     heavy = np.add.reduceat(np.asarray(table.z) > 1, table.ptr[:-1], dtype=int)
     fits = (heavy >= HEAVY[0]) & (heavy <= HEAVY[1])
-    tested = [atoms.info["qm9"] for atoms in read(ROOT / "resources/forces.xyz", ":") if "qm9" in atoms.info]
+    tested = [
+        atoms.info["qm9"]
+        for atoms in read(ROOT / "resources/forces.xyz", ":")
+        if "qm9" in atoms.info
+    ]
     fits &= ~np.isin(table.index, [*tested, *SADDLE_POINTS])
     fits[order[:HELD_OUT]] = False
-    chosen = choose(table, np.flatnonzero(fits), order[HELD_OUT : HELD_OUT + SAMPLE], options.molecules)
+    chosen = choose(
+        table, np.flatnonzero(fits), order[HELD_OUT : HELD_OUT + SAMPLE], options.molecules
+    )
     part, parts = options.part
     for row in progress_bar(chosen[part::parts], unit="molecules"):
         index, z, pos = table.geometry(row)

@@ -26,7 +26,9 @@ from tblite.ase import TBLite
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.qm9 import SADDLE_POINTS
 from nnpipe.data.splits import read_split
-from nnpipe.labelling.methods import NotConverged, dft, gfn2
+from nnpipe.labelling.kohn_sham import dft
+from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.structures.smiles import from_smiles
 

@@ -20,7 +20,8 @@ from ase.io import read, write
 from tblite.ase import TBLite
 
 from nnpipe.labelling.distortions import DistortionSampler
-from nnpipe.labelling.methods import NotConverged, dft
+from nnpipe.labelling.kohn_sham import dft
+from nnpipe.labelling.methods import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.simulation.relax import relax

@@ -37,8 +37,9 @@ from nnpipe.data.splits import read_split
 from nnpipe.labelling.anchor import anchored
 from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.distortions import DistortionSampler
-from nnpipe.labelling.methods import NotConverged, gfn2
+from nnpipe.labelling.methods import NotConverged
 from nnpipe.labelling.settings import Settings
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
 from nnpipe.structures.bonds import bond_matrix

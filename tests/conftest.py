@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nnpipe.data.molecules import Molecules, read_molecules, write_molecules
 from nnpipe.data.neighbour_table import write_neighbours
 from nnpipe.data.qm9 import UNITS, read_archive
-from nnpipe.labelling.methods import gfn2
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.models.potential import Potential
 from nnpipe.models.registry import MODELS, build
 from nnpipe.simulation.calculator import NeuralCalculator

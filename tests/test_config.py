@@ -88,7 +88,7 @@ BAD = [
     ("models/gnn_u0/hyperparameters", {"layers": 3}, "models.gnn_u0.hyperparameters: {'layers': 3} is not the hyperparameters of 'gnn'"),
     ("models/gnn/init_from", "gnn_u0", "models.gnn_u0.init_from: 'gnn' leads back to itself"),
     ("models/gnn/pretrained", "nowhere", "models.gnn.pretrained: 'nowhere' has no model.json"),
-    ("labels/method", "mp2", "labels.method: 'mp2' is not one of 'xtb' or 'dft'"),
+    ("labels/method", "mp2", "labels.method: 'mp2' is not one of 'teacher', 'gfn2' or 'dft'"),
     ("labels/geometries", 0, "labels.geometries: 0 is below the minimum of 1"),
     ("labels/small_ring_factors", [1.0, -1.0], "labels.small_ring_factors.1: -1.0 is below the minimum of 0"),
     ("labels/temperature_min_k", 2000, "labels.temperature_min_k: 2000.0 is above temperature_max_k, 1500.0; lower it"),

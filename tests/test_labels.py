@@ -27,9 +27,11 @@ from nnpipe.labelling.correction import (
     write_correction,
 )
 from nnpipe.labelling.distortions import DistortionSampler
-from nnpipe.labelling.methods import NotConverged, dft, gfn2
+from nnpipe.labelling.kohn_sham import dft
+from nnpipe.labelling.methods import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.structures.bonds import atoms_beyond_bond, bond_matrix, small_ring_counts
 from nnpipe.structures.vibrations import hessian, normal_modes
 

@@ -14,7 +14,7 @@ from ase.units import fs
 
 from nnpipe.analysis.spectrum import vibrational_density
 from nnpipe.errors import InputError
-from nnpipe.labelling.methods import gfn2
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.simulation.propagate import combine
 from nnpipe.structures.bonds import bonded_pairs
 from nnpipe.structures.load import atomic_numbers

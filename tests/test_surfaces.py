@@ -24,7 +24,7 @@ from nnpipe.analysis.scan import scan, scan_table
 from nnpipe.analysis.spectrum import vibrational_density
 from nnpipe.analysis.style import model_styles, save, save_light_and_dark
 from nnpipe.data.splits import read_split, write_split
-from nnpipe.labelling.methods import gfn2
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.models.names import readable_name
 from nnpipe.simulation.calculator import load_calculator
 from nnpipe.simulation.md import write_trajectory

@@ -909,9 +909,9 @@ def test_labels_teach_what_minima_cannot(tables, tmp_path, molecules):
     """Trained on a few molecules' labels, forces off the minimum become far better."""
     from nnpipe.labelling.chunks import write_chunk
     from nnpipe.labelling.correction import no_correction
-    from nnpipe.labelling.methods import gfn2
     from nnpipe.labelling.settings import Settings as LabelSettings
     from nnpipe.labelling.table import write_labels
+    from nnpipe.labelling.tight_binding import gfn2
 
     write_split(molecules.index, 40, 20, 8, 0, tmp_path / "split.csv")
     about = {"molecules": read_molecules(tables[0])[1]["digest"]}

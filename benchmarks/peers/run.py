@@ -80,12 +80,12 @@ def prepare() -> Path:
     os.environ["OMP_NUM_THREADS"] = "1"  # GFN2-xTB is much slower on several
     molecules, header = read_molecules(DATA / "qm9.safetensors")
     split = read_split(DATA / "split.csv", molecules.index)
-    about = {"molecules": header["digest"], "method": "xtb"}
+    about = {"molecules": header["digest"], "method": config["labels"]["method"]}
     chunk, off = OUT / "off_chunk.safetensors", OUT / "off.safetensors"
     write_chunk(
         molecules,
         split["test"][:DISTORTED_MOLECULES],
-        method("xtb"),
+        method(config["labels"]["method"], HERE.parents[1] / config["labels"]["teacher"]),
         Settings(seed=1),
         chunk,
         about,

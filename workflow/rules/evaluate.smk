@@ -253,6 +253,9 @@ rule force_table:
         split="results/data/split.csv",
         weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
         infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
+        molecules="results/data/qm9.safetensors" if CHEAP_LABELS else [],
+        correction="results/data/correction.json" if CHEAP_LABELS else [],
+        teacher=TEACHER if CHEAP_LABELS else [],
     output:
         table=report(
             "results/tables/forces.csv",
@@ -272,6 +275,7 @@ rule force_table:
     params:
         models=ENERGY_MODELS,
         own_data=own_data(config),
+        labels=LABELS["method"] if CHEAP_LABELS else "",
         device=config["resources"]["device"],
         code=code("force_table.py", ENERGY_MODELS),
     script:

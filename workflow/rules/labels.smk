@@ -2,6 +2,38 @@
 
 LABELS = config["labels"]
 DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
+FIT = LABELS["teacher"] == "fit"
+TEACHER = []  # the file with the parameters of the teacher
+if LABELS["method"] == "teacher":
+    TEACHER = "results/data/teacher.toml" if FIT else given(LABELS["teacher"])
+
+# labels that are judged beside the models: a model of this run learns them, and DFT takes hours
+CHEAP_LABELS = not DFT and any(uses_labels(config, model) for model in TRAINED)
+
+if FIT:
+
+    rule fit_teacher:
+        """Fit the parameters of GFN2-xTB to the DFT frames and to dimers."""
+        input:
+            molecules="results/data/qm9.safetensors",
+            frames=shipped("resources/dft_frames.xyz"),
+        output:
+            teacher="results/data/teacher.toml",
+        log:
+            "results/logs/fit_teacher/qm9.log",
+        benchmark:
+            "results/benchmarks/fit_teacher/qm9.tsv"
+        priority: 90
+        conda:
+            "../../envs/labels.yaml"
+        threads: config["resources"]["threads"]
+        resources:
+            mem_mb=grows(4000),
+            runtime=grows(120),
+        params:
+            code=code("fit_teacher.py"),
+        script:
+            "../scripts/fit_teacher.py"
 
 
 rule label_chunk:
@@ -9,6 +41,7 @@ rule label_chunk:
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
+        teacher=TEACHER,
     output:
         chunk="results/data/labels/{chunk}.safetensors",
     log:
@@ -22,7 +55,9 @@ rule label_chunk:
         mem_mb=grows(4000 if DFT else 1000),
         runtime=grows(1440 if DFT else 30),
     params:
-        settings={key: LABELS[key] for key in LABELS if key != "correction_molecules"},
+        settings={
+            key: LABELS[key] for key in LABELS if key not in ("correction_molecules", "teacher")
+        },
         code=code("label_chunk.py"),
     script:
         "../scripts/label_chunk.py"
@@ -33,6 +68,7 @@ rule fit_correction:
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
+        teacher=TEACHER,
     output:
         correction="results/data/correction.json",
     log:

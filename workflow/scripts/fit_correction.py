@@ -1,13 +1,15 @@
-"""Fit the correction of GFN2-xTB labels; DFT labels need no correction."""
+"""Fit the correction of the labels; DFT labels need no correction."""
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.correction import write_correction
-from nnpipe.labelling.methods import gfn2
+from nnpipe.labelling.methods import method
 from nnpipe.runtime.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]
-    number = snakemake.params.molecules if snakemake.params.method == "xtb" else 0
-    write_correction(molecules, rows[:number], gfn2, snakemake.output.correction)
+    name = snakemake.params.method
+    number = 0 if name == "dft" else snakemake.params.molecules
+    teacher = method(name, snakemake.input.teacher)
+    write_correction(molecules, rows[:number], teacher, snakemake.output.correction)

@@ -18,7 +18,7 @@ with job(snakemake.log[0], snakemake.threads):
     write_chunk(
         molecules,
         rows[int(snakemake.wildcards.chunk) :: chunks],
-        method(name),
+        method(name, snakemake.input.teacher),
         Settings(**settings),
         snakemake.output.chunk,
         {"molecules": header["digest"], "method": name},

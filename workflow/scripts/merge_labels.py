@@ -11,7 +11,7 @@ with job(snakemake.log[0], snakemake.threads):
     write_labels(
         snakemake.input.chunks,
         molecules,
-        read_correction(snakemake.input.correction) if method == "xtb" else None,
+        read_correction(snakemake.input.correction) if method != "dft" else None,
         snakemake.params.cutoff,
         snakemake.output.labels,
         {"molecules": header["digest"], "method": method},

@@ -4,7 +4,7 @@ from tblite.ase import TBLite
 
 from nnpipe.analysis.frequencies import at_minima, held_out
 from nnpipe.data.molecules import read_molecules
-from nnpipe.labelling.methods import gfn2
+from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 from nnpipe.structures.vibrations import hessian

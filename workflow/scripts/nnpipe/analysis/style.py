@@ -28,6 +28,7 @@ FIXED = {
     "mlp": (VERMILION, "^", "-"),
     "schnet": (GREEN, "D", "-"),
     "GFN2-xTB": (GREY, "x", "--"),
+    "labels": (ORANGE, "+", ":"),
 }
 FREE = [
     (ORANGE, "v", "-"), (SKY, "P", "-"), *((c, "*", ":") for c in (BLUE, VERMILION, GREEN)),

@@ -169,9 +169,15 @@ class Split:
 class Labels(LabelSettings):
     """Labelled geometries off the minimum, which teach forces."""
 
-    method: Literal["xtb", "dft"] = setting(
-        "xtb",
-        "xtb (GFN2-xTB, corrected towards the level of theory of QM9) or dft (that level; slow)",
+    method: Literal["teacher", "gfn2", "dft"] = setting(
+        "teacher",
+        "teacher (GFN2-xTB refitted to DFT), gfn2 (plain GFN2-xTB) or dft (the level of theory of"
+        " QM9; slow); the first two are corrected towards QM9",
+    )
+    teacher: str = setting(
+        "resources/teacher.toml",
+        "parameters of the teacher, in the format of tblite; or fit, which fits them again",
+        min_length=1,
     )
     correction_molecules: int = setting(
         100, "molecules whose DFT frequencies the correction is fitted to; 0: no correction", ge=0,

@@ -7,7 +7,8 @@ The parameters x, in steps from the values of GFN2-xTB, minimise
     F_k     eV/Å  force components of geometries off the minimum, anchored (anchor.py) as labels
                   are, and without anchor; and at minima, where they are 0
     E_e     eV    anchored energies of geometries above the minimum of their molecule; energies of
-                  minima, less a sum over the atoms: relative energies of isomers
+                  minima, less a sum over the atoms: relative energies of isomers; interaction
+                  energies of dimers
     s, s_e        expected deviations
     rho           pseudo-Huber loss: large residuals count linearly
     lambda        prior: the weight of a squared step
@@ -24,34 +25,46 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations_with_replacement
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data.s22 import (
+    create_s22_system,
+    get_interaction_energy_s22x5,
+    get_number_of_dimer_atoms,
+    s22,
+)
 
 from ..data.molecules import Molecules
 from ..data.sources import QM9_ELEMENTS
 from ..runtime.progress import progress_bar
 from ..units import BOHR, HARTREE
 from .anchor import fit_anchor
-from .teacher import ELEMENTS, Table, gfn2_parameters
+from .tight_binding import ELEMENTS, Table, gfn2_parameters
 
 log = logging.getLogger(__name__)
 
 ANCHORED_SIGMA, PLAIN_SIGMA, MINIMUM_SIGMA = 0.08, 0.2, 0.08  # s of forces, eV/Å
-ANCHORED_ENERGY_SIGMA, ISOMER_SIGMA = 0.1, 0.5  # s_e, eV
+ANCHORED_ENERGY_SIGMA, ISOMER_SIGMA, DIMER_SIGMA = 0.1, 0.5, 0.03  # s_e, eV
 HUBER = 2.0  # residuals above this number of expected deviations count linearly
 DIFFERENCE = 0.3  # steps: displacement of a parameter in the differences
 LARGEST_STEP = 4.0  # steps: largest change of a parameter per iteration
 ACCURACY = 0.1  # of tblite's self-consistent field, relative to its default
 MAX_CYCLES = 150
+PRIOR = 1.0
+DISTANCES = (0.9, 1.0, 1.5)  # of the dimers, in distances at the minimum
+ROUNDS, TRIALS = 3, 8
+
+Path = tuple[str | int, ...]  # keys of nested tables, places in lists
 
 # one step of a parameter of an element: relative to its value (%) or absolute
-ELEMENT_STEPS = {
+ELEMENT_STEPS: dict[str, str | float] = {
     "levels": "3%", "slater": "5%", "shpoly": 0.02, "kcn": 0.02, "gam": "5%", "lgam": 0.1,
     "gam3": 0.05, "zeff": "5%", "arep": "3%", "en": 0.1, "dkernel": 0.01, "qkernel": 0.005,
     "mprad": "10%", "mpvcn": 0.2,
 }  # fmt: skip
-GLOBAL_STEPS = {
+GLOBAL_STEPS: dict[Path, dict[str, str | float]] = {
     ("hamiltonian", "xtb"): {"wexp": 0.1, "kpol": "20%", "enscale": 0.01},
     ("hamiltonian", "xtb", "shell"): {"ss": "5%", "pp": "5%", "sp": "5%"},
     ("repulsion", "effective"): {"kexp": "5%", "klight": "5%"},
@@ -61,8 +74,6 @@ GLOBAL_STEPS = {
     ("dispersion", "d4"): {"s8": "10%", "a1": "10%", "a2": "5%"},
 }
 PAIR_STEP = 0.02  # of the factors of the Hamiltonian of two elements
-
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,7 @@ def moved(table: Table, parameters: Sequence[Parameter], x: np.ndarray) -> Table
     """Return a copy of the tables with the parameters moved by x (P,) steps."""
     table = deepcopy(table)
     for parameter, steps in zip(parameters, x, strict=True):
-        holder = table
+        holder: Any = table
         for key in parameter.path[:-1]:
             holder = holder[key]
         last, change = parameter.path[-1], parameter.step * float(steps)
@@ -128,17 +139,24 @@ def moved(table: Table, parameters: Sequence[Parameter], x: np.ndarray) -> Table
 
 @dataclass(frozen=True)
 class Geometry:
-    """A geometry with DFT forces; `minimum` is the place of its minimum, its own place if it is one.
+    """A geometry with DFT energy and forces; `minimum` is the place of its minimum in the list.
 
-    The energy is above the minimum, or for a minimum U0 - ZPVE in QM9.
+    The energy is above the minimum, or for a minimum U0 - ZPVE in QM9. A part of a dimer has none.
     """
 
-    molecule: int  # index in QM9
     z: np.ndarray  # (N,)
     pos: np.ndarray  # (N, 3) Å
-    forces: np.ndarray  # (N, 3) eV/Å
+    forces: np.ndarray | None = None  # (N, 3) eV/Å
+    energy: float = np.nan  # eV
+    minimum: int | None = None
+
+
+@dataclass(frozen=True)
+class Dimer:
+    """Places of a dimer and its monomers in the list of geometries, and the interaction energy."""
+
+    places: tuple[int, int, int]
     energy: float  # eV
-    minimum: int
 
 
 def geometries(
@@ -154,15 +172,36 @@ def geometries(
     for place, row in enumerate(all_rows):
         index, z, pos = molecules.geometry(row)
         energy = float(molecules.targets["energy"][row])
-        found.append(Geometry(index, z, pos, np.zeros_like(pos), energy, place))
+        found.append(Geometry(z, pos, np.zeros_like(pos), energy, place))
         places[index] = place
     for frame in frames:
         place = places[int(frame.info["qm9"])]
         energy = frame.get_potential_energy() - found[place].energy
         where = frame.numbers, frame.positions
-        index = found[place].molecule
-        found.append(Geometry(index, *where, frame.get_forces(), energy, place))
+        found.append(Geometry(*where, frame.get_forces(), energy, place))
     return found
+
+
+def s22x5(place: int) -> tuple[list[Geometry], list[Dimer]]:
+    """Return geometries that follow `place` others, and the dimers of S22 at DISTANCES.
+
+    CCSD(T)/CBS, monomers rigid. https://doi.org/10.1021/ct1002253, in ASE
+    """
+    parts: list[Geometry] = []
+    dimers, monomers = [], {}
+    for name in s22:
+        for distance in DISTANCES:
+            atoms = create_s22_system(name, distance)
+            size = get_number_of_dimer_atoms(name)[0]
+            here = place + len(parts)
+            parts.append(Geometry(atoms.numbers, atoms.positions))
+            if name not in monomers:
+                monomers[name] = here + 1, here + 2
+                halves = atoms[:size], atoms[size:]
+                parts += [Geometry(half.numbers, half.positions) for half in halves]
+            energy = get_interaction_energy_s22x5(name, distance, correct_offset=False)
+            dimers.append(Dimer((here, *monomers[name]), energy))
+    return parts, dimers
 
 
 def anchor_matrix(minimum: np.ndarray, pos: np.ndarray) -> np.ndarray:
@@ -233,9 +272,7 @@ class Evaluator:
         return list(progress_bar(found, total=self.count, unit="geometries"))
 
 
-def anchored_rows(
-    rows: np.ndarray, minimum_rows: np.ndarray, matrix: np.ndarray
-) -> np.ndarray:
+def anchored_rows(rows: np.ndarray, minimum_rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return the anchored energies above the minimum and forces (R, 1 + 3N), for rows of both.
 
     `matrix` is the `anchor_matrix`; rows may be derivatives, as all is linear.
@@ -249,7 +286,7 @@ def _residuals(
     geometry: Geometry, rows: np.ndarray, minimum_rows: np.ndarray, matrix: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return residuals (K,) in expected deviations and their rows of derivatives (P, K)."""
-    forces = geometry.forces.ravel()
+    forces = np.asarray(geometry.forces).ravel()
     if matrix is None:  # a minimum
         known = np.concatenate([[geometry.energy], forces])
         sigma = np.array([ISOMER_SIGMA] + [MINIMUM_SIGMA] * len(forces))
@@ -268,13 +305,19 @@ class Refit:
     """State of a refit: steps `x` (P,) of the parameters, best so far, and what led there."""
 
     def __init__(
-        self, found: Sequence[Geometry], free: Sequence[Parameter], prior: float = 1.0
+        self,
+        found: Sequence[Geometry],
+        free: Sequence[Parameter],
+        dimers: Sequence[Dimer] = (),
+        prior: float = PRIOR,
     ) -> None:
         self.geometries, self.free, self.prior = list(found), tuple(free), prior
+        self.dimers = list(dimers)
         self.matrices = [
-            None if g.minimum == n else anchor_matrix(found[g.minimum].pos, g.pos)
+            None if g.minimum in (n, None) else anchor_matrix(found[g.minimum].pos, g.pos)
             for n, g in enumerate(found)
         ]
+        self.minima = [n for n, g in enumerate(found) if g.minimum == n]
         self.atoms = np.array([[(g.z == z).sum() for z in QM9_ELEMENTS] for g in found])
         self.x = np.zeros(len(free))
         self.rows: list[np.ndarray | None] = []
@@ -293,16 +336,7 @@ class Refit:
         normal[size:, size:] = 1e-9 * np.eye(elements)
         loss = self.prior * (x**2).sum()
         atomic = self._atomic_energies(values)
-        for n, geometry in enumerate(self.geometries):
-            here, there = self._at(values, n), self._at(values, geometry.minimum)
-            if here is None or there is None:
-                continue
-            residual, slopes = _residuals(geometry, here, there, self.matrices[n])
-            columns = np.zeros((elements, len(residual)))
-            if self.matrices[n] is None:
-                columns[:, 0] = self.atoms[n] / ISOMER_SIGMA
-                residual = residual - atomic @ columns
-            slopes = np.concatenate([slopes, columns])
+        for residual, slopes in self._terms(values, atomic):
             weight = 1 / np.sqrt(1 + (residual / HUBER) ** 2)
             loss += 2 * HUBER**2 * (1 / weight - 1).sum()
             normal += (slopes * weight) @ slopes.T
@@ -311,9 +345,34 @@ class Refit:
 
     def _atomic_energies(self, values: Sequence[np.ndarray | None]) -> np.ndarray:
         """Return the energies (elements,) eV per atom that QM9's minima have beyond `values`."""
-        known = [n for n, m in enumerate(self.matrices) if m is None and values[n] is not None]
-        above = [self.geometries[n].energy - values[n][0, 0] for n in known]
-        return np.linalg.lstsq(self.atoms[known], np.array(above))[0]
+        found = {n: value[0, 0] for n in self.minima if (value := values[n]) is not None}
+        above = [self.geometries[n].energy - energy for n, energy in found.items()]
+        return np.linalg.lstsq(self.atoms[list(found)], np.array(above))[0]
+
+    def _terms(
+        self, values: Sequence[np.ndarray | None], atomic: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield residuals (K,) in expected deviations and derivatives (P + elements, K)."""
+        for n, geometry in enumerate(self.geometries):
+            if geometry.minimum is None:
+                continue
+            here, there = self._at(values, n), self._at(values, geometry.minimum)
+            if here is None or there is None:
+                continue
+            residual, slopes = _residuals(geometry, here, there, self.matrices[n])
+            columns = np.zeros((len(atomic), len(residual)))
+            if geometry.minimum == n:
+                columns[:, 0] = self.atoms[n] / ISOMER_SIGMA
+                residual = residual - atomic @ columns
+            yield residual, np.concatenate([slopes, columns])
+        for dimer in self.dimers:
+            parts = [self._at(values, n) for n in dimer.places]
+            if any(part is None for part in parts):
+                continue
+            whole, first, second = (part[:, 0] for part in parts)
+            energy = (whole - first - second)[:, None] / DIMER_SIGMA
+            slopes = np.concatenate([energy[1:], np.zeros((len(atomic), 1))])
+            yield dimer.energy / DIMER_SIGMA - energy[0], slopes
 
     def _at(self, values: Sequence[np.ndarray | None], n: int) -> np.ndarray | None:
         """Return `values` of a geometry with the derivatives in `rows`, or None without them."""
@@ -344,3 +403,26 @@ class Refit:
                         damping *= 8
                         _, step = self.solve(self.x, kept, damping)
                 yield loss
+
+
+def fit_teacher(
+    frames: Sequence[Atoms], molecules: Molecules, cores: int
+) -> tuple[Table, dict[str, Any]]:
+    """Return the parameters of the teacher, as tblite's tables, and their provenance.
+
+    `frames`: see `geometries`. Takes minutes on each core.
+    """
+    found = geometries(frames, molecules)
+    parts, dimers = s22x5(len(found))
+    refit = Refit([*found, *parts], free_parameters(start()), dimers)
+    for number, loss in enumerate(refit.run(ROUNDS, TRIALS, cores), 1):
+        log.info("round %d of %d: loss %.0f", number, ROUNDS, loss)
+    table = moved(start(), refit.free, refit.x)
+    table["meta"] = table["meta"] | {"name": "GFN2-xTB refitted by nnpipe"}
+    return table, {
+        "frames": len(frames),
+        "molecules": len(refit.minima),
+        "dimers": len(dimers),
+        "parameters": len(refit.free),
+        "largest_change_steps": float(np.abs(refit.x).max()),
+    }

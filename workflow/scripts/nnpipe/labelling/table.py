@@ -17,8 +17,9 @@ from ..data import store
 from ..data.molecules import Molecules
 from ..runtime.progress import progress_bar
 from ..structures.neighbours import neighbours
-from .anchor import fit_anchor
+from .anchor import anchored, fit_anchor
 from .correction import Correction
+from .methods import Method
 
 
 def write_labels(
@@ -78,6 +79,23 @@ def _labels(
         yield read_tiny_molecules(tiny, elements)
     if frames:
         yield read_frames(frames)
+
+
+def label_forces(
+    frames: Sequence[Atoms], molecules: Molecules, method: Method, correction: Correction | None
+) -> list[np.ndarray]:
+    """Return the forces (N, 3) eV/Å that frames would have as labels, see `write_labels`.
+
+    A frame without the index of its molecule in QM9 (`qm9` in `info`) has no anchor.
+    """
+    found = []
+    for frame in frames:
+        z, function = frame.numbers, method(frame.numbers)
+        if correction and (index := frame.info.get("qm9")):
+            _, z, minimum = molecules.geometry(int(np.searchsorted(molecules.index, index)))
+            function = anchored(function, minimum, correction(z, minimum))
+        found.append(function(frame.positions)[1])
+    return found
 
 
 def read_tiny_molecules(path: str | Path, elements: set[int]) -> dict[str, np.ndarray]:
