@@ -18,8 +18,9 @@ which starts from the field at x. They hardly change with x and serve several st
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,6 +54,7 @@ LARGEST_STEP = 4.0  # steps: largest change of a parameter per iteration
 ACCURACY = 0.1  # of tblite's self-consistent field, relative to its default
 MAX_CYCLES = 150
 PRIOR = 1.0
+LOST = 100.0  # loss of a geometry whose field converges no more
 DISTANCES = (0.9, 1.0, 1.5)  # of the dimers, in distances at the minimum
 ROUNDS, TRIALS = 3, 8
 
@@ -240,10 +242,10 @@ def _evaluate(task: tuple[int, bytes, tuple[Parameter, ...], bool]) -> np.ndarra
     number, x, free, derivatives = task
     geometry, last, found = _GEOMETRIES[number], None, []
     for table in _tables(x, free, derivatives):
-        calculator = Calculator(table, geometry.z.astype(int), geometry.pos / BOHR)
-        for key, value in (("verbosity", 0), ("accuracy", ACCURACY), ("max-iter", MAX_CYCLES)):
-            calculator.set(key, value)
         try:
+            calculator = Calculator(table, geometry.z.astype(int), geometry.pos / BOHR)
+            for key, value in (("verbosity", 0), ("accuracy", ACCURACY), ("max-iter", MAX_CYCLES)):
+                calculator.set(key, value)
             result = calculator.singlepoint(last)
         except RuntimeError:
             return None
@@ -259,7 +261,7 @@ def _evaluate(task: tuple[int, bytes, tuple[Parameter, ...], bool]) -> np.ndarra
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Energies and forces of geometries, and their derivatives, on several cores."""
+    """Energies and forces of geometries, and their derivatives; from `evaluator`."""
 
     pool: ProcessPoolExecutor
     free: tuple[Parameter, ...]
@@ -270,6 +272,16 @@ class Evaluator:
         tasks = [(n, x.tobytes(), self.free, derivatives) for n in range(self.count)]
         found = self.pool.map(_evaluate, tasks, chunksize=4)
         return list(progress_bar(found, total=self.count, unit="geometries"))
+
+
+@contextmanager
+def evaluator(
+    found: list[Geometry], free: tuple[Parameter, ...], cores: int
+) -> Iterator[Evaluator]:
+    """Yield an evaluator of geometries that computes on several cores."""
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(cores, context, _start_worker, (found,)) as pool:
+        yield Evaluator(pool, free, len(found))
 
 
 def anchored_rows(rows: np.ndarray, minimum_rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -302,22 +314,27 @@ def _residuals(
 
 
 class Refit:
-    """State of a refit: steps `x` (P,) of the parameters, best so far, and what led there."""
+    """State of a refit: the steps `x` (P,) of the parameters and derivatives near them.
+
+    `prior` is lambda, of all parameters or (P,). Geometries whose places are in `held_out` have no
+    part in the loss.
+    """
 
     def __init__(
         self,
         found: Sequence[Geometry],
         free: Sequence[Parameter],
         dimers: Sequence[Dimer] = (),
-        prior: float = PRIOR,
+        prior: float | np.ndarray = PRIOR,
+        held_out: Collection[int] = (),
     ) -> None:
-        self.geometries, self.free, self.prior = list(found), tuple(free), prior
-        self.dimers = list(dimers)
+        self.geometries, self.free, self.dimers = list(found), tuple(free), list(dimers)
+        self.prior, self.held_out = np.broadcast_to(prior, len(free)), held_out
         self.matrices = [
             None if g.minimum in (n, None) else anchor_matrix(found[g.minimum].pos, g.pos)
             for n, g in enumerate(found)
         ]
-        self.minima = [n for n, g in enumerate(found) if g.minimum == n]
+        self.minima = [n for n, g in enumerate(found) if g.minimum == n and n not in held_out]
         self.atoms = np.array([[(g.z == z).sum() for z in QM9_ELEMENTS] for g in found])
         self.x = np.zeros(len(free))
         self.rows: list[np.ndarray | None] = []
@@ -331,10 +348,13 @@ class Refit:
         """
         size, elements = len(x), len(QM9_ELEMENTS)
         normal, right = np.zeros((size + elements,) * 2), np.zeros(size + elements)
-        normal[:size, :size] = (self.prior + damping) * np.eye(size)
+        normal[:size, :size] = np.diag(self.prior + damping)
         right[:size] = -self.prior * x
         normal[size:, size:] = 1e-9 * np.eye(elements)
-        loss = self.prior * (x**2).sum()
+        lost = sum(
+            rows is not None and v is None for rows, v in zip(self.rows, values, strict=True)
+        )
+        loss = self.prior @ x**2 + LOST * lost
         atomic = self._atomic_energies(values)
         for residual, slopes in self._terms(values, atomic):
             weight = 1 / np.sqrt(1 + (residual / HUBER) ** 2)
@@ -354,7 +374,7 @@ class Refit:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield residuals (K,) in expected deviations and derivatives (P + elements, K)."""
         for n, geometry in enumerate(self.geometries):
-            if geometry.minimum is None:
+            if geometry.minimum is None or n in self.held_out:
                 continue
             here, there = self._at(values, n), self._at(values, geometry.minimum)
             if here is None or there is None:
@@ -366,10 +386,10 @@ class Refit:
                 residual = residual - atomic @ columns
             yield residual, np.concatenate([slopes, columns])
         for dimer in self.dimers:
-            parts = [self._at(values, n) for n in dimer.places]
-            if any(part is None for part in parts):
+            parts = [rows[:, 0] for n in dimer.places if (rows := self._at(values, n)) is not None]
+            if len(parts) < 3:
                 continue
-            whole, first, second = (part[:, 0] for part in parts)
+            whole, first, second = parts
             energy = (whole - first - second)[:, None] / DIMER_SIGMA
             slopes = np.concatenate([energy[1:], np.zeros((len(atomic), 1))])
             yield dimer.energy / DIMER_SIGMA - energy[0], slopes
@@ -379,30 +399,31 @@ class Refit:
         rows, value = self.rows[n], values[n]
         return None if rows is None or value is None else np.concatenate([value[:1], rows[1:]])
 
-    def run(self, rounds: int, trials: int, cores: int) -> Iterator[float]:
-        """Yield the loss after each of the `rounds`, which compute derivatives once.
+    def descend(self, evaluate: Evaluator, trials: int) -> float:
+        """Move x to a smaller loss with the derivatives in `rows`; return the loss.
 
         A trial that raises the loss is taken back, and the next one is damped more.
         """
-        with ProcessPoolExecutor(
-            cores, get_context("forkserver"), _start_worker, (self.geometries,)
-        ) as pool:
-            evaluate = Evaluator(pool, self.free, len(self.geometries))
-            damping = 1.0
+        damping, kept = 1.0, evaluate(self.x)
+        loss, step = self.solve(self.x, kept, damping)
+        for _ in range(trials):
+            trial = self.x + step * min(1.0, LARGEST_STEP / np.abs(step).max())
+            values = evaluate(trial)
+            trial_loss, trial_step = self.solve(trial, values, damping)
+            if trial_loss < loss:
+                self.x, kept, loss, step = trial, values, trial_loss, trial_step
+                damping /= 2
+            else:
+                damping *= 8
+                _, step = self.solve(self.x, kept, damping)
+        return loss
+
+    def run(self, rounds: int, trials: int, cores: int) -> Iterator[float]:
+        """Yield the loss after each of the `rounds`, which compute derivatives once."""
+        with evaluator(self.geometries, self.free, cores) as evaluate:
             for _ in range(rounds):
-                kept = self.rows = evaluate(self.x, derivatives=True)
-                loss, step = self.solve(self.x, kept, damping)
-                for _ in range(trials):
-                    trial = self.x + step * min(1.0, LARGEST_STEP / np.abs(step).max())
-                    values = evaluate(trial)
-                    trial_loss, trial_step = self.solve(trial, values, damping)
-                    if trial_loss < loss:
-                        self.x, kept, loss, step = trial, values, trial_loss, trial_step
-                        damping /= 2
-                    else:
-                        damping *= 8
-                        _, step = self.solve(self.x, kept, damping)
-                yield loss
+                self.rows = evaluate(self.x, derivatives=True)
+                yield self.descend(evaluate, trials)
 
 
 def fit_teacher(
