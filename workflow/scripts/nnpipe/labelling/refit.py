@@ -139,6 +139,22 @@ def moved(table: Table, parameters: Sequence[Parameter], x: np.ndarray) -> Table
     return table
 
 
+def steps_of(table: Table, free: Sequence[Parameter]) -> np.ndarray:
+    """Return the steps (P,) by which `moved` makes `table` of `start()`."""
+
+    def value(holder: Any, path: Path) -> float:
+        for key in path:
+            holder = holder[key]
+        return holder
+
+    steps, origin = [], start()
+    for parameter in free:
+        before = value(origin, parameter.path)
+        change = value(table, parameter.path) - before
+        steps.append(change / (parameter.step * (before if parameter.relative else 1)))
+    return np.array(steps)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """A geometry with DFT energy and forces; `minimum` is the place of its minimum in the list.
@@ -161,24 +177,22 @@ class Dimer:
     energy: float  # eV
 
 
-def geometries(
-    frames: Sequence[Atoms], molecules: Molecules, rows: Sequence[int] | np.ndarray = ()
-) -> list[Geometry]:
-    """Return the minima of the molecules of `frames` and in `rows`, then the frames.
+def geometries(frames: Sequence[Atoms], molecules: Molecules, shift: int = 0) -> list[Geometry]:
+    """Return the minima of the molecules of `frames`, then the frames; `shift` others precede them.
 
     Frames have energies (eV) and forces (eV/Å) and the index of their molecule in `info`, `qm9`.
     """
     of = {int(index): row for row, index in enumerate(molecules.index)}
-    all_rows = dict.fromkeys([*(of[int(frame.info["qm9"])] for frame in frames), *rows])
+    rows = dict.fromkeys(of[int(frame.info["qm9"])] for frame in frames)
     found, places = [], {}
-    for place, row in enumerate(all_rows):
+    for place, row in enumerate(rows, shift):
         index, z, pos = molecules.geometry(row)
         energy = float(molecules.targets["energy"][row])
         found.append(Geometry(z, pos, np.zeros_like(pos), energy, place))
         places[index] = place
     for frame in frames:
         place = places[int(frame.info["qm9"])]
-        energy = frame.get_potential_energy() - found[place].energy
+        energy = frame.get_potential_energy() - found[place - shift].energy
         where = frame.numbers, frame.positions
         found.append(Geometry(*where, frame.get_forces(), energy, place))
     return found
