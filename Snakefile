@@ -24,6 +24,7 @@ rule all:
         rules.comparison_figures.output,
         [] if own_data(config) else rules.frequency_table.output,
         rules.force_table.output,
+        [] if own_data(config) else rules.profile_table.output,
         rules.uncertainty_table.output if HELD_OUT_MODELS else [],
         rules.md_table.output,
         rules.cost_table.output,

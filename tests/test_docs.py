@@ -25,6 +25,7 @@ from nnpipe.analysis.cost import cost
 from nnpipe.analysis.forces import FORCES
 from nnpipe.analysis.frequencies import summary
 from nnpipe.analysis.md_figures import SPECTRUM
+from nnpipe.analysis.profiles import PROFILES
 from nnpipe.analysis.reliability import UNCERTAINTY
 from nnpipe.config import check
 from nnpipe.models import registry
@@ -155,6 +156,7 @@ def columns(name):
 def test_docs_columns_are_those_of_the_tables(tmp_path):
     assert columns("tables/accuracy.csv") == ACCURACY
     assert columns("tables/forces.csv") == FORCES
+    assert columns("tables/profiles.csv") == PROFILES
     assert columns("tables/md.csv") == [field.name for field in fields(Summary)]
     assert columns("tables/uncertainty.csv") == UNCERTAINTY
     assert columns("spectra/{model}_{molecule}.csv") == SPECTRUM

@@ -23,6 +23,7 @@ from helpers import ROOT, command, copy_to, options, snakemake, snakemake_calls
 from nnpipe import load_calculator
 from nnpipe.analysis.accuracy import ACCURACY
 from nnpipe.analysis.compare import differences
+from nnpipe.analysis.profiles import PROFILES
 from nnpipe.report.numbers import number
 from nnpipe.runtime.digest import digest
 
@@ -84,6 +85,9 @@ def test_tables(finished):
     interface = ["model", "reference", "n_frames", "mae_mev_per_a", "rmse_mev_per_a", "cosine"]
     assert list(forces.columns) == interface
     assert set(forces["model"]) == {"gnn", "mlp", "GFN2-xTB"}
+    profiles = pd.read_csv(tables / "profiles.csv")
+    assert list(profiles.columns) == PROFILES
+    assert set(profiles["model"]) == {"gnn", "mlp", "GFN2-xTB", "teacher"}
     cost = pd.read_csv(tables / "cost.csv")
     assert {"download", "convert_molecules", "find_neighbours", "train", "run_md"} <= set(
         cost["rule"]
@@ -160,7 +164,9 @@ MD = {"run_md", "md_figures", "md_table", "cost_table", "report_page"}
 ACCURACY_OF_MODELS = {
     "predict", "accuracy_table", "parity_figure", "comparison_figures", "cost_table", "report_page",
 }  # fmt: skip
-ENERGY_MODELS = {"relax_and_frequencies", "frequency_table", "force_table"} | MD
+ENERGY_MODELS = {
+    "relax_and_frequencies", "frequency_table", "force_table", "profile_table",
+} | MD  # fmt: skip
 TRAINED = {"train", "uncertainty_table"} | ACCURACY_OF_MODELS | ENERGY_MODELS
 LABELLED = {"label_chunk", "merge_labels"} | TRAINED
 SPLIT = LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"}
@@ -170,7 +176,7 @@ MINIMA = {
 }  # fmt: skip
 FIGURES = {
     "parity_figure", "comparison_figures", "frequency_table", "md_figures", "uncertainty_table",
-    "report_page",
+    "profile_table", "report_page",
 }  # fmt: skip
 STAGES = {"training": {"stages": [{"epochs": 3}]}}
 
@@ -200,6 +206,7 @@ RERUNS = [
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
+    ("analysis/profiles.py", {"profile_table"}),
     ("report/report.css", {"report_page"}),
     ("resources/dft_frames.xyz", SPLIT),
 ]

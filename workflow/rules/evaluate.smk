@@ -280,3 +280,40 @@ rule force_table:
         code=code("force_table.py", ENERGY_MODELS),
     script:
         "../scripts/force_table.py"
+
+
+rule profile_table:
+    """Write the table of errors along torsions, puckers, inversions, stretches and conformers."""
+    input:
+        reference=shipped("resources/profiles.xyz"),
+        teacher=TEACHER,
+        weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
+        infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
+    output:
+        table=report(
+            "results/tables/profiles.csv",
+            caption="../report/profiles_table.rst",
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "table: profiles", "model": "all"},
+        ),
+        figure=report(
+            "results/figures/profiles.png",
+            caption="../report/profiles.rst",
+            category="2 Forces, frequencies, uncertainties",
+            labels={"content": "profiles", "model": "all"},
+        ),
+    log:
+        "results/logs/profile_table/all.log",
+    benchmark:
+        "results/benchmarks/profile_table/all.tsv"
+    conda:
+        "../../envs/md.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        models=ENERGY_MODELS,
+        device=config["resources"]["device"],
+        code=code("profile_table.py", ENERGY_MODELS),
+    script:
+        "../scripts/profile_table.py"
