@@ -86,6 +86,11 @@ def made(tmp_path_factory, tables, molecules) -> Files:
     ).assign(reference="QM9, 500 K", n_frames=90, rmse_mev_per_a=300.0)
     large = small.assign(reference="10 to 20 heavy atoms, 500 K", mae_mev_per_a=[151.0, 162, 373])
     paths["forces"] = pd.concat([small, large])
+    paths["profiles"] = pd.DataFrame(
+        [("gnn", "torsion", "a", 0.7), ("gnn", "torsion", "b", 0.9), ("gnn", "stretch", "a", 3.1),
+         ("mlp", "torsion", "a", 1.1), ("mlp", "torsion", "b", 1.6), ("mlp", "stretch", "a", 5.2)],
+        columns=["model", "profile", "molecule", "mae_kcal_mol"],
+    )  # fmt: skip
     for name, table in paths.items():
         (folder / f"{name}.csv").write_text(table.to_csv(index=False))
     return Files(
@@ -145,6 +150,7 @@ def test_numbers_are_the_numbers_of_the_tables(html, made):
     assert "110 (0.98)" in text
     assert "10 to 20 heavy atoms, 500 K" in text
     assert "162 (0.98)" in text
+    assert "model torsion stretch AtomGNN 0.8 3.1 AtomMLP 1.35 5.2" in text
     assert f"{number(1000 * table['mae'].iloc[1])} meV error of the energy" in text
 
 

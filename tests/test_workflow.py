@@ -206,7 +206,7 @@ RERUNS = [
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
-    ("analysis/profiles.py", {"profile_table"}),
+    ("analysis/profiles.py", {"profile_table", "report_page"}),
     ("report/report.css", {"report_page"}),
     ("resources/dft_frames.xyz", SPLIT),
 ]

@@ -69,6 +69,7 @@ rule report_page:
         accuracy=[rules.accuracy_table.output.table] if WHOLE else [],
         published=[shipped("resources/published.csv")] if FREQUENCIES else [],
         forces=[rules.force_table.output.table] if WHOLE else [],
+        profiles=[rules.profile_table.output.table] if FREQUENCIES else [],
         uncertainty=[rules.uncertainty_table.output.table] if WHOLE and HELD_OUT_MODELS else [],
         frequencies=[rules.frequency_table.output.table] if FREQUENCIES else [],
         minima=(

@@ -21,7 +21,9 @@ ATOMS_OF_ALL_FRAMES = 320_000
 MAX_FRAMES, MIN_FRAMES = 500, 2  # of one player
 READ_FRAMES = 2500  # of a replica, which give the values over time
 MAX_MODE_ATOMS = 120  # of a system whose normal modes are on the page
-TABLES = ("accuracy", "forces", "frequencies", "uncertainty", "md", "cost", "published")
+TABLES = (
+    "accuracy", "forces", "profiles", "frequencies", "uncertainty", "md", "cost", "published",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Files:
     scans: Sequence[str] = ()
     accuracy: Sequence[str] = ()
     forces: Sequence[str] = ()
+    profiles: Sequence[str] = ()
     frequencies: Sequence[str] = ()
     uncertainty: Sequence[str] = ()
     md: Sequence[str] = ()

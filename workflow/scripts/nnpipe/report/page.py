@@ -99,6 +99,7 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
     models = [_model(results, model, places[model.name]) for model in results.models]
     compared = _plots(results, places)
     references, forces = words.force_rows(results)
+    kinds, profiles = words.profile_rows(results)
     costs = plots.cost(results.tables["cost"]) if len(results.tables["cost"]) else ()
     body = environment.get_template("page.html.jinja").render(
         results=results,
@@ -123,6 +124,8 @@ def page(results: Results, provenance: Provenance, folder: str | Path) -> str:
         published=words.published_rows(results),
         references=references,
         forces=forces,
+        kinds=kinds,
+        profiles=profiles,
         frequencies=words.frequency_rows(results),
         costs=words.cost_rows(results),
         cost_plots=costs,

@@ -159,6 +159,19 @@ def force_rows(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
     return references, rows
 
 
+def profile_rows(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the kinds of energy profiles, and the mean MAE of each model along them."""
+    table = results.tables["profiles"]
+    if table.empty:
+        return [], []
+    means = table.pivot_table("mae_kcal_mol", "model", "profile", sort=False)
+    rows = zip(means.index, means.to_numpy(), strict=True)
+    return list(means), [
+        {"label": readable_name(model), "cells": [number(mae) for mae in row]}
+        for model, row in rows
+    ]
+
+
 def frequency_rows(results: Results) -> list[dict[str, str]]:
     """Return what the table of frequencies shows of each model."""
     return [
