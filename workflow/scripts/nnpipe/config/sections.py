@@ -184,6 +184,13 @@ class Labels(LabelSettings):
     )  # fmt: skip
     chunks: int = setting(8, "jobs that share the labelling", ge=1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method == "teacher" and self.teacher != "fit" and not is_file(self.teacher):
+            raise ValueError(
+                f"teacher: {self.teacher!r} is not a file; write resources/teacher.toml, or fit"
+            )
+
 
 @section
 class Model:
