@@ -140,7 +140,7 @@ def test_docs_list_every_rule():
     rules = [
         name
         for path in (ROOT / "workflow/rules").glob("*.smk")
-        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+        for name in re.findall(r"^ *rule (\w+):", path.read_text(), re.MULTILINE)
     ]
     assert sorted(re.findall(r"^### (\w+)$", page, re.MULTILINE)) == sorted(rules)
     assert page.count("- writes `results/") == len(rules)

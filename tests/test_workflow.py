@@ -84,7 +84,8 @@ def test_tables(finished):
     forces = pd.read_csv(tables / "forces.csv")
     interface = ["model", "reference", "n_frames", "mae_mev_per_a", "rmse_mev_per_a", "cosine"]
     assert list(forces.columns) == interface
-    assert set(forces["model"]) == {"gnn", "mlp", "GFN2-xTB"}
+    assert list(forces["model"].unique()) == ["GFN2-xTB", "labels", "gnn", "mlp"]
+    assert len(forces) == 4 * forces["reference"].nunique()
     profiles = pd.read_csv(tables / "profiles.csv")
     assert list(profiles.columns) == PROFILES
     assert set(profiles["model"]) == {"gnn", "mlp", "GFN2-xTB", "teacher"}
@@ -188,6 +189,8 @@ RERUNS = [
     ({"models": {"gnn_u0": STAGES}}, {"train"} | ACCURACY_OF_MODELS),
     ({"labels": {"geometries": 2}}, LABELLED),
     ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
+    ({"labels": {"method": "gfn2"}}, LABELLED | {"fit_correction"}),
+    ({"labels": {"teacher": "fit"}}, LABELLED | {"fit_correction", "fit_teacher"}),
     ({"evaluation": {"frequency_molecules": 3}}, MINIMA),
     ({"md": {"temperature_k": 400}}, MD),
     ({"md": {"replicas": 2}}, {"starting_structure"} | MD),
@@ -204,11 +207,17 @@ RERUNS = [
     ("data/splits.py", SPLIT),
     ("structures/checks.py", {"starting_structure", "relax_and_frequencies_gfn2"} | ENERGY_MODELS),
     ("labelling/correction.py", TRAINED | {"fit_correction", "merge_labels"}),
+    (
+        "labelling/tight_binding.py",
+        LABELLED | {"fit_correction", "relax_and_frequencies_gfn2"},
+    ),
+    ("labelling/refit.py", set()),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
     ("analysis/profiles.py", {"profile_table", "report_page"}),
     ("report/report.css", {"report_page"}),
     ("resources/dft_frames.xyz", SPLIT),
+    ("resources/teacher.toml", LABELLED | {"fit_correction"}),
 ]
 
 
@@ -288,13 +297,15 @@ def test_a_fresh_copy(tmp_path):
     del count["total"]
     assert count == dict.fromkeys(ONCE, "1") | {"label_chunk": "2"}
 
-    assert planned(here) == everything - {"copy_pretrained"}
+    assert planned(here) == everything - {"copy_pretrained", "fit_teacher"}
     assert counted(elsewhere) == counted(here)
     assert planned(catalog) == planned(here) | {"default"}
     assert planned(page) == {
         "copy_pretrained", "starting_structure", "run_md", "md_figures", "md_table", "report_page",
     }  # fmt: skip
-    assert planned(imported) == {f"nnpipe_{rule}" for rule in [*everything, "all"]}
+    assert planned(imported) == {
+        f"nnpipe_{rule}" for rule in everything - {"fit_teacher"} | {"all"}
+    }
 
     for printed, (_, message) in zip(refused, REFUSED, strict=True):
         assert [line for line in printed.splitlines() if message in line], printed
@@ -531,7 +542,7 @@ def test_digest_follows_imports_and_ignores_remarks(tmp_path):
 # the package of an environment file that provides an import
 PACKAGES = {
     "matplotlib": "matplotlib-base", "tblite": "tblite-python", "torch": "pytorch",
-    "torch_geometric": "pytorch_geometric", "yaml": "pyyaml",
+    "tomli_w": "tomli-w", "torch_geometric": "pytorch_geometric", "yaml": "pyyaml",
 }  # fmt: skip
 
 
@@ -567,7 +578,7 @@ def imports(path: Path, seen: set[Path]) -> set[str]:
 def rules() -> dict[str, str]:
     """Return the text of every rule by its name."""
     texts = [path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk"))]
-    parts = [part for text in texts for part in re.split(r"^rule ", text, flags=re.MULTILINE)[1:]]
+    parts = [part for text in texts for part in re.split(r"^ *rule ", text, flags=re.MULTILINE)[1:]]
     return {part.split(":")[0]: part for part in parts}
 
 
@@ -577,7 +588,7 @@ def test_every_rule_is_complete(name):
     where = ["localrule: True"] if "localrule:" in rule else ["resources:", "mem_mb=", "runtime="]
     for part in ("input:", "output:", "log:", "benchmark:", "conda:", "script:", *where):
         assert part in rule, part
-    assert re.match(r'\w+:\n    """[A-Z][^"]+\."""', rule)
+    assert re.match(r'\w+:\n +"""[A-Z][^"]+\."""', rule)
     script = ROOT / "workflow/rules" / re.search(r'script:\s+"(.+)"', rule)[1]
     assert script.stem == name
     assert len(script.read_text().splitlines()) <= 40

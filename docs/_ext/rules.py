@@ -13,12 +13,12 @@ TITLES = {
     "data": "Data", "labels": "Labels", "train": "Training", "evaluate": "Evaluation",
     "md": "Molecular dynamics", "report": "Report",
 }  # fmt: skip
-RULE = re.compile(r'^rule (\w+):\n    """(.+?)"""\n(.+?)(?=^\S|\Z)', re.MULTILINE | re.DOTALL)
+RULE = re.compile(r'^ *rule (\w+):\n +"""(.+?)"""\n(.+?)(?=^\S|\Z)', re.MULTILINE | re.DOTALL)
 
 
 def block(body: str, name: str) -> str:
     """Return the text of one section of a rule."""
-    found = re.search(rf"^    {name}:(.*?)(?=^    \w|\Z)", body, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^ +{name}:(.*?)(?=^ +\w+:|\Z)", body, re.MULTILINE | re.DOTALL)
     return found[1] if found else ""
 
 
