@@ -64,20 +64,22 @@ def energies(table: pd.DataFrame) -> list[dict[str, object]]:
 def surface(frequencies: pd.DataFrame, forces: pd.DataFrame) -> list[dict[str, object]]:
     """Return the errors of frequencies, minima and forces."""
     rows = []
-    for row in frequencies.itertuples():
-        n = f"{row.n_molecules} test molecules"
-        modes = f"{n}, {row.n_modes:,} modes"
-        values = [
-            ("frequencies, MAE", f"{row.mae_cm1:.1f}", "cm⁻¹", modes),
-            ("imaginary modes", f"{100 * row.imaginary_fraction:.2f}", "%", modes),
-            ("minima with RMSD below 0.3 Å", f"{100 * row.minima_within_03a_fraction:.0f}", "%", n),
-        ]
-        for found in forces[forces["model"] == row.model].itertuples():
+    for model in dict.fromkeys([*frequencies["model"], *forces["model"]]):
+        values = []
+        for row in frequencies[frequencies["model"] == model].itertuples():  # labels have none
+            n = f"{row.n_molecules} test molecules"
+            modes, same = f"{n}, {row.n_modes:,} modes", 100 * row.minima_within_03a_fraction
+            values += [
+                ("frequencies, MAE", f"{row.mae_cm1:.1f}", "cm⁻¹", modes),
+                ("imaginary modes", f"{100 * row.imaginary_fraction:.2f}", "%", modes),
+                ("minima with RMSD below 0.3 Å", f"{same:.0f}", "%", n),
+            ]
+        for found in forces[forces["model"] == model].itertuples():
             quantity, frames = FRAMES[found.reference]
             mae = f"{found.mae_mev_per_a:.0f}"
             values.append((quantity, mae, "meV/Å", f"{found.n_frames} {frames}"))
         rows += [
-            {"model": row.model, "quantity": quantity, "value": value, "unit": unit, "n": n}
+            {"model": model, "quantity": quantity, "value": value, "unit": unit, "n": n}
             for quantity, value, unit, n in values
         ]
     return rows

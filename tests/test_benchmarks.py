@@ -36,7 +36,10 @@ frames = read("{ROOT}/resources/forces.xyz", ":")
 found = force_errors("GFN2-xTB", frames, [frame.arrays["gfn2_forces"] for frame in frames])
 columns = ["n_molecules", "n_modes", "mae_cm1", "imaginary_fraction", "minima_within_03a_fraction"]
 frequencies = pd.DataFrame([{{"model": "GFN2-xTB"}} | dict.fromkeys(columns, 0)])
+found += [row | {{"model": "labels"}} for row in found]
 rows = default_run.surface(frequencies, pd.DataFrame(found))
+assert {{row["model"] for row in rows}} == {{"GFN2-xTB", "labels"}}
+rows = [row for row in rows if row["model"] == "labels"]
 rows = [row for row in rows if row["unit"] == "meV/Å"]
 references = {{frame.info["reference"] for frame in frames}}
 assert len({{row["quantity"] for row in rows}}) == len(references)

@@ -31,10 +31,10 @@ from nnpipe.report.gather import (
 from nnpipe.report.headlines import headlines
 from nnpipe.report.numbers import duration, number
 from nnpipe.report.page import page
-from nnpipe.report.plots import FIRST, colour, colour_places
+from nnpipe.report.plots import FIRST, LABELS, colour, colour_places, force_errors
 from nnpipe.report.provenance import commit_of, provenance
-from nnpipe.report.verdicts import comparison, verdicts
-from nnpipe.report.words import scan_sentence
+from nnpipe.report.verdicts import best_model, comparison, verdicts
+from nnpipe.report.words import data_sentences, scan_sentence
 from nnpipe.simulation.md import write_trajectory
 from nnpipe.simulation.settings import Settings
 
@@ -81,10 +81,17 @@ def made(tmp_path_factory, tables, molecules) -> Files:
         runs.append(trajectory(folder, f"{model}_methane", molecule("CH4")))
     paths = {"accuracy": pd.concat(rows)}
     small = pd.DataFrame(
-        [("GFN2-xTB", 198.2, 0.95), ("gnn", 110.4, 0.98), ("mlp", 235.1, 0.9)],
+        [
+            ("GFN2-xTB", 198.2, 0.95),
+            ("labels", 61.7, 0.99),
+            ("gnn", 110.4, 0.98),
+            ("mlp", 235.1, 0.9),
+        ],
         columns=["model", "mae_mev_per_a", "cosine"],
     ).assign(reference="QM9, 500 K", n_frames=90, rmse_mev_per_a=300.0)
-    large = small.assign(reference="10 to 20 heavy atoms, 500 K", mae_mev_per_a=[151.0, 162, 373])
+    large = small.assign(
+        reference="10 to 20 heavy atoms, 500 K", mae_mev_per_a=[151.0, 58, 162, 373]
+    )
     paths["forces"] = pd.concat([small, large])
     paths["profiles"] = pd.DataFrame(
         [("gnn", "torsion", "a", 0.7), ("gnn", "torsion", "b", 0.9), ("gnn", "stretch", "a", 3.1),
@@ -398,6 +405,39 @@ def test_colours_exist_and_are_the_ones_of_the_figures():
     for model in FIRST:
         name = colour(places[model]).removeprefix("--nn-").upper()
         assert getattr(style, name) == style.FIXED[model][0]
+    assert getattr(style, LABELS.removeprefix("--nn-").upper()) == style.FIXED["labels"][0]
+
+
+def test_labels_are_a_method_beside_the_models(results, html):
+    """They have the smallest force errors, a colour and a name, but are not compared as a model."""
+    assert best_model(results) == "gnn"
+    assert "Labels 61.7 (0.99) 58 (0.99)" in text_of(html)
+    for sentence in [*comparison(results), *(one.meaning for one in headlines(results))]:
+        assert "abels" not in sentence
+    bars = force_errors(results.tables["forces"], colour_places(["gnn", "mlp"])).data
+    colours = {bar["name"]: bar["marker"]["color"] for bar in bars}
+    assert list(colours) == ["GFN2-xTB", "Labels", "AtomGNN", "AtomMLP"]
+    assert len(set(colours.values())) == 4
+
+
+METHODS = [
+    (
+        "teacher",
+        100,
+        "refitted to DFT, corrected to the minima of QM9 and to the frequencies of 100",
+    ),
+    ("gfn2", 0, "GFN2-xTB, a fast quantum method, corrected to the minima of QM9."),
+    ("dft", 100, "are computed by B3LYP/6-31G(2df,p)."),
+]
+
+
+@pytest.mark.parametrize(("method", "fitted", "words"), METHODS)
+def test_the_page_says_what_made_the_labels(results, method, fitted, words):
+    """Which a run that trains a model uses."""
+    labels = {"method": method, "correction_molecules": fitted}
+    config = {"labels": labels, "models": {"gnn": {}, "mlp": {}}}
+    trained = [replace(model, pretrained=False) for model in results.models]
+    assert words in data_sentences(replace(results, models=trained, config=config))[1]
 
 
 def test_equal_results_give_equal_pages(results):

@@ -31,7 +31,7 @@ FIXED = {
     "labels": (ORANGE, "+", ":"),
 }
 FREE = [
-    (ORANGE, "v", "-"), (SKY, "P", "-"), *((c, "*", ":") for c in (BLUE, VERMILION, GREEN)),
+    (SKY, "P", "-"), (ORANGE, "v", "-"), *((c, "*", ":") for c in (BLUE, VERMILION, GREEN)),
 ]  # fmt: skip
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",

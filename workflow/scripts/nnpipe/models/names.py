@@ -1,8 +1,14 @@
 """Names of models as people write them, for figures and tables that people read."""
 
-NAMES = {"gnn": "AtomGNN", "gnn_u0": "AtomGNN U0", "mlp": "AtomMLP", "schnet": "SchNet"}
+NAMES = {
+    "gnn": "AtomGNN", "gnn_u0": "AtomGNN U0", "mlp": "AtomMLP", "schnet": "SchNet",
+    "labels": "Labels",
+}  # fmt: skip
 
 
 def readable_name(model: str) -> str:
-    """Return the name of a model of `config.yaml` as people write it; another name as it is."""
+    """Return the name of a model of `config.yaml`, or of the labels, as people write it.
+
+    Another name is returned as it is.
+    """
     return NAMES.get(model, model)

@@ -20,11 +20,12 @@ from .gather import Model, Trajectory
 from .numbers import number
 
 SERIES = (  # colours of models
-    "--nn-blue", "--nn-vermilion", "--nn-green", "--nn-purple", "--nn-orange", "--nn-sky",
+    "--nn-blue", "--nn-vermilion", "--nn-green", "--nn-purple", "--nn-sky", "--nn-orange",
 )  # fmt: skip
 # models with the first colours, as in nnpipe.analysis.style: the same in all figures
 FIRST = ("gnn", "mlp", "schnet", "gnn_u0")
 REFERENCE, MUTED = "--nn-muted", "--nn-line"  # colours of other methods, and of help lines
+LABELS = "--nn-orange"  # colour of the labels, which the models learn
 RANDOM_POINTS, WORST_POINTS = 400, 40  # molecules per model in the plot of errors
 RANDOM_MODES, WORST_MODES = 500, 60  # harmonic modes per model
 SPECTRUM_POINTS = 1500
@@ -241,21 +242,22 @@ def learning_curves(models: Sequence[Model], places: Mapping[str, int]) -> Plot:
 
 
 def force_errors(table: pd.DataFrame, places: Mapping[str, int]) -> Plot:
-    """Return the MAE of forces of each model and of GFN2-xTB."""
+    """Return the MAE of forces of each model, of the labels and of GFN2-xTB."""
+    colours = {"labels": LABELS} | {model: colour(place) for model, place in places.items()}
     traces = [
         {
             "type": "bar",
             "name": readable_name(str(model)),
             "x": rows["reference"].tolist(),
             "y": _round(rows["mae_mev_per_a"]),
-            "marker": {"color": colour(places[model]) if model in places else REFERENCE},
+            "marker": {"color": colours.get(str(model), REFERENCE)},
             "hovertemplate": "%{x}: %{y} meV/Å",
         }
         for model, rows in table.groupby("model", sort=False)
     ]
     return Plot(
         name="forces",
-        label="Mean error of force components of each model on reference geometries.",
+        label="Mean error of force components of each model and method on reference geometries.",
         data=traces,
         layout=_layout("geometries", "mean force error (meV/Å)", barmode="group"),
     )

@@ -32,6 +32,8 @@ TARGETS = {
     "zpve": "zero-point energy",
 }
 LEVEL = "B3LYP/6-31G(2df,p)"  # of QM9
+XTB = "GFN2-xTB, a fast quantum method"
+METHODS = {"teacher": f"{XTB}, refitted to DFT", "gfn2": XTB, "dft": LEVEL}  # of the labels
 WORST = 10  # molecules per model
 SCAN_EV = 1.0  # energies up to which a scan is judged
 
@@ -92,10 +94,11 @@ def data_sentences(results: Results) -> list[str]:
     labels = results.config.get("labels", {})
     sentences = [f"are the minima of QM9, computed by {LEVEL}."]
     if any(model.is_surface for model in trained):
-        fitted = labels.get("correction_molecules", 0)
-        springs = f" and to the frequencies of {number(fitted, 9)} molecules" if fitted else ""
-        forces = f"GFN2-xTB, a fast quantum method, corrected to the minima of QM9{springs}"
-        forces = LEVEL if labels.get("method") == "dft" else forces
+        fitted, method = labels.get("correction_molecules", 0), labels.get("method", "teacher")
+        forces = METHODS[method]
+        if method != "dft":
+            forces += ", corrected to the minima of QM9"
+            forces += f" and to the frequencies of {number(fitted, 9)} molecules" if fitted else ""
         sentences.append(f"The forces of displaced geometries are computed by {forces}.")
     return sentences
 
@@ -142,7 +145,7 @@ def published_rows(results: Results) -> list[dict[str, Any]]:
 
 
 def force_rows(results: Results) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the sets of reference geometries, and the errors of each model on them."""
+    """Return the sets of reference geometries, and the errors of models and methods on them."""
     table = results.tables["forces"]
     if table.empty:
         return [], []
