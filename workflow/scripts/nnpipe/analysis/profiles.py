@@ -98,7 +98,7 @@ def profile_curves(frames: Sequence[Atoms], energies: Mapping[str, Sequence[floa
             axis.plot(x, table["reference"], "o", **points)
             axis.set_ylim(np.array([-0.15, HEADROOM]) * table["reference"].max())
         axis.xaxis.set_major_locator(MaxNLocator(4, steps=steps))
-        axis.yaxis.set_major_locator(MaxNLocator(4))
+        axis.yaxis.set_major_locator(MaxNLocator(3))
         axis.tick_params(labelsize="small")
         axis.set_title(molecule, fontsize="small")
         axis.set_xlabel(label, fontsize="small", labelpad=1)
