@@ -218,15 +218,17 @@ def test_forces_of_labels_are_anchored_where_the_minimum_is_known(molecules):
     frames = [
         Atoms(z, where, info=info)
         for where in (minimum, pos)
-        for info in ({"qm9": index}, {"smiles": "C"})
+        for info in ({"qm9": index}, {"smiles": "C"}, {"qm9": 130_000})  # another data set
     ]
-    at_minimum, bare_there, off, bare = label_forces(frames, molecules, gfn2, correction)
+    forces = label_forces(frames, molecules, gfn2, correction)
+    at_minimum, bare_there, unknown_there, off, bare, unknown = forces
     np.testing.assert_allclose(at_minimum, 0, atol=1e-4)
     assert np.abs(bare_there).max() > 0.05
-    np.testing.assert_allclose(bare, gfn2(z)(pos)[1], atol=1e-5)
+    np.testing.assert_allclose(unknown_there, bare_there, atol=1e-5)
+    np.testing.assert_allclose([bare, unknown], 2 * [gfn2(z)(pos)[1]], atol=1e-5)
     function = anchored(gfn2(z), minimum, correction(z, minimum))
     np.testing.assert_allclose(off, function(pos)[1], atol=1e-4)
-    uncorrected = label_forces(frames[2:3], molecules, gfn2, None)[0]
+    uncorrected = label_forces(frames[3:4], molecules, gfn2, None)[0]
     np.testing.assert_allclose(uncorrected, bare, atol=1e-5)
 
 

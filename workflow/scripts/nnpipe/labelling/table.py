@@ -86,13 +86,13 @@ def label_forces(
 ) -> list[np.ndarray]:
     """Return the forces (N, 3) eV/Å that frames would have as labels, see `write_labels`.
 
-    A frame without the index of its molecule in QM9 (`qm9` in `info`) has no anchor.
+    A frame has no anchor if `molecules` lack `qm9` in its `info`, the index of its molecule in QM9.
     """
-    found = []
+    found, rows = [], {index: row for row, index in enumerate(molecules.index.tolist())}
     for frame in frames:
         z, function = frame.numbers, method(frame.numbers)
-        if correction and (index := frame.info.get("qm9")):
-            _, z, minimum = molecules.geometry(int(np.searchsorted(molecules.index, index)))
+        if correction and (row := rows.get(frame.info.get("qm9"))) is not None:
+            _, z, minimum = molecules.geometry(row)
             function = anchored(function, minimum, correction(z, minimum))
         found.append(function(frame.positions)[1])
     return found
