@@ -45,7 +45,7 @@ def labelled(part: str, cutoff: float) -> Dataset:
             write_chunk(molecules, chunk, teacher(TEACHER), Settings(), chunks[-1], provenance)
     correction = read_correction(DATA / "correction.json")
     write_labels(chunks, molecules, correction, CUTOFF_A, path, provenance)
-    return load_labels(path, molecules.index[rows], cutoff, header["digest"], tiny=False)
+    return load_labels(path, molecules.index[rows], cutoff, header["digest"], training=False)
 
 
 def main(folder: str) -> None:

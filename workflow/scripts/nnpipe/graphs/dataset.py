@@ -15,8 +15,6 @@ from ..errors import InputError
 from ..runtime.device import to_device
 from .batch import ATOMS_MULTIPLE, NEIGHBOURS_MULTIPLE, SYSTEMS_MULTIPLE, Batch, round_up
 
-TINY_PASSES = 10  # over the tiny molecules in an epoch
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -130,12 +128,12 @@ def load_dataset(
 
 
 def load_labels(
-    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str, tiny: bool = True
+    path: str | Path, index: np.ndarray, cutoff: float, molecules_digest: str, training: bool = True
 ) -> Dataset:
     """Return the labelled geometries of the molecules `index` (numbers in QM9), memory-mapped.
 
-    With `tiny`, the molecules that QM9 lacks, whose numbers are negative, come with them, each
-    geometry TINY_PASSES times: few geometries and no minimum of QM9 teach their energies.
+    For `training`, the molecules that QM9 lacks, whose numbers are negative, come with them, and
+    each geometry as often as an epoch passes over it.
     Neighbours lie within `cutoff` Å. Raises InputError if the cutoff of the table is smaller, or if
     the labels are of another table than the one with that digest.
     """
@@ -143,8 +141,9 @@ def load_labels(
     if header["provenance"].get("molecules") != molecules_digest:
         raise InputError(f"{path}: made from other molecules; make it again")
     rows = np.flatnonzero(np.isin(table["index"], index))
-    if tiny:
-        rows = np.append(rows, np.repeat(np.flatnonzero(table["index"] < 0), TINY_PASSES))
+    if training:
+        rows = np.append(rows, np.flatnonzero(table["index"] < 0))
+        rows = np.repeat(rows, table["passes"][rows])
     _check_cutoff(path, cutoff, header["cutoff"])
     return dataset(table, rows, table["energy"], table["forces"], cutoff)
 

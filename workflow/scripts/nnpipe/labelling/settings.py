@@ -14,7 +14,7 @@ class Settings:
     """How many geometries of a molecule are drawn, and how."""
 
     geometries: int = setting(
-        2, "labelled geometries per training molecule, besides its minimum", ge=1
+        3, "labelled geometries per training molecule, besides its minimum", ge=1
     )
     small_ring_factors: tuple[Factor, ...] = setting(
         (1.0, 1.0, 1.5, 6.0, 12.0, 18.0),

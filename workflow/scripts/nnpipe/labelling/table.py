@@ -21,6 +21,10 @@ from .anchor import anchored, fit_anchor
 from .correction import Correction
 from .methods import Method
 
+# passes over a geometry in an epoch of training: tiny molecules have few geometries and no minimum
+# of QM9 that teaches their energies; frames have the forces of DFT itself
+TINY_PASSES, FRAME_PASSES = 10, 5
+
 
 def write_labels(
     chunks: Sequence[str | Path],
@@ -37,7 +41,7 @@ def write_labels(
     The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
     minimum; forces are in eV/Å. Without a correction no anchor is added either: the labels then
     come from the method of QM9. The labels of the files `tiny` and `frames` follow unchanged, see
-    `read_tiny_molecules` and `read_frames`.
+    `read_tiny_molecules` and `read_frames`; a training passes over them several times in an epoch.
     """
     header = {
         "kind": "labels",
@@ -49,13 +53,14 @@ def write_labels(
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for data in _labels(chunks, molecules, correction, tiny, frames):
+        for passes, data in _labels(chunks, molecules, correction, tiny, frames):
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
                 index=data["index"], ptr=total + data["ptr"][1:], z=data["z"], pos=data["pos"],
                 energy=data["energy"], forces=data["forces"].astype(np.float32),
                 first=slots + np.cumsum(counts), neighbour=near.astype(smallest),
+                passes=np.full(len(data["index"]), passes, np.uint8),
             )  # fmt: skip
             total, slots = total + len(data["z"]), slots + len(near)
             count += len(data["index"])
@@ -68,17 +73,17 @@ def _labels(
     correction: Correction | None,
     tiny: str | Path | None,
     frames: str | Path | None,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the labels of each chunk, then of the files `tiny` and `frames`, for `write_labels`."""
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield the passes and labels of each chunk, then of the files `tiny` and `frames`."""
     elements: set[int] = set()
     for chunk in progress_bar(chunks, unit="chunks"):
         data = _anchored_chunk(store.read(chunk, "chunk")[0], molecules, correction)
         elements.update(data["z"].tolist())
-        yield data
+        yield 1, data
     if tiny:
-        yield read_tiny_molecules(tiny, elements)
+        yield TINY_PASSES, read_tiny_molecules(tiny, elements)
     if frames:
-        yield read_frames(frames)
+        yield FRAME_PASSES, read_frames(frames)
 
 
 def label_forces(

@@ -279,7 +279,7 @@ def held_out_geometries(
     table, header = store.read(molecules, "molecules")
     rows = read_split(split, table["index"])["validation"][half::2]
     if labels:
-        return load_labels(labels, table["index"][rows], cutoff, header["digest"], tiny=False)
+        return load_labels(labels, table["index"][rows], cutoff, header["digest"], training=False)
     if "forces" in table:
         return load_dataset(molecules, neighbours, rows, SURFACE, cutoff)
     return None
