@@ -85,6 +85,18 @@ def surface(frequencies: pd.DataFrame, forces: pd.DataFrame) -> list[dict[str, o
     return rows
 
 
+def correction(fit: dict[str, float]) -> list[dict[str, object]]:
+    """Return the error of the frequencies of the labels without and with the correction."""
+    return [
+        {
+            "model": "teacher, anchored", "case": f"{case} spring constants",
+            "quantity": "frequencies at QM9's minima, MAE", "value": f"{fit[key]:.1f}",
+            "unit": "cm⁻¹", "n": f"{fit['molecules']} training molecules, {fit['modes']:,} modes",
+        }
+        for case, key in (("with", "mae_after_cm1"), ("without", "mae_before_cm1"))
+    ]  # fmt: skip
+
+
 def dynamics(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return how many runs were complete, the largest bond deviation, and the MD step."""
     rows = []
@@ -171,6 +183,9 @@ def main(results: str = "results") -> None:
     common = RUN | {"commit": revision, "machine": machine()}
     record("default_run", "energies", energies(found["accuracy"]), **common)
     record("default_run", "surface", surface(found["frequencies"], found["forces"]), **common)
+    fit = json.loads((Path(results) / "data/correction.json").read_text())["fit"]
+    about = "`fit` in `results/data/correction.json`. The fit used these molecules."
+    record("default_run", "labels", correction(fit), **common | {"note": about})
     record("default_run", "dynamics", dynamics(found["md"]), **common)
     record("default_run", "uncertainty", reliability(found["uncertainty"]), **common)
     record("default_run", "small", tiny(Path(results) / "models/gnn"), **common)

@@ -9,8 +9,8 @@ B3LYP/6-31G(2df,p), the method of QM9, by PySCF with density fitting; energies (
 QM9's scale. Molecules with 2 to 7 heavy atoms are chosen one after the other for the chemistry that
 the earlier ones lack, cheap ones first. Each has two distorted geometries: hot, with a turned or
 with a strained bond. Frames are appended; existing ones are not computed again. Rule
-`split_molecules` must have run with seed 0: its validation and test molecules are left out, as are
-those of resources/forces.xyz.
+`split_molecules` must have run with seed 0. Its validation and test molecules and the molecules of
+resources/forces.xyz are left out.
 """
 
 import argparse

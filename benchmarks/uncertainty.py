@@ -4,7 +4,7 @@
         results/data/split.csv results/data/correction.json
     python benchmarks/uncertainty.py
 
-The reference is the one of the labels: GFN2-xTB with the correction, anchored at a minimum. The
+The reference is the one of the labels: the teacher with the correction, anchored at a minimum. The
 minimum is QM9's for QM9 molecules and strained cages, the model's own for drug-like molecules, and
 the minimum of the separated molecules for dimers. Tiny molecules have B3LYP labels
 (resources/tiny_molecules.xyz), radicals plain GFN2-xTB with one unpaired electron. Geometries are
@@ -39,7 +39,7 @@ from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.methods import NotConverged
 from nnpipe.labelling.settings import Settings
-from nnpipe.labelling.tight_binding import gfn2
+from nnpipe.labelling.tight_binding import teacher
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
 from nnpipe.structures.bonds import bond_matrix
@@ -86,11 +86,12 @@ def distorted(atoms: Atoms, number: int, rng: np.random.Generator) -> Iterator[n
 def geometries(calculator: NeuralCalculator) -> Iterator[Atoms]:
     """Yield geometries with reference forces; `info` has the kind."""
     correction, rng = read_correction(DATA / "correction.json"), np.random.default_rng(0)
+    method = teacher(ROOT / "resources/teacher.toml")
 
     def labelled(kind: str, minimum: Atoms, positions: Iterator[np.ndarray]) -> Iterator[Atoms]:
         z, rest = minimum.numbers, minimum.positions
         try:
-            function = anchored(gfn2(z), rest, correction(z, rest))
+            function = anchored(method(z), rest, correction(z, rest))
             for pos in positions:
                 yield with_forces(kind, z, pos, function(pos)[1])
         except NotConverged as error:

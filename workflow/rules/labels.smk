@@ -7,13 +7,13 @@ TEACHER = []  # the file with the parameters of the teacher
 if LABELS["method"] == "teacher":
     TEACHER = "results/data/teacher.toml" if FIT else given(LABELS["teacher"])
 
-# labels that are judged beside the models: a model of this run learns them, and DFT takes hours
+# whether labels are judged beside the models: a model of this run learns them; DFT takes hours
 CHEAP_LABELS = not DFT and any(uses_labels(config, model) for model in TRAINED)
 
 if FIT:
 
     rule fit_teacher:
-        """Fit the parameters of GFN2-xTB to the DFT frames and to dimers."""
+        """Fit the parameters of GFN2-xTB to DFT frames and dimers, if labels.teacher is fit."""
         input:
             molecules="results/data/qm9.safetensors",
             frames=shipped("resources/dft_frames.xyz"),

@@ -29,6 +29,7 @@ FIXED = {
     "schnet": (GREEN, "D", "-"),
     "GFN2-xTB": (GREY, "x", "--"),
     "labels": (ORANGE, "+", ":"),
+    "teacher": (ORANGE, "+", ":"),  # which makes the labels
 }
 FREE = [
     (SKY, "P", "-"), (ORANGE, "v", "-"), *((c, "*", ":") for c in (BLUE, VERMILION, GREEN)),

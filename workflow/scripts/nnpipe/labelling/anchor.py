@@ -1,8 +1,8 @@
 """Anchor: pair terms that move the minimum of a cheap method to the minimum of an expensive one.
 
-GFN2-xTB and B3LYP have different minima and different curvatures. The anchor of a molecule is
-added to the GFN2-xTB energy, so that the sum is stationary at the B3LYP minimum x0 and, with a
-`Correction`, has the B3LYP harmonic frequencies there:
+Tight binding and B3LYP have different minima and different curvatures. The anchor of a molecule is
+added to the energy of tight binding, so that the sum is stationary at the B3LYP minimum x0 and,
+with a `Correction`, has the B3LYP harmonic frequencies there:
 
     E_anchor(x) = sum_p [ g_p s_p + k_p/2 ((1 - exp(-a s_p)) / a)^2 ] + F_res . (x - x0)
     s_p         = L tanh((r_p - r0_p) / L)

@@ -1,7 +1,8 @@
 """Correction: force constants that give a cheap method the harmonic frequencies of QM9.
 
-Bonds of GFN2-xTB are too soft; the deviation depends on the two elements and on the bond length.
-Every atom pair p therefore receives a force constant k_p along its axis, a smooth function of both:
+Force constants of tight binding deviate from the ones of B3LYP, depending on the two elements and
+on their distance; bonds of GFN2-xTB are too soft. Every atom pair p therefore receives a force
+constant k_p along its axis, a smooth function of both:
 
     k_p     = sum_c K[t_p, c] exp(-((r0_p - R_c) / W)^2 / 2)
     H       = H_anchored + sum_p k_p B_p

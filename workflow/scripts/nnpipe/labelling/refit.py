@@ -54,7 +54,7 @@ LARGEST_STEP = 4.0  # steps: largest change of a parameter per iteration
 ACCURACY = 0.1  # of tblite's self-consistent field, relative to its default
 MAX_CYCLES = 150
 PRIOR = 1.0
-LOST = 100.0  # loss of a geometry whose field converges no more
+LOST = 100.0  # loss of a geometry whose field no longer converges
 DISTANCES = (0.9, 1.0, 1.5)  # of the dimers, in distances at the minimum
 ROUNDS, TRIALS = 3, 8
 

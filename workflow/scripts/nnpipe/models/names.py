@@ -2,12 +2,12 @@
 
 NAMES = {
     "gnn": "AtomGNN", "gnn_u0": "AtomGNN U0", "mlp": "AtomMLP", "schnet": "SchNet",
-    "labels": "Labels",
+    "labels": "Labels", "teacher": "Teacher",
 }  # fmt: skip
 
 
 def readable_name(model: str) -> str:
-    """Return the name of a model of `config.yaml`, or of the labels, as people write it.
+    """Return the name of a model of `config.yaml` or of a method as people write it.
 
     Another name is returned as it is.
     """
