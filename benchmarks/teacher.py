@@ -6,7 +6,7 @@ The rules `convert_molecules` and `split_molecules` must have run. Derivatives a
 the parameters of resources/teacher.toml; each case then starts there and iterates with them,
 without the frames that it holds out. Frames of a molecule are held out together. `frames` takes the
 first molecules of resources/dft_frames.xyz and measures on resources/forces.xyz; `parameters` and
-`prior` measure on the frames of four folds of molecules. Errors are of anchored forces, as labels have them
+`prior` measure on the frames of four folds of molecules. Errors are of anchored forces, the labels
 (without the correction), and of plain ones. Values are recorded in benchmarks/results/teacher.csv.
 """
 
