@@ -13,7 +13,8 @@ with job(snakemake.log[0], snakemake.threads):
     settings = dict(snakemake.params.settings)
     molecules, header = read_molecules(snakemake.input.molecules)
     parts = read_split(snakemake.input.split, molecules.index)
-    rows = np.concatenate([parts["train"], parts["validation"]])
+    number = settings.pop("molecules") or len(molecules)
+    rows = np.concatenate([parts["train"][:number], parts["validation"][:number]])
     name, chunks = settings.pop("method"), settings.pop("chunks")
     write_chunk(
         molecules,

@@ -179,6 +179,9 @@ class Labels(LabelSettings):
         "parameters of the teacher, in the format of tblite; or fit, which fits them again",
         min_length=1,
     )
+    molecules: int = setting(
+        0, "training molecules with labels, and as many of validation; 0: all of the split", ge=0
+    )
     correction_molecules: int = setting(
         100, "molecules whose DFT frequencies the correction is fitted to; 0: no correction", ge=0,
     )  # fmt: skip

@@ -13,7 +13,9 @@ def work_of(config: Values, rule: str, wildcards: Mapping[str, str]) -> float:
     A rule whose time depends on the size of the data set alone has work 1 on QM9, 0 on own files.
     """
     split, labels = config["split"], config["labels"]
-    geometries = (split["train"] + split["validation"]) * labels["geometries"]
+    number = labels["molecules"] or split["train"]
+    labelled = min(number, split["train"]) + min(number, split["validation"])
+    geometries = labelled * labels["geometries"]
     match rule:
         case "train":
             return _geometries_seen(config, wildcards["model"])
@@ -40,7 +42,10 @@ def _geometries_seen(config: Values, model: str) -> float:
     settings, train = training_of(config, model), config["split"]["train"]
     seen = 0.0
     for stage in settings["stages"]:
-        passes = stage.get("minima_passes", settings["minima_passes"])
-        per_molecule = config["labels"]["geometries"] + passes
-        seen += stage["epochs"] * train * (per_molecule if uses_labels(config, model) else 1)
+        per_epoch = train
+        if uses_labels(config, model):
+            labelled = min(config["labels"]["molecules"] or train, train)
+            passes = stage.get("minima_passes", settings["minima_passes"])
+            per_epoch = labelled * config["labels"]["geometries"] + train * passes
+        seen += stage["epochs"] * per_epoch
     return seen
