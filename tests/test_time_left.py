@@ -122,7 +122,7 @@ def test_times_as_people_say_them(seconds, text):
 def test_the_work_of_a_training_grows_with_its_epochs_and_geometries():
     config = {
         "split": {"train": 1000, "validation": 100, "test": 50},
-        "labels": {"geometries": 2, "chunks": 4},
+        "labels": {"geometries": 2, "chunks": 4, "molecules": 0},
         "training": {"stages": [{"epochs": 5}], "minima_passes": 3},
         "models": {
             "gnn": {"target": "energy"},
@@ -138,6 +138,9 @@ def test_the_work_of_a_training_grows_with_its_epochs_and_geometries():
     steps = [work_of(config, "run_md", {"molecule": name}) for name in config["molecules"]]
     assert steps == [20_000, 40_000]
     assert work_of(config, "label_chunk", {"chunk": "0"}) == 550
+    config["labels"]["molecules"] = 200
+    assert work_of(config, "label_chunk", {"chunk": "0"}) == 150
+    assert work_of(config, "train", {"model": "gnn"}) == 5 * (200 * 2 + 1000 * 3)
 
 
 # three jobs of which two must wait for the first
