@@ -27,7 +27,7 @@ from nnpipe.data.molecules import Molecules, read_molecules
 from nnpipe.data.qm9 import SADDLE_POINTS
 from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.kohn_sham import dft
-from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.runtime.progress import progress_bar
 

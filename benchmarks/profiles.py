@@ -26,7 +26,7 @@ from tblite.ase import TBLite
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.kohn_sham import dft
-from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.structures.bonds import (

@@ -27,7 +27,7 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.data.qm9 import SADDLE_POINTS
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.kohn_sham import dft
-from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.structures.smiles import from_smiles

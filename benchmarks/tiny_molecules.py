@@ -21,7 +21,7 @@ from tblite.ase import TBLite
 
 from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.kohn_sham import dft
-from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.simulation.relax import relax

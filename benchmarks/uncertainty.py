@@ -37,7 +37,7 @@ from nnpipe.data.splits import read_split
 from nnpipe.labelling.anchor import anchored
 from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.distortions import DistortionSampler
-from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.tight_binding import teacher
 from nnpipe.runtime.progress import progress_bar

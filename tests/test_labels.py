@@ -28,7 +28,7 @@ from nnpipe.labelling.correction import (
 )
 from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.kohn_sham import dft
-from nnpipe.labelling.methods import NotConverged
+from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import FRAME_PASSES, TINY_PASSES, write_labels
 from nnpipe.labelling.tight_binding import gfn2

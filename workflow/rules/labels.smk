@@ -2,6 +2,7 @@
 
 LABELS = config["labels"]
 DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
+DFT_FILE = SCRIPTS / "nnpipe/labelling/kohn_sham.py"  # imported for DFT labels alone
 FIT = LABELS["teacher"] == "fit"
 TEACHER = []  # the file with the parameters of the teacher
 if LABELS["method"] == "teacher":
@@ -58,7 +59,7 @@ rule label_chunk:
         settings={
             key: LABELS[key] for key in LABELS if key not in ("correction_molecules", "teacher")
         },
-        code=code("label_chunk.py"),
+        code=code("label_chunk.py") + (digest(DFT_FILE) if DFT else ""),
     script:
         "../scripts/label_chunk.py"
 

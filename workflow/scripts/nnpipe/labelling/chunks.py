@@ -18,7 +18,7 @@ from ..data.qm9 import SADDLE_POINTS
 from ..runtime.progress import progress_bar
 from ..structures.vibrations import ForceFunction
 from .distortions import DistortionSampler
-from .methods import Method, NotConverged
+from .scf import Method, NotConverged
 from .settings import Settings
 
 log = logging.getLogger(__name__)

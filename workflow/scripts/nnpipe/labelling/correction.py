@@ -38,7 +38,7 @@ from ..runtime.progress import progress_bar
 from ..structures.vibrations import hessian, normal_modes
 from ..units import FREQUENCY
 from .anchor import anchored, atom_pairs
-from .methods import Method, NotConverged
+from .scf import Method, NotConverged
 
 log = logging.getLogger(__name__)
 PAIR_TYPES = {pair: n for n, pair in enumerate(combinations_with_replacement(QM9_ELEMENTS, 2))}

@@ -19,7 +19,7 @@ from scipy.linalg import block_diag
 
 from ..structures.vibrations import ForceFunction
 from ..units import BOHR, HARTREE
-from .methods import NotConverged
+from .scf import NotConverged
 
 GAUSSIAN_D_EXPONENTS = (1.6, 0.4)  # of C, N, O and F
 EXCHANGE = 0.2  # fraction of exact exchange in B3LYP

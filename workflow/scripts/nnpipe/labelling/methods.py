@@ -1,19 +1,12 @@
-"""Methods for labels: functions that make the energies and forces of a molecule."""
+"""Choice of the method for labels: the teacher, GFN2-xTB or B3LYP/6-31G(2df,p)."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import InputError
-from ..structures.vibrations import ForceFunction
+from .scf import Method
+from .tight_binding import gfn2, teacher
 
-Method = Callable[[np.ndarray], ForceFunction]  # atomic numbers (N,) -> function of one molecule
 PACKAGES = {"teacher": "tblite", "gfn2": "tblite", "dft": "pyscf"}
-
-
-class NotConverged(Exception):
-    """The self-consistent field did not converge, or its result is not finite."""
 
 
 def method(name: str, teacher_file: str | Path | None = None) -> Method:
@@ -27,9 +20,7 @@ def method(name: str, teacher_file: str | Path | None = None) -> Method:
     except ImportError:
         raise InputError(f"labels.method: {name} needs {package}; pip install {package}") from None
     if name == "dft":
-        from .kohn_sham import dft
+        from .kohn_sham import dft  # PySCF serves nothing else
 
         return dft
-    from .tight_binding import gfn2, teacher
-
     return teacher(teacher_file) if teacher_file else gfn2

@@ -19,7 +19,7 @@ from ..runtime.progress import progress_bar
 from ..structures.neighbours import neighbours
 from .anchor import anchored, fit_anchor
 from .correction import Correction
-from .methods import Method
+from .scf import Method
 
 # passes over a geometry in an epoch of training: tiny molecules have few geometries and no minimum
 # of QM9 that teaches their energies; frames have the forces of DFT itself

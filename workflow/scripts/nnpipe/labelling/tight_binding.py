@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..runtime.files import atomic
 from ..structures.vibrations import ForceFunction
 from ..units import BOHR, HARTREE
-from .methods import Method, NotConverged
+from .scf import Method, NotConverged
 
 Table = dict[str, Any]
 ELEMENTS = [chemical_symbols[z] for z in QM9_ELEMENTS]
