@@ -2,7 +2,8 @@
 
 LABELS = config["labels"]
 DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
-DFT_FILE = SCRIPTS / "nnpipe/labelling/kohn_sham.py"  # imported for DFT labels alone
+# a file that is imported for DFT labels alone
+KOHN_SHAM = ["nnpipe/labelling/kohn_sham.py"] if DFT else []
 FIT = LABELS["teacher"] == "fit"
 TEACHER = []  # the file with the parameters of the teacher
 if LABELS["method"] == "teacher":
@@ -59,7 +60,7 @@ rule label_chunk:
         settings={
             key: LABELS[key] for key in LABELS if key not in ("correction_molecules", "teacher")
         },
-        code=code("label_chunk.py") + (digest(DFT_FILE) if DFT else ""),
+        code=digest(SCRIPTS / "label_chunk.py", *KOHN_SHAM),
     script:
         "../scripts/label_chunk.py"
 
