@@ -212,6 +212,7 @@ RERUNS = [
         LABELLED | {"fit_correction", "relax_and_frequencies_gfn2"},
     ),
     ("labelling/refit.py", set()),
+    ("labelling/kohn_sham.py", set()),
     ("labelling/distortions.py", LABELLED),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
     ("analysis/profiles.py", {"profile_table", "report_page"}),
