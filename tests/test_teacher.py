@@ -106,6 +106,13 @@ def test_a_refit_finds_the_parameters_that_made_its_data(molecules):
     np.testing.assert_allclose(steps_of(moved(start(), free, expected), free), expected)
 
 
+def test_a_refit_needs_the_molecules_of_its_frames(molecules):
+    frames = read(FRAMES, ":3")
+    frames[0].info["qm9"] = 133_000
+    with pytest.raises(InputError, match=r"fit needs all of QM9; molecule 133000 .* give a file"):
+        geometries(frames, molecules)
+
+
 def test_the_anchor_of_the_refit_is_the_anchor_of_labels(molecules):
     """For energies, forces and, as all is linear, their derivatives."""
     z, minimum = molecules.geometry(30)[1:]

@@ -39,6 +39,7 @@ from ase.data.s22 import (
 
 from ..data.molecules import Molecules
 from ..data.sources import QM9_ELEMENTS
+from ..errors import InputError
 from ..runtime.progress import progress_bar
 from ..units import BOHR, HARTREE
 from .anchor import fit_anchor
@@ -67,7 +68,7 @@ ELEMENT_STEPS: dict[str, str | float] = {
     "mprad": "10%", "mpvcn": 0.2,
 }  # fmt: skip
 GLOBAL_STEPS: dict[Path, dict[str, str | float]] = {
-    ("hamiltonian", "xtb"): {"wexp": 0.1, "kpol": "20%", "enscale": 0.01},
+    ("hamiltonian", "xtb"): {"wexp": 0.1, "enscale": 0.01},
     ("hamiltonian", "xtb", "shell"): {"ss": "5%", "pp": "5%", "sp": "5%"},
     ("repulsion", "effective"): {"kexp": "5%", "klight": "5%"},
     ("charge", "effective"): {"gexp": "10%"},
@@ -181,8 +182,14 @@ def geometries(frames: Sequence[Atoms], molecules: Molecules, shift: int = 0) ->
     """Return the minima of the molecules of `frames`, then the frames; `shift` others precede them.
 
     Frames have energies (eV) and forces (eV/Å) and the index of their molecule in `info`, `qm9`.
+    Raises InputError if a molecule is missing.
     """
     of = {int(index): row for row, index in enumerate(molecules.index)}
+    if missing := [frame.info["qm9"] for frame in frames if frame.info["qm9"] not in of]:
+        raise InputError(
+            f"labels.teacher: fit needs all of QM9; molecule {missing[0]} of the DFT frames is not"
+            " in the data set; give a file of parameters"
+        )
     rows = dict.fromkeys(of[int(frame.info["qm9"])] for frame in frames)
     found, places = [], {}
     for place, row in enumerate(rows, shift):
