@@ -30,7 +30,10 @@ MODELS: Values = {
             "layers": 2,
         },
         "training": {
-            "stages": [{"epochs": 9}, {"epochs": 2, "minima_passes": 10, "force_weight": 0.1}]
+            "stages": [
+                {"epochs": 6, "minima_passes": 4},
+                {"epochs": 2, "minima_passes": 9, "force_weight": 0.2},
+            ]
         },
     },
     "gnn_u0": {
@@ -42,7 +45,7 @@ MODELS: Values = {
         "architecture": "mlp",
         "target": "energy",
         "hyperparameters": {"radial": 16, "channels": 8, "features": 128, "layers": 3},
-        "training": {"stages": [{"epochs": 5}]},
+        "training": {"stages": [{"epochs": 4}]},
     },
 }  # fmt: skip
 MOLECULES: Values = {
