@@ -92,6 +92,8 @@ BAD = [
     ("labels/teacher", "resources/teacher", "labels.teacher: 'resources/teacher' is not a file; write resources/teacher.toml, or fit"),
     ("labels/teacher", "", "labels.teacher: '' is empty; give a text"),
     ("labels/teacher", 300 * "x", "is not a file; write resources/teacher.toml, or fit"),
+    ("labels/smarts", ["c1ccc"], "labels.smarts: SMARTS 'c1ccc' does not parse; check brackets and ring digits"),
+    ("split/train_first", ["[C"], "split.train_first: SMARTS '[C' does not parse"),
     ("labels/geometries", 0, "labels.geometries: 0 is below the minimum of 1"),
     ("labels/small_ring_factors", [1.0, -1.0], "labels.small_ring_factors.1: -1.0 is below the minimum of 0"),
     ("labels/temperature_min_k", 2000, "labels.temperature_min_k: 2000.0 is above temperature_max_k, 1500.0; lower it"),

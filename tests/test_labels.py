@@ -425,6 +425,18 @@ def test_correction_is_written_and_read(molecules, tmp_path):
         read_correction(tmp_path / "bad.json")
 
 
+def test_molecules_with_a_pattern_get_more_geometries(molecules, tmp_path):
+    """An amide does and a nitrile does not; of two factors, the larger one counts."""
+    settings = Settings(
+        geometries=2, smarts=("C(=O)N",), smarts_factor=2.5, small_ring_factors=(1.5,)
+    )
+    names = ("CCN(C)C(C)=O", "CCCCCC#N")
+    rows = [molecules.smiles.index(smiles) for smiles in names]
+    write_chunk(molecules, rows, gfn2, settings, tmp_path / "c", {})
+    counts = np.bincount(store.read(tmp_path / "c", "chunk")[0]["index"])
+    assert counts[molecules.index[rows]].tolist() == [1 + 5, 1 + 3]
+
+
 def test_chunk_does_not_depend_on_the_number_of_chunks(molecules, tmp_path):
     """The geometries of a molecule depend on the seed and the molecule only."""
     write_chunk(molecules, [20, 21], gfn2, Settings(geometries=2, seed=7), tmp_path / "a", {})

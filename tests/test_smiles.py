@@ -18,7 +18,7 @@ from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.simulation.propagate import combine
 from nnpipe.structures.bonds import bonded_pairs
 from nnpipe.structures.load import atomic_numbers
-from nnpipe.structures.smiles import from_smiles
+from nnpipe.structures.smiles import from_smiles, matches
 from nnpipe.structures.vibrations import hessian, normal_modes
 
 
@@ -52,6 +52,14 @@ def test_smiles_are_refused_in_one_line(smiles, message):
         with pytest.raises(InputError, match=message) as caught:
             function(smiles)
         assert "\n" not in str(caught.value)
+
+
+def test_molecules_match_a_pattern():
+    found = matches(["c1ccccc1O", "C1=CC=CC=C1", "C1CCCCC1", "", "not a SMILES"], "c1ccccc1")
+    assert found.tolist() == [True, True, False, False, False]
+    assert matches([], "c1ccccc1").shape == (0,)
+    with pytest.raises(InputError, match=r"SMARTS 'c1cc' does not parse; check"):
+        matches(["C"], "c1cc")
 
 
 def test_nothing_of_rdkit_is_printed(capfd):

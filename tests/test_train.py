@@ -632,6 +632,23 @@ def test_smallest_molecules_always_train(molecules, tmp_path):
     assert (parts[40]["test"] == parts[80]["test"]).all()
 
 
+def test_chosen_molecules_train_before_others(molecules, tmp_path):
+    """The ones that the test or validation set has drawn stay there."""
+    first, path = molecules.index[50:100], tmp_path / "split.csv"
+    parts = {}
+    for name, chosen in (("plain", ()), ("chosen", first)):
+        write_split(molecules.index, 80, 20, 40, 0, path, (1, 2), chosen)
+        parts[name] = {
+            k: set(molecules.index[v]) for k, v in read_split(path, molecules.index).items()
+        }
+    for part in ("test", "validation"):
+        assert parts["chosen"][part] == parts["plain"][part]
+    held_out = parts["plain"]["test"] | parts["plain"]["validation"]
+    assert held_out & set(first)
+    assert parts["chosen"]["train"] >= set(first) - held_out | {1, 2}
+    assert len(parts["chosen"]["train"]) == 80
+
+
 def test_molecules_of_dft_frames_train_or_are_in_no_part(molecules, tmp_path):
     frames = [
         Atoms(*molecules.geometry(row)[1:], info={"qm9": int(molecules.index[row])})

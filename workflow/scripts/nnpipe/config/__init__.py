@@ -35,6 +35,8 @@ def check(config: Values) -> None:
             f"config: evaluation.frequency_molecules: {wanted} is above split.test, {test};"
             " lower it"
         )
+    _check_smarts("split.train_first", config["split"]["train_first"])
+    _check_smarts("labels.smarts", config["labels"]["smarts"])
     for name in config["models"]:
         _check_model(config, name)
     for model in config["md"]["models"]:
@@ -225,6 +227,19 @@ def _check_structure(config: Values, name: str, where: str) -> None:
         return
     except InputError as error:
         raise InputError(f"config: {where}: {error}") from None
+
+
+def _check_smarts(key: str, patterns: Iterable[str]) -> None:
+    """Check patterns, if RDKit is installed."""
+    try:
+        from ..structures.smiles import matches
+
+        for smarts in patterns:
+            matches([], smarts)
+    except ImportError:
+        return
+    except InputError as error:
+        raise InputError(f"config: {key}: {error}") from None
 
 
 def _check_own(config: Values) -> None:

@@ -154,6 +154,11 @@ class Split:
     always_train_smallest: int = setting(
         8, "number of smallest molecules that are always in the training set", ge=0
     )
+    train_first: tuple[str, ...] = setting(
+        ("c1ccccc1",),
+        "SMARTS; matching molecules outside the validation and test sets train before others:"
+        " rings of drugs are rare in QM9",
+    )
     train: int = setting(
         10_000, "training molecules; usual large split: 110000, 10000, 10831", ge=1
     )

@@ -51,6 +51,7 @@ def write_split(
     seed: int,
     path: str | Path,
     always: np.ndarray | tuple[int, ...] = (),
+    first: np.ndarray | tuple[int, ...] = (),
     part: np.ndarray | None = None,
 ) -> None:
     """Write the columns `index` and `split`, for a random choice of the indices `index` (M,).
@@ -58,6 +59,7 @@ def write_split(
     The indices in `always` belong to the training set; those that do not fit in are in no part. All
     others are shuffled; the first become test, then validation, then training molecules: with the
     same seed, a larger training set contains the smaller one, and the test molecules stay the same.
+    Of the molecules that are left for training, the ones in `first` come first.
 
     `part` (M,), codes of PART_CODES, marks molecules of files of their own for validation or test.
     Such a file is all of its part. If both exist, all others train.
@@ -77,8 +79,9 @@ def write_split(
             f"config.yaml: split: {train} + {validation} + {test} molecules are more than the"
             f" {number} of the data set; lower train, validation or test"
         )
-    drawn = others[: test + validation + train - len(always)]
-    order = np.concatenate([drawn, always, *own.values()])
+    held_out, rest = np.split(others, [test + validation])
+    rest = rest[np.argsort(~np.isin(rest, first), kind="stable")]
+    order = np.concatenate([held_out, rest[: train - len(always)], always, *own.values()])
     names = ["test", "validation", "train", *own]
     parts = np.repeat(names, [test, validation, train, *map(len, own.values())])
     write_csv(pd.DataFrame({"index": order, "split": parts}), path)

@@ -16,6 +16,7 @@ from ..data import store
 from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..runtime.progress import progress_bar
+from ..structures.smiles import matches
 from ..structures.vibrations import ForceFunction
 from .distortions import DistortionSampler
 from .scf import Method, NotConverged
@@ -42,12 +43,14 @@ def write_chunk(
     """
     header = {"kind": "chunk", "units": {"energy": "eV", "forces": "eV/Å"}}
     n_labels, n_atoms = 0, 0
+    smiles = [molecules.smiles[row] for row in rows]
+    patterns = [matches(smiles, smarts) for smarts in settings.smarts]
     with store.writer(path, header | {"provenance": provenance}) as append:
         append(
             index=np.zeros(0, np.int32), ptr=np.zeros(1, np.int64), pos=np.zeros((0, 3)),
             energy=np.zeros(0), forces=np.zeros((0, 3)),
         )  # fmt: skip
-        for row in progress_bar(rows, unit="molecules"):
+        for place, row in enumerate(progress_bar(rows, unit="molecules")):
             index, z, pos = molecules.geometry(row)
             if index in SADDLE_POINTS:
                 continue
@@ -56,6 +59,8 @@ def write_chunk(
             geometries = [pos]
             factors = settings.small_ring_factors
             factor = factors[min(sampler.max_ring_count, len(factors) - 1)]
+            if any(found[place] for found in patterns):
+                factor = max(factor, settings.smarts_factor)
             if np.count_nonzero(z > 1) <= TINY_HEAVY_ATOMS:
                 factor = settings.tiny_molecule_factor
             for _ in range(math.ceil(settings.geometries * factor)):

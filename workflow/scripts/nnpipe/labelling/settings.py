@@ -28,6 +28,12 @@ class Settings:
         " small_ring_factors; their geometries do not occur in larger molecules",
         ge=0,
     )
+    smarts: tuple[str, ...] = setting(
+        ("c1ccccc1",), "patterns of molecules that get more geometries than others"
+    )
+    smarts_factor: float = setting(
+        4.0, "factor of the number of geometries of molecules that match one of labels.smarts", ge=0
+    )
     temperature_min_k: float = setting(
         50.0, "lowest temperature; the logarithm of the temperature is drawn uniformly", "K", gt=0
     )

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,20 @@ def _plain(molecule) -> str:
 
     with rdBase.BlockLogs():
         return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+
+
+def matches(smiles: Sequence[str], smarts: str) -> np.ndarray:
+    """Return for each SMILES whether its molecule contains the pattern (M,), False if it is empty.
+
+    Raises InputError for a pattern that RDKit cannot parse.
+    """
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        if (pattern := Chem.MolFromSmarts(smarts)) is None:
+            raise InputError(f"SMARTS {smarts!r} does not parse; check brackets and ring digits")
+        found = map(Chem.MolFromSmiles, smiles)
+        return np.array([bool(one and one.HasSubstructMatch(pattern)) for one in found], bool)
 
 
 def parse_smiles(smiles: str) -> list[Any]:
