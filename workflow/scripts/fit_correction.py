@@ -1,5 +1,7 @@
 """Fit the correction of the labels; DFT labels need no correction."""
 
+import numpy as np
+
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.correction import write_correction
@@ -10,6 +12,8 @@ with job(snakemake.log[0], snakemake.threads):
     molecules, _ = read_molecules(snakemake.input.molecules)
     rows = read_split(snakemake.input.split, molecules.index)["train"]
     name = snakemake.params.method
-    number = 0 if name == "dft" else snakemake.params.molecules
+    number = 0 if name == "dft" else min(snakemake.params.molecules, len(rows))
+    # evenly, as chosen molecules are the first ones of the split
+    some = rows[np.linspace(0, len(rows) - 1, number).astype(int)]
     teacher = method(name, snakemake.input.teacher)
-    write_correction(molecules, rows[:number], teacher, snakemake.output.correction)
+    write_correction(molecules, some, teacher, snakemake.output.correction)
