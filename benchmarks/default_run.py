@@ -175,7 +175,7 @@ def main(results: str = "results") -> None:
     names = ("accuracy", "frequencies", "forces", "md", "uncertainty")
     found = {name: pd.read_csv(tables / f"{name}.csv") for name in names}
     settings = json.loads((Path(results) / "models/gnn/model.json").read_text())["settings"]
-    if settings["stages"][0]["epochs"] != 9:
+    if settings["stages"][0]["epochs"] != 6:
         raise SystemExit(f"{results}: not the results of the default run")
     revision = subprocess.check_output(
         ["git", "-C", results, "rev-parse", "--short=7", "HEAD"], text=True
