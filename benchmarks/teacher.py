@@ -98,9 +98,7 @@ def main() -> None:
     with evaluator(everything, free, available_cores()) as evaluate:
         rows = evaluate(best, derivatives=True)
 
-        def measure(
-            prior: float | np.ndarray, left_out: set[int], places: Collection[int]
-        ) -> Errors:
+        def measure(prior: Prior, left_out: set[int], places: Collection[int]) -> Errors:
             refit = Refit(everything, free, dimers, prior, held_out | left_out)
             refit.x, refit.rows = np.where(refit.prior < FIXED, best, 0.0), rows
             refit.descend(evaluate, TRIALS)

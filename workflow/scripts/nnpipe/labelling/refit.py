@@ -41,9 +41,10 @@ from ..data.molecules import Molecules
 from ..data.sources import QM9_ELEMENTS
 from ..errors import InputError
 from ..runtime.progress import progress_bar
-from ..units import BOHR, HARTREE
+from ..units import BOHR
 from .anchor import fit_anchor
-from .tight_binding import ELEMENTS, Table, gfn2_parameters
+from .scf import NotConverged
+from .tight_binding import ELEMENTS, Table, gfn2_parameters, single_point
 
 log = logging.getLogger(__name__)
 
@@ -267,15 +268,12 @@ def _evaluate(task: tuple[int, bytes, tuple[Parameter, ...], bool]) -> np.ndarra
             calculator = Calculator(table, geometry.z.astype(int), geometry.pos / BOHR)
             for key, value in (("verbosity", 0), ("accuracy", ACCURACY), ("max-iter", MAX_CYCLES)):
                 calculator.set(key, value)
-            result = calculator.singlepoint(last)
-        except RuntimeError:
+            result, energy, forces = single_point(calculator, last)
+        except (RuntimeError, NotConverged):
             return None
         last = last or result
-        energy, gradient = result.get("energy").item(), result.get("gradient")
-        found.append([energy * HARTREE, *(gradient.ravel() * (-HARTREE / BOHR))])
+        found.append([energy, *forces.ravel()])
     rows = np.array(found)
-    if not np.isfinite(rows).all():
-        return None
     rows[1:] = (rows[1:] - rows[0]) / DIFFERENCE
     return rows
 

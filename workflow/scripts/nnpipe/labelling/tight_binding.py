@@ -42,20 +42,28 @@ def tight_binding(parameters: str | dict[str, Any]) -> Method:
                 calculator = Calculator(parameters, z.astype(int), pos / BOHR)
                 calculator.set("verbosity", 0)
             calculator.update(pos / BOHR)
-            try:
-                last = calculator.singlepoint(last)
-            except RuntimeError as error:
-                last = None
-                raise NotConverged(str(error)) from error
-            energy, gradient = last.get("energy").item(), last.get("gradient")
-            if not np.isfinite(energy) or not np.isfinite(gradient).all():
-                last = None
-                raise NotConverged("energy or forces are not finite")
-            return energy * HARTREE, gradient * (-HARTREE / BOHR)
+            before, last = last, None
+            last, energy, forces = single_point(calculator, before)
+            return energy, forces
 
         return energy_and_forces
 
     return method
+
+
+def single_point(calculator: Any, last: Any = None) -> tuple[Any, float, np.ndarray]:
+    """Return tblite's result, the energy (eV) and the forces (N, 3) eV/Å of a calculator of tblite.
+
+    The self-consistent field starts from the one of the result `last`. Raises NotConverged.
+    """
+    try:
+        result = calculator.singlepoint(last)
+    except RuntimeError as error:
+        raise NotConverged(str(error)) from error
+    energy, gradient = result.get("energy").item(), result.get("gradient")
+    if not np.isfinite(energy) or not np.isfinite(gradient).all():
+        raise NotConverged("energy or forces are not finite")
+    return result, energy * HARTREE, gradient * (-HARTREE / BOHR)
 
 
 def gfn2(z: np.ndarray) -> ForceFunction:
