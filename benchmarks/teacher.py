@@ -3,7 +3,7 @@
     python benchmarks/teacher.py               # about half an hour on two cores
 
 The rules `convert_molecules` and `split_molecules` must have run. Derivatives are computed once, at
-the parameters of resources/teacher.toml; each case then starts there and iterates with them,
+the parameters of resources/teacher/tight_binding.toml; each case then starts there and iterates with them,
 without the frames that it holds out. Frames of a molecule are held out together. `frames` takes the
 first molecules of resources/dft_frames.xyz and measures on resources/forces.xyz; `parameters` and
 `prior` measure on the frames of four folds of molecules. Errors are of anchored forces, the labels
@@ -34,7 +34,7 @@ from nnpipe.labelling.refit import (
     start,
     steps_of,
 )
-from nnpipe.labelling.tight_binding import read_teacher
+from nnpipe.labelling.tight_binding import read_parameters
 from nnpipe.runtime.job import available_cores
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +88,7 @@ def main() -> None:
     everything = [*fitted, *parts, *unseen]
     held_out = set(range(len(everything) - len(unseen), len(everything)))
     free = tuple(free_parameters(start()))
-    best = steps_of(read_teacher(ROOT / "resources/teacher.toml"), free)
+    best = steps_of(read_parameters(ROOT / "resources/teacher/tight_binding.toml"), free)
     minima = list(dict.fromkeys(g.minimum for g in fitted))
     rest = {n for n in held_out if everything[n].minimum != n}
     off = [n for n in range(len(fitted)) if fitted[n].minimum != n]

@@ -255,7 +255,9 @@ rule force_table:
         infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
         molecules="results/data/qm9.safetensors" if CHEAP_LABELS else [],
         correction="results/data/correction.json" if CHEAP_LABELS else [],
-        teacher=TEACHER if CHEAP_LABELS else [],
+        parameters=PARAMETERS if CHEAP_LABELS else [],
+        delta=DELTA if CHEAP_LABELS else [],
+        delta_info=DELTA_INFO if CHEAP_LABELS else [],
     output:
         table=report(
             "results/tables/forces.csv",
@@ -286,7 +288,9 @@ rule profile_table:
     """Write the table of errors along torsions, puckers, inversions, stretches and conformers."""
     input:
         reference=shipped("resources/profiles.xyz"),
-        teacher=TEACHER,
+        parameters=PARAMETERS,
+        delta=DELTA,
+        delta_info=DELTA_INFO,
         weights=expand("results/models/{model}/model.safetensors", model=ENERGY_MODELS),
         infos=expand("results/models/{model}/model.json", model=ENERGY_MODELS),
     output:

@@ -5,9 +5,14 @@ DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
 # a file that is imported for DFT labels alone
 KOHN_SHAM = ["nnpipe/labelling/kohn_sham.py"] if DFT else []
 FIT = LABELS["teacher"] == "fit"
-TEACHER = []  # the file with the parameters of the teacher
+# files of the teacher: parameters of tight binding, and a network if the folder has one
+PARAMETERS, DELTA, DELTA_INFO = [], [], []
 if LABELS["method"] == "teacher":
-    TEACHER = "results/data/teacher.toml" if FIT else given(LABELS["teacher"])
+    FOLDER = "results/data/teacher" if FIT else given(LABELS["teacher"])
+    PARAMETERS = f"{FOLDER}/tight_binding.toml"
+    if FIT or os.path.isfile(f"{FOLDER}/model.safetensors"):
+        DELTA, DELTA_INFO = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
+DELTA_CODE = ["nnpipe/labelling/delta.py"] if DELTA else []  # imported for a network alone
 
 # whether labels are judged beside the models: a model of this run learns them; DFT takes hours
 CHEAP_LABELS = not DFT and any(uses_labels(config, model) for model in TRAINED)
@@ -20,7 +25,7 @@ if FIT:
             molecules="results/data/qm9.safetensors",
             frames=shipped("resources/dft_frames.xyz"),
         output:
-            teacher="results/data/teacher.toml",
+            parameters="results/data/teacher/tight_binding.toml",
         log:
             "results/logs/fit_teacher/qm9.log",
         benchmark:
@@ -37,13 +42,41 @@ if FIT:
         script:
             "../scripts/fit_teacher.py"
 
+    rule fit_delta:
+        """Train the network of the teacher on what DFT has beyond the fitted tight binding."""
+        input:
+            molecules="results/data/qm9.safetensors",
+            split="results/data/split.csv",
+            frames=shipped("resources/dft_frames.xyz"),
+            parameters=rules.fit_teacher.output.parameters,
+        output:
+            delta="results/data/teacher/model.safetensors",
+            info="results/data/teacher/model.json",
+            metrics="results/data/teacher/metrics.jsonl",
+        log:
+            "results/logs/fit_delta/qm9.log",
+        benchmark:
+            "results/benchmarks/fit_delta/qm9.tsv"
+        priority: 80
+        conda:
+            "../../envs/labels.yaml"
+        threads: config["resources"]["threads"]
+        resources:
+            mem_mb=grows(4000),
+            runtime=grows(120),
+        params:
+            work="results/data/teacher/work",
+            code=code("fit_delta.py"),
+        script:
+            "../scripts/fit_delta.py"
+
 
 rule label_chunk:
     """Distort a part of the training and validation molecules and label every geometry."""
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
-        teacher=TEACHER,
+        parameters=PARAMETERS,
     output:
         chunk="results/data/labels/{chunk}.safetensors",
     log:
@@ -70,7 +103,9 @@ rule fit_correction:
     input:
         molecules="results/data/qm9.safetensors",
         split="results/data/split.csv",
-        teacher=TEACHER,
+        parameters=PARAMETERS,
+        delta=DELTA,
+        delta_info=DELTA_INFO,
     output:
         correction="results/data/correction.json",
     log:
@@ -86,7 +121,7 @@ rule fit_correction:
     params:
         method=LABELS["method"],
         molecules=LABELS["correction_molecules"],
-        code=code("fit_correction.py"),
+        code=digest(SCRIPTS / "fit_correction.py", *DELTA_CODE),
     script:
         "../scripts/fit_correction.py"
 
@@ -96,6 +131,8 @@ rule merge_labels:
     input:
         molecules="results/data/qm9.safetensors",
         correction="results/data/correction.json",
+        delta=DELTA,
+        delta_info=DELTA_INFO,
         chunks=expand(rules.label_chunk.output.chunk, chunk=range(LABELS["chunks"])),
         tiny=shipped("resources/tiny_molecules.xyz"),
         frames=shipped("resources/dft_frames.xyz"),
@@ -108,6 +145,7 @@ rule merge_labels:
     priority: 50
     conda:
         "../../envs/labels.yaml"
+    threads: config["resources"]["threads"]
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),

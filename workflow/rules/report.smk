@@ -6,7 +6,7 @@ COSTS = expand(
 )
 if not own_data(config):
     COSTS += expand("label_chunk/{chunk}", chunk=range(LABELS["chunks"]))
-    COSTS += ["fit_teacher/qm9"] if FIT and TEACHER else []
+    COSTS += ["fit_teacher/qm9", "fit_delta/qm9"] if FIT and PARAMETERS else []
     COSTS += ["fit_correction/qm9", "merge_labels/qm9", "relax_and_frequencies_gfn2/qm9"]
     COSTS += expand("relax_and_frequencies/{model}", model=ENERGY_MODELS)
 COSTS += expand("train/{model}", model=TRAINED)

@@ -1,4 +1,4 @@
-"""Fit the parameters of the teacher to DFT."""
+"""Fit the parameters of tight binding to DFT."""
 
 import os
 
@@ -8,10 +8,12 @@ from ase.io import read
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.refit import fit_teacher
-from nnpipe.labelling.tight_binding import write_teacher
+from nnpipe.labelling.tight_binding import write_parameters
 from nnpipe.runtime.job import job
 
 with job(snakemake.log[0]):
     molecules, _ = read_molecules(snakemake.input.molecules)
     frames = read(snakemake.input.frames, ":")
-    write_teacher(*fit_teacher(frames, molecules, snakemake.threads), snakemake.output.teacher)
+    write_parameters(
+        *fit_teacher(frames, molecules, snakemake.threads), snakemake.output.parameters
+    )

@@ -21,7 +21,7 @@ with job(snakemake.log[0], snakemake.threads):
         frames = reference_frames(reference, split)
         rows = force_errors("GFN2-xTB", frames, [f.arrays["gfn2_forces"] for f in frames])
     if snakemake.params.labels:
-        teacher = method(snakemake.params.labels, snakemake.input.teacher)
+        teacher = method(snakemake.params.labels, snakemake.input.parameters, snakemake.input.delta)
         correction = read_correction(snakemake.input.correction)
         molecules, _ = read_molecules(snakemake.input.molecules)
         rows += force_errors("labels", frames, label_forces(frames, molecules, teacher, correction))

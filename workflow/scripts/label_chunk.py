@@ -19,7 +19,7 @@ with job(snakemake.log[0], snakemake.threads):
     write_chunk(
         molecules,
         rows[int(snakemake.wildcards.chunk) :: chunks],
-        method(name, snakemake.input.teacher),
+        method(name, snakemake.input.parameters),
         Settings(**settings),
         snakemake.output.chunk,
         {"molecules": header["digest"], "method": name},

@@ -6,7 +6,7 @@ from ase.io import read
 
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save
-from nnpipe.labelling.tight_binding import teacher
+from nnpipe.labelling.methods import method
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
 from nnpipe.simulation.calculator import load_calculator
@@ -14,9 +14,9 @@ from nnpipe.simulation.calculator import load_calculator
 with job(snakemake.log[0], snakemake.threads):
     frames = read(snakemake.input.reference, ":")
     energies = {"GFN2-xTB": [frame.info["gfn2_energy"] for frame in frames]}
-    if snakemake.input.teacher:
-        method = teacher(snakemake.input.teacher)
-        energies["teacher"] = [method(frame.numbers)(frame.positions)[0] for frame in frames]
+    if snakemake.input.parameters:
+        teacher = method("teacher", snakemake.input.parameters, snakemake.input.delta)
+        energies["teacher"] = [teacher(frame.numbers)(frame.positions)[0] for frame in frames]
     for model, weights in zip(snakemake.params.models, snakemake.input.weights, strict=True):
         calculator = load_calculator(Path(weights).parent, device=snakemake.params.device)
         energies[model] = [calculator.get_potential_energy(frame) for frame in frames]

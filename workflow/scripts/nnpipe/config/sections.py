@@ -179,12 +179,13 @@ class Labels(LabelSettings):
 
     method: Literal["teacher", "gfn2", "dft"] = setting(
         "teacher",
-        "teacher (GFN2-xTB refitted to DFT), gfn2 (plain GFN2-xTB) or dft (the level of theory of"
-        " QM9; slow); the first two are corrected towards QM9",
+        "teacher (GFN2-xTB refitted to DFT, and a network for the rest), gfn2 (plain GFN2-xTB) or"
+        " dft (the level of theory of QM9; slow); the first two are corrected towards QM9",
     )
     teacher: str = setting(
-        "resources/teacher.toml",
-        "parameters of the teacher, in the format of tblite; or fit, which fits them again",
+        "resources/teacher",
+        "folder of the teacher: tight_binding.toml, parameters in the format of tblite, and files"
+        " of a trained network, if any; or fit, which fits both again",
         min_length=1,
     )
     molecules: int = setting(
@@ -197,10 +198,9 @@ class Labels(LabelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.method == "teacher" and self.teacher != "fit" and not is_file(self.teacher):
-            raise ValueError(
-                f"teacher: {self.teacher!r} is not a file; write resources/teacher.toml, or fit"
-            )
+        file = f"{self.teacher}/tight_binding.toml"
+        if self.method == "teacher" and self.teacher != "fit" and not is_file(file):
+            raise ValueError(f"teacher: {file!r} is not a file; write resources/teacher, or fit")
 
 
 @section

@@ -38,7 +38,7 @@ def always_trained(
     which labels are fitted: their numbers in QM9 are the values `qm9` of its frames.
     """
     first = smallest_molecules(molecules, smallest)
-    found = [atoms.info["qm9"] for atoms in read(frames, ":")] if frames else []
+    found = [atoms.info.get("qm9", -1) for atoms in read(frames, ":")] if frames else []
     more = molecules.index[np.isin(molecules.index, found)]
     return np.append(first, np.setdiff1d(more, first))
 

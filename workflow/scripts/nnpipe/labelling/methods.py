@@ -4,15 +4,19 @@ from pathlib import Path
 
 from ..errors import InputError
 from .scf import Method
-from .tight_binding import gfn2, teacher
+from .tight_binding import gfn2, refitted
 
 PACKAGES = {"teacher": "tblite", "gfn2": "tblite", "dft": "pyscf"}
 
 
-def method(name: str, teacher_file: str | Path | None = None) -> Method:
-    """Return the method `teacher` (with the parameters in `teacher_file`), `gfn2` or `dft`.
+def method(
+    name: str, parameters: str | Path | None = None, delta: str | Path | None = None
+) -> Method:
+    """Return the method `teacher`, `gfn2` or `dft`.
 
-    Raises InputError if its package is not installed, or as `tight_binding.read_teacher`.
+    The teacher is tight binding with the parameters in the file `parameters`, and the network with
+    the weights in the file `delta` if it is given. Raises InputError if a package is not installed,
+    or as `tight_binding.read_parameters` and `models.checkpoint.load_model`.
     """
     package = PACKAGES[name]
     try:
@@ -23,4 +27,10 @@ def method(name: str, teacher_file: str | Path | None = None) -> Method:
         from .kohn_sham import dft  # PySCF serves nothing else
 
         return dft
-    return teacher(teacher_file) if teacher_file else gfn2
+    if not parameters:
+        return gfn2
+    if not delta:
+        return refitted(parameters)
+    from .delta import load_delta, with_delta  # chunks of labels need no torch
+
+    return with_delta(refitted(parameters), load_delta(delta))

@@ -182,9 +182,10 @@ class Dimer:
 def geometries(frames: Sequence[Atoms], molecules: Molecules, shift: int = 0) -> list[Geometry]:
     """Return the minima of the molecules of `frames`, then the frames; `shift` others precede them.
 
-    Frames have energies (eV) and forces (eV/Å) and the index of their molecule in `info`, `qm9`.
-    Raises InputError if a molecule is missing.
+    Frames have energies (eV) and forces (eV/Å) and the index of their molecule in `info`, `qm9`;
+    others are left out. Raises InputError if a molecule is missing.
     """
+    frames = [frame for frame in frames if "qm9" in frame.info]
     of = {int(index): row for row, index in enumerate(molecules.index)}
     if missing := [frame.info["qm9"] for frame in frames if frame.info["qm9"] not in of]:
         raise InputError(
@@ -460,7 +461,7 @@ def fit_teacher(
     table = moved(start(), refit.free, refit.x)
     table["meta"] = table["meta"] | {"name": "GFN2-xTB refitted by nnpipe"}
     return table, {
-        "frames": len(frames),
+        "frames": sum("qm9" in frame.info for frame in frames),
         "molecules": len(refit.minima),
         "dimers": len(dimers),
         "parameters": len(refit.free),

@@ -14,16 +14,19 @@ from ase import Atoms
 from ase.io import read
 
 from ..data import store
-from ..data.molecules import Molecules
+from ..data.molecules import Molecules, ragged_indices
+from ..models.potential import Potential
 from ..runtime.progress import progress_bar
 from ..structures.neighbours import neighbours
 from .anchor import anchored, fit_anchor
 from .correction import Correction
+from .delta import delta_forces
 from .scf import Method
 
 # passes over a geometry in an epoch of training: tiny molecules have few geometries and no minimum
 # of QM9 that teaches their energies; frames have the forces of DFT itself
 TINY_PASSES, FRAME_PASSES = 10, 5
+FIRST_OTHER = 1000  # the numbers of molecules that QM9 lacks are negative; tiny ones come before
 
 
 def write_labels(
@@ -35,13 +38,15 @@ def write_labels(
     provenance: dict[str, Any],
     tiny: str | Path | None = None,
     frames: str | Path | None = None,
+    delta: Potential | None = None,
 ) -> int:
     """Write the labels of all chunks and the neighbours within `cutoff` Å; return their number.
 
     The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
-    minimum; forces are in eV/Å. Without a correction no anchor is added either: the labels then
-    come from the method of QM9. The labels of the files `tiny` and `frames` follow unchanged, see
-    `read_tiny_molecules` and `read_frames`; a training passes over them several times in an epoch.
+    minimum; forces are in eV/Å. The network `delta` adds its part to the chunks. Without a
+    correction no anchor is added: the labels then come from the method of QM9. The labels of the
+    files `tiny` and `frames` follow unchanged, see `read_tiny_molecules` and `read_frames`; a
+    training passes over them several times in an epoch.
     """
     header = {
         "kind": "labels",
@@ -53,7 +58,7 @@ def write_labels(
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for passes, data in _labels(chunks, molecules, correction, tiny, frames):
+        for passes, data in _labels(chunks, molecules, correction, tiny, frames, delta):
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
@@ -73,11 +78,12 @@ def _labels(
     correction: Correction | None,
     tiny: str | Path | None,
     frames: str | Path | None,
+    delta: Potential | None,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Yield the passes and labels of each chunk, then of the files `tiny` and `frames`."""
     elements: set[int] = set()
     for chunk in progress_bar(chunks, unit="chunks"):
-        data = _anchored_chunk(store.read(chunk, "chunk")[0], molecules, correction)
+        data = _anchored_chunk(store.read(chunk, "chunk")[0], molecules, correction, delta)
         elements.update(data["z"].tolist())
         yield 1, data
     if tiny:
@@ -111,17 +117,19 @@ def read_tiny_molecules(path: str | Path, elements: set[int]) -> dict[str, np.nd
     training set has no reference energy for them.
     """
     frames = [atoms for atoms in read(path, ":") if elements.issuperset(atoms.numbers.tolist())]
-    numbers = {smiles: -n for n, smiles in enumerate(dict.fromkeys(map(_smiles, frames)), 1)}
+    numbers = _numbered(frames, 1)
     return _like_a_chunk(frames, [numbers[_smiles(atoms)] for atoms in frames])
 
 
 def read_frames(path: str | Path) -> dict[str, np.ndarray]:
-    """Return labels like `read_tiny_molecules`, of geometries of molecules of QM9.
+    """Return labels like `read_tiny_molecules`, of larger molecules.
 
-    `qm9` in the info of a frame is the number of its molecule.
+    `qm9` in the info of a frame is the number of its molecule; QM9 lacks the others.
     """
     frames = list(read(path, ":"))
-    return _like_a_chunk(frames, [atoms.info["qm9"] for atoms in frames])
+    others = _numbered([atoms for atoms in frames if "qm9" not in atoms.info], FIRST_OTHER)
+    numbers = [atoms.info.get("qm9") or others[_smiles(atoms)] for atoms in frames]
+    return _like_a_chunk(frames, numbers)
 
 
 def _like_a_chunk(frames: Sequence[Atoms], numbers: Sequence[int]) -> dict[str, np.ndarray]:
@@ -135,29 +143,38 @@ def _like_a_chunk(frames: Sequence[Atoms], numbers: Sequence[int]) -> dict[str, 
     }
 
 
+def _numbered(frames: Sequence[Atoms], first: int) -> dict[str, int]:
+    """Return a negative number for each SMILES of frames that QM9 lacks, from -`first` down."""
+    return {smiles: -n for n, smiles in enumerate(dict.fromkeys(map(_smiles, frames)), first)}
+
+
 def _smiles(atoms: Atoms) -> str:
     return str(atoms.info["smiles"])
 
 
 def _anchored_chunk(
-    data: dict[str, np.ndarray], molecules: Molecules, correction: Correction | None
+    data: dict[str, np.ndarray],
+    molecules: Molecules,
+    correction: Correction | None,
+    delta: Potential | None,
 ) -> dict[str, np.ndarray]:
     """Return the chunk with atomic numbers, energies (eV) and forces (eV/Å) for `write_labels`."""
-    numbers, energies, forces = [], data["energy"].copy(), data["forces"].copy()
-    last, z, minimum_energy, anchor = -1, np.zeros(0, int), 0.0, None
-    for number, index in enumerate(data["index"].tolist()):
-        atoms = slice(data["ptr"][number], data["ptr"][number + 1])
-        pos = data["pos"][atoms]
-        if index != last:  # the first geometry of a molecule is its minimum
-            row = int(np.searchsorted(molecules.index, index))
-            _, z, _ = molecules.geometry(row)
-            minimum_energy, last = molecules.targets["energy"][row], index
-            anchor = fit_anchor(pos, forces[atoms], correction(z, pos)) if correction else None
-        numbers.append(z)
-        energies[number] += minimum_energy
-        if anchor:
+    rows = np.searchsorted(molecules.index, data["index"])
+    z = molecules.z[ragged_indices(molecules.ptr, rows)[0]]
+    starts = np.flatnonzero(np.diff(data["index"], prepend=-1))  # each molecule's minimum is first
+    of = np.repeat(starts, np.diff(starts, append=len(rows)))
+    energies = data["energy"] + molecules.targets["energy"][rows]
+    forces = data["forces"].copy()
+    if delta:
+        more, change = delta_forces(delta, z, data["pos"], np.diff(data["ptr"]))
+        energies += more - more[of]
+        forces += change
+    if correction:
+        for number, (start, end) in enumerate(pairwise(data["ptr"])):
+            pos = data["pos"][start:end]
+            if of[number] == number:
+                anchor = fit_anchor(pos, forces[start:end], correction(z[start:end], pos))
             anchor_energy, anchor_forces = anchor(pos)
             energies[number] += anchor_energy
-            forces[atoms] += anchor_forces
-    z = np.concatenate(numbers).astype(np.uint8)
+            forces[start:end] += anchor_forces
     return data | {"z": z, "energy": energies, "forces": forces}

@@ -82,13 +82,13 @@ def gfn2_parameters() -> Table:
     return found | {"element": {symbol: found["element"][symbol] for symbol in ELEMENTS}}
 
 
-def write_teacher(parameters: Table, provenance: Mapping[str, Any], path: str | Path) -> None:
+def write_parameters(parameters: Table, provenance: Mapping[str, Any], path: str | Path) -> None:
     """Write tblite's tables of parameters and what they were fitted to."""
     with atomic(path) as temporary:
         temporary.write_text(tomli_w.dumps(parameters | {"provenance": dict(provenance)}))
 
 
-def read_teacher(path: str | Path) -> Table:
+def read_parameters(path: str | Path) -> Table:
     """Return the tables of the file `path`, with `provenance`.
 
     Raises InputError if it is not TOML or lacks a table or an element of QM9.
@@ -105,7 +105,7 @@ def read_teacher(path: str | Path) -> Table:
     return found
 
 
-def teacher(path: str | Path) -> Method:
-    """Return the tight-binding method with the parameters in `path`, a file of `write_teacher`."""
-    found = read_teacher(path)
+def refitted(path: str | Path) -> Method:
+    """Return tight binding with the parameters in the file `path`, see `write_parameters`."""
+    found = read_parameters(path)
     return tight_binding({name: found[name] for name in found if name != "provenance"})

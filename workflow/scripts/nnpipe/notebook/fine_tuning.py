@@ -1,7 +1,6 @@
 """Fine-tuning of a trained model on own frames in one call."""
 
 import inspect
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
@@ -10,18 +9,15 @@ from typing import Any
 
 import pandas as pd
 from ase import Atoms
-from ase.io import write
 
-from ..data.extxyz import convert_extxyz
+from ..data.frames import write_tables
 from ..data.molecules import read_molecules
-from ..data.neighbour_table import write_neighbours
 from ..data.splits import read_split, write_split
 from ..errors import InputError
 from ..graphs.dataset import Dataset, load_dataset
 from ..models.checkpoint import load_model
 from ..models.potential import SURFACE, Potential
 from ..models.predict import force_errors, predict
-from ..runtime.files import sha256
 from ..schema_errors import did_you_mean
 from ..simulation.calculator import NeuralCalculator, load_calculator
 from ..training.run import shift_references, train_from_files
@@ -97,13 +93,9 @@ def _tables(
     for number, frame in enumerate(frames):
         if frame.calc is None or not {"energy", "forces"} <= set(frame.calc.results):
             raise InputError(f"frames: frame {number} has no energy and forces; compute them first")
-    file, manifest = folder / "frames.xyz", folder / "raw.json"
-    write(file, list(frames), format="extxyz")
-    manifest.write_text(json.dumps({"files": [{"path": str(file), "sha256": sha256(file)}]}))
-    molecules, neighbours, split = (folder / name for name in ("molecules", "pairs", "split.csv"))
-    convert_extxyz(manifest, molecules)
-    table, header = read_molecules(molecules)
-    write_neighbours(table, cutoff, neighbours, {"molecules": header["digest"]})
+    molecules, neighbours = write_tables(frames, cutoff, folder)
+    table, _ = read_molecules(molecules)
+    split = folder / "split.csv"
     fifth, count = len(table) // 5, len(table)
     write_split(table.index, count - 2 * fifth, fifth, fifth, seed, split)
     return molecules, neighbours, split
