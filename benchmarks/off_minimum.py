@@ -17,10 +17,11 @@ from records import record
 from nnpipe import load_calculator
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save_light_and_dark
-from nnpipe.labelling.tight_binding import teacher
+from nnpipe.labelling.methods import method
 from nnpipe.models.checkpoint import read_info
 
 ROOT = Path(__file__).parents[1]
+TEACHER = ROOT / "resources/teacher"
 BARRIERS = ("torsion", "inversion")
 
 
@@ -43,11 +44,13 @@ def values(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def main(*folders: str) -> None:
-    """Record the errors of the models in `folders`, of GFN2-xTB and of the teacher."""
+    """Record the errors of the models in `folders`, of GFN2-xTB, refitted too, and the teacher."""
     frames = read(ROOT / "resources/profiles.xyz", ":")
     energies = {"GFN2-xTB": [frame.info["gfn2_energy"] for frame in frames]}
-    method = teacher(ROOT / "resources/teacher.toml")
-    energies["teacher"] = [method(frame.numbers)(frame.positions)[0] for frame in frames]
+    files = TEACHER / "tight_binding.toml", TEACHER / "model.safetensors"
+    for name, parts in (("GFN2-xTB, refitted", files[:1]), ("teacher", files)):
+        function = method("teacher", *parts)
+        energies[name] = [function(frame.numbers)(frame.positions)[0] for frame in frames]
     data = dict.fromkeys(energies, "")
     for folder in folders or (str(ROOT / "resources/models/gnn"),):
         calculator, name = load_calculator(folder), Path(folder).name

@@ -20,13 +20,14 @@ from nnpipe.data.splits import read_split
 from nnpipe.graphs.dataset import Dataset, load_labels
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import read_correction
+from nnpipe.labelling.delta import load_delta
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
-from nnpipe.labelling.tight_binding import teacher
+from nnpipe.labelling.tight_binding import refitted
 from nnpipe.models.checkpoint import load_model, save_model
 from nnpipe.models.uncertainty import fit_uncertainty, measure_errors
 
-DATA, TEACHER = Path("results/data"), Path("resources/teacher.toml")
+DATA, TEACHER = Path("results/data"), Path("resources/teacher")
 MOLECULES = {"train": 4000, "validation": 2000}
 CHUNK, CUTOFF_A = 500, 5.0
 
@@ -39,12 +40,14 @@ def labelled(part: str, cutoff: float) -> Dataset:
         rows = rows[::2]
     provenance = {"molecules": header["digest"], "method": "teacher"}
     chunks, path = [], DATA / f"uncertainty/{part}.safetensors"
+    method = refitted(TEACHER / "tight_binding.toml")
     for number, chunk in enumerate(np.split(rows, range(CHUNK, len(rows), CHUNK))):
         chunks.append(DATA / f"uncertainty/{part}_{number}.safetensors")
         if not chunks[-1].exists():
-            write_chunk(molecules, chunk, teacher(TEACHER), Settings(), chunks[-1], provenance)
+            write_chunk(molecules, chunk, method, Settings(), chunks[-1], provenance)
     correction = read_correction(DATA / "correction.json")
-    write_labels(chunks, molecules, correction, CUTOFF_A, path, provenance)
+    delta = load_delta(TEACHER / "model.safetensors")
+    write_labels(chunks, molecules, correction, CUTOFF_A, path, provenance, delta=delta)
     return load_labels(path, molecules.index[rows], cutoff, header["digest"], training=False)
 
 

@@ -1,13 +1,15 @@
-"""Held-out errors of the refitted teacher against the number of frames, parameters and the prior.
+"""Held-out errors of refitted tight binding against the number of frames, parameters and the prior.
 
     python benchmarks/teacher.py               # about half an hour on two cores
 
 The rules `convert_molecules` and `split_molecules` must have run. Derivatives are computed once, at
-the parameters of resources/teacher/tight_binding.toml; each case then starts there and iterates with them,
-without the frames that it holds out. Frames of a molecule are held out together. `frames` takes the
-first molecules of resources/dft_frames.xyz and measures on resources/forces.xyz; `parameters` and
-`prior` measure on the frames of four folds of molecules. Errors are of anchored forces, the labels
-(without the correction), and of plain ones. Values are recorded in benchmarks/results/teacher.csv.
+the parameters of resources/teacher/tight_binding.toml; each case then starts there and iterates
+with them, without the frames that it holds out. Frames of a molecule are held out together, and
+molecules that QM9 lacks are left out. `frames` takes the first molecules of
+resources/dft_frames.xyz and measures on resources/forces.xyz; `parameters` and `prior` measure on
+the frames of four folds of molecules. Errors are of anchored forces, the labels without correction
+and network (teacher_network.py), and of plain ones. Values are recorded in
+benchmarks/results/teacher.csv.
 """
 
 import os
@@ -81,7 +83,7 @@ def kinds(free: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
 def main() -> None:
     """Measure and record."""
     table, _ = read_molecules(ROOT / "results/data/qm9.safetensors")
-    frames, tests = read(FRAMES, ":"), [f for f in read(TESTS, ":") if "qm9" in f.info]
+    frames, tests = ([f for f in read(p, ":") if "qm9" in f.info] for p in (FRAMES, TESTS))
     fitted = geometries(frames, table)
     parts, dimers = s22x5(len(fitted))
     unseen = geometries(tests, table, shift=len(fitted) + len(parts))
@@ -113,7 +115,7 @@ def main() -> None:
 
         def save(kind: str, case: str, found: Errors) -> None:
             values = [{"quantity": q, "value": v, "unit": "meV/Å"} for q, v in found.items()]
-            record("teacher", kind, values, model="teacher", case=case, **about)
+            record("teacher", kind, values, model="GFN2-xTB, refitted", case=case, **about)
             print(kind, case, found, flush=True)
 
         zero = Refit(everything, free, dimers)

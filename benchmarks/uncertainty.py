@@ -37,9 +37,9 @@ from nnpipe.data.splits import read_split
 from nnpipe.labelling.anchor import anchored
 from nnpipe.labelling.correction import read_correction
 from nnpipe.labelling.distortions import DistortionSampler
+from nnpipe.labelling.methods import method
 from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
-from nnpipe.labelling.tight_binding import teacher
 from nnpipe.runtime.progress import progress_bar
 from nnpipe.simulation.calculator import NeuralCalculator, load_calculator
 from nnpipe.structures.bonds import bond_matrix
@@ -86,12 +86,13 @@ def distorted(atoms: Atoms, number: int, rng: np.random.Generator) -> Iterator[n
 def geometries(calculator: NeuralCalculator) -> Iterator[Atoms]:
     """Yield geometries with reference forces; `info` has the kind."""
     correction, rng = read_correction(DATA / "correction.json"), np.random.default_rng(0)
-    method = teacher(ROOT / "resources/teacher.toml")
+    folder = ROOT / "resources/teacher"
+    teacher = method("teacher", folder / "tight_binding.toml", folder / "model.safetensors")
 
     def labelled(kind: str, minimum: Atoms, positions: Iterator[np.ndarray]) -> Iterator[Atoms]:
         z, rest = minimum.numbers, minimum.positions
         try:
-            function = anchored(method(z), rest, correction(z, rest))
+            function = anchored(teacher(z), rest, correction(z, rest))
             for pos in positions:
                 yield with_forces(kind, z, pos, function(pos)[1])
         except NotConverged as error:

@@ -424,7 +424,8 @@ METHODS = [
     (
         "teacher",
         100,
-        "refitted to DFT, corrected to the minima of QM9 and to the frequencies of 100",
+        "refitted to DFT, and a neural network for the rest, corrected to the minima of QM9"
+        " and to the frequencies of 100",
     ),
     ("gfn2", 0, "GFN2-xTB, a fast quantum method, corrected to the minima of QM9."),
     ("dft", 100, "are computed by B3LYP/6-31G(2df,p)."),

@@ -190,7 +190,7 @@ RERUNS = [
     ({"labels": {"geometries": 2}}, LABELLED),
     ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
     ({"labels": {"method": "gfn2"}}, LABELLED | {"fit_correction"}),
-    ({"labels": {"teacher": "fit"}}, LABELLED | {"fit_correction", "fit_teacher"}),
+    ({"labels": {"teacher": "fit"}}, LABELLED | {"fit_correction", "fit_teacher", "fit_delta"}),
     ({"evaluation": {"frequency_molecules": 3}}, MINIMA),
     ({"md": {"temperature_k": 400}}, MD),
     ({"md": {"replicas": 2}}, {"starting_structure"} | MD),
@@ -211,6 +211,8 @@ RERUNS = [
         "labelling/tight_binding.py",
         LABELLED | {"fit_correction", "relax_and_frequencies_gfn2"},
     ),
+    ("labelling/delta.py", TRAINED | {"fit_correction", "merge_labels"}),
+    ("labelling/delta_training.py", set()),
     ("labelling/refit.py", set()),
     ("labelling/kohn_sham.py", set()),
     ("labelling/distortions.py", LABELLED),
@@ -218,7 +220,8 @@ RERUNS = [
     ("analysis/profiles.py", {"profile_table", "report_page"}),
     ("report/report.css", {"report_page"}),
     ("resources/dft_frames.xyz", SPLIT),
-    ("resources/teacher.toml", LABELLED | {"fit_correction"}),
+    ("resources/teacher/tight_binding.toml", LABELLED | {"fit_correction"}),
+    ("resources/teacher/model.json", TRAINED | {"fit_correction", "merge_labels"}),
 ]
 
 
@@ -298,14 +301,14 @@ def test_a_fresh_copy(tmp_path):
     del count["total"]
     assert count == dict.fromkeys(ONCE, "1") | {"label_chunk": "2"}
 
-    assert planned(here) == everything - {"copy_pretrained", "fit_teacher"}
+    assert planned(here) == everything - {"copy_pretrained", "fit_teacher", "fit_delta"}
     assert counted(elsewhere) == counted(here)
     assert planned(catalog) == planned(here) | {"default"}
     assert planned(page) == {
         "copy_pretrained", "starting_structure", "run_md", "md_figures", "md_table", "report_page",
     }  # fmt: skip
     assert planned(imported) == {
-        f"nnpipe_{rule}" for rule in everything - {"fit_teacher"} | {"all"}
+        f"nnpipe_{rule}" for rule in everything - {"fit_teacher", "fit_delta"} | {"all"}
     }
 
     for printed, (_, message) in zip(refused, REFUSED, strict=True):

@@ -45,6 +45,7 @@ from nnpipe.data.splits import read_split
 from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import read_correction
+from nnpipe.labelling.delta import load_delta
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
@@ -82,16 +83,18 @@ def prepare() -> Path:
     split = read_split(DATA / "split.csv", molecules.index)
     about = {"molecules": header["digest"], "method": config["labels"]["method"]}
     chunk, off = OUT / "off_chunk.safetensors", OUT / "off.safetensors"
+    teacher = HERE.parents[1] / config["labels"]["teacher"]
     write_chunk(
         molecules,
         split["test"][:DISTORTED_MOLECULES],
-        method(config["labels"]["method"], HERE.parents[1] / config["labels"]["teacher"]),
+        method(config["labels"]["method"], teacher / "tight_binding.toml"),
         Settings(seed=1),
         chunk,
         about,
     )
     correction = read_correction(DATA / "correction.json")
-    write_labels([chunk], molecules, correction, 5.0, off, about)
+    delta = load_delta(teacher / "model.safetensors")
+    write_labels([chunk], molecules, correction, 5.0, off, about, delta=delta)
     tables = DATA / "qm9.safetensors", DATA / "neighbours.safetensors"
     train, test = split["train"], split["test"][:TEST_MOLECULES]
 

@@ -28,6 +28,7 @@ FIXED = {
     "mlp": (VERMILION, "^", "-"),
     "schnet": (GREEN, "D", "-"),
     "GFN2-xTB": (GREY, "x", "--"),
+    "GFN2-xTB, refitted": (GREY, "1", "-."),  # the teacher without its network
     "labels": (ORANGE, "+", ":"),
     "teacher": (ORANGE, "+", ":"),  # which makes the labels
 }

@@ -34,7 +34,7 @@ SETTINGS = Settings(
     stages=(Stage(epochs=40),), batch_atoms=300, learning_rate=2e-3, warmup_steps=100,
     ema_decay=0.99, keep="last",
 )  # fmt: skip
-MINIMA = 2000  # of QM9, beside the ones of the frames
+MINIMA = 2000  # of QM9; the ones of the frames come first
 FRAME_PASSES = 3  # passes over a frame in an epoch; over a minimum: one
 VALIDATION_STRIDE = 20  # frames of every 20th molecule measure the error
 
@@ -87,7 +87,7 @@ def train_delta(
     known = list(differences(frames, method))
     still = list(differences(list(minima(molecules, rows)), method))
     owners = list(dict.fromkeys(frame.info["smiles"] for frame in known))
-    held_out = set(owners[VALIDATION_STRIDE - 1 :: VALIDATION_STRIDE])
+    held_out = set(owners[VALIDATION_STRIDE - 1 :: VALIDATION_STRIDE] or owners[-1:])
     validation = [frame for frame in known if frame.info["smiles"] in held_out]
     training = [frame for frame in known if frame.info["smiles"] not in held_out]
     together = [*validation, *training * FRAME_PASSES, *still]

@@ -89,7 +89,7 @@ def _labels(
     if tiny:
         yield TINY_PASSES, read_tiny_molecules(tiny, elements)
     if frames:
-        yield FRAME_PASSES, read_frames(frames)
+        yield FRAME_PASSES, read_frames(frames, elements)
 
 
 def label_forces(
@@ -121,12 +121,17 @@ def read_tiny_molecules(path: str | Path, elements: set[int]) -> dict[str, np.nd
     return _like_a_chunk(frames, [numbers[_smiles(atoms)] for atoms in frames])
 
 
-def read_frames(path: str | Path) -> dict[str, np.ndarray]:
+def read_frames(path: str | Path, elements: set[int]) -> dict[str, np.ndarray]:
     """Return labels like `read_tiny_molecules`, of larger molecules.
 
-    `qm9` in the info of a frame is the number of its molecule; QM9 lacks the others.
+    `qm9` in the info of a frame is the number of its molecule. QM9 lacks the others; the ones with
+    another of the `elements` are left out.
     """
-    frames = list(read(path, ":"))
+    frames = [
+        atoms
+        for atoms in read(path, ":")
+        if "qm9" in atoms.info or elements.issuperset(atoms.numbers.tolist())
+    ]
     others = _numbered([atoms for atoms in frames if "qm9" not in atoms.info], FIRST_OTHER)
     numbers = [atoms.info.get("qm9") or others[_smiles(atoms)] for atoms in frames]
     return _like_a_chunk(frames, numbers)

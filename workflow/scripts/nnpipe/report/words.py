@@ -33,7 +33,11 @@ TARGETS = {
 }
 LEVEL = "B3LYP/6-31G(2df,p)"  # of QM9
 XTB = "GFN2-xTB, a fast quantum method"
-METHODS = {"teacher": f"{XTB}, refitted to DFT", "gfn2": XTB, "dft": LEVEL}  # of the labels
+METHODS = {  # of the labels
+    "teacher": f"{XTB}, refitted to DFT, and a neural network for the rest",
+    "gfn2": XTB,
+    "dft": LEVEL,
+}
 WORST = 10  # molecules per model
 SCAN_EV = 1.0  # energies up to which a scan is judged
 
