@@ -42,8 +42,12 @@ def delta_forces(
         np.arange(len(sizes)), np.flatnonzero(np.diff(ends // EVALUATION_ATOMS)) + 1
     ):
         atoms = slice(ends[rows[0]] - sizes[rows[0]], ends[rows[-1]])
-        parts = z[atoms].astype(np.int64), pos[atoms], sizes[rows]
-        batch = batch_from_positions(*map(torch.as_tensor, parts), delta.cutoff)
+        batch = batch_from_positions(
+            torch.as_tensor(z[atoms].astype(np.int64)),
+            torch.as_tensor(pos[atoms]),
+            torch.as_tensor(sizes[rows]),
+            delta.cutoff,
+        )
         energy, force = energy_forces(delta, batch)
         energies.append(energy.detach().numpy())
         forces.append(force.numpy())
