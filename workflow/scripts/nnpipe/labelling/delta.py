@@ -3,7 +3,7 @@
     E_teacher(x) = E_tight_binding(x) + E_network(x)
 
 The network is trained on differences between both (delta_training.py). They are smaller, smoother
-and shorter in range than the energies, so that some hundred frames of DFT teach them.
+and shorter in range than the energies, so that a few hundred frames of DFT are enough.
 https://doi.org/10.1021/acs.jctc.5b00099
 """
 
