@@ -13,7 +13,9 @@ TITLES = {
     "data": "Data", "labels": "Labels", "train": "Training", "evaluate": "Evaluation",
     "md": "Molecular dynamics", "report": "Report",
 }  # fmt: skip
-RULE = re.compile(r'^ *rule (\w+):\n +"""(.+?)"""\n(.+?)(?=^\S|\Z)', re.MULTILINE | re.DOTALL)
+RULE = re.compile(
+    r'^ *rule (\w+):\n +"""(.+?)"""\n(.+?)(?=^\S|^ *rule \w+:|\Z)', re.MULTILINE | re.DOTALL
+)
 
 
 def block(body: str, name: str) -> str:
