@@ -15,7 +15,8 @@ molecules of resources/forces.xyz and, as rotors, of resources/profiles.xyz are 
 """
 
 import argparse
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from ase.io import read, write
 from ase.optimize import BFGS
 from rdkit import Chem, RDLogger
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
 from nnpipe.data.molecules import Molecules, read_molecules
@@ -41,7 +43,7 @@ PATH, DATA = ROOT / "resources/dft_frames.xyz", ROOT / "results/data"
 HEAVY = (2, 7)  # range of the number of heavy atoms
 HELD_OUT = 21000  # first molecules of a split with seed 0: 10,831 for test, 10,000 for validation
 SAMPLE = 20000  # molecules of QM9 whose chemistry counts
-GEOMETRIES, TURNED = 2, 4  # of a molecule, and of a rotor
+GEOMETRIES, TURNED, SCANNED = 2, 4, 4  # of a molecule, of a rotor, of one that QM9 lacks
 ROTORS = 20  # molecules of QM9 that are chosen for their rotatable bonds
 # conjugated and small ones that QM9 lacks; their minima are of GFN2-xTB
 MORE_ROTORS = (
@@ -58,6 +60,7 @@ SETTINGS = Settings(
 TURNING = Settings(
     temperature_min_k=50, temperature_max_k=300, torsion_fraction=1.0, strain_fraction=0.0
 )
+TURNED_SETTINGS = replace(TURNING, torsion_fraction=0.0)
 # a single bond outside rings between heavy atoms that have further neighbours in two directions
 ROTOR = Chem.MolFromSmarts("[!D1;!$(*#*)]-;!@[!D1;!$(*#*)]")
 
@@ -135,6 +138,32 @@ def lacking(smiles: str) -> tuple[np.ndarray, np.ndarray]:
     return atoms.numbers, atoms.positions
 
 
+def geometries(
+    z: np.ndarray, pos: np.ndarray, seed: int, settings: Settings
+) -> Iterator[tuple[int, np.ndarray | None]]:
+    """Yield the numbers of geometries and their positions (N, 3) Å, None if atoms clash."""
+    sampler = DistortionSampler(z, pos, settings)
+    if settings is not TURNING:
+        rng = np.random.default_rng(seed)
+        yield from ((number, sampler.draw(rng)) for number in range(GEOMETRIES))
+        return
+    rng = np.random.default_rng([seed, 1])
+    yield from ((number, sampler.draw(rng)) for number in range(GEOMETRIES, GEOMETRIES + TURNED))
+    if seed:
+        return
+    # the bonds between heavy atoms of a molecule that QM9 lacks turn in even steps
+    heavy = (sampler.bonded & (z > 1)).sum(1)
+    bonds = [r for r in sampler.rotors if r.is_single and min(heavy[r.a], heavy[r.b]) > 1]
+    for step in range(SCANNED if bonds else 0):
+        a, b, side, _ = bonds[step % len(bonds)]
+        axis = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
+        turn = Rotation.from_rotvec(2 * np.pi * (step + rng.uniform()) / SCANNED * axis)
+        turned = pos.copy()
+        turned[side] = turn.apply(pos[side] - pos[b]) + pos[b]
+        drawn = DistortionSampler(z, turned, TURNED_SETTINGS).draw(rng)
+        yield GEOMETRIES + TURNED + step, drawn
+
+
 def main() -> None:
     """Append the missing frames."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -163,11 +192,9 @@ def main() -> None:
             work.append(({"qm9": index, "smiles": table.smiles[row]}, *minimum, settings))
     part, parts = options.part
     for about, z, pos, settings in progress_bar(work[part::parts], unit="molecules"):
-        sampler, function = DistortionSampler(z, pos, settings), dft(z, fast=True)
-        first = GEOMETRIES if settings is TURNING else 0
-        rng = np.random.default_rng(about.get("qm9", 0) if first == 0 else [about.get("qm9", 0), 1])
-        for number in range(first, first + (TURNED if first else GEOMETRIES)):
-            drawn, info = sampler.draw(rng), about | {"geometry": number}
+        function = dft(z, fast=True)
+        for number, drawn in geometries(z, pos, about.get("qm9", 0), settings):
+            info = about | {"geometry": number}
             if drawn is None or (about["smiles"], number) in done:
                 continue
             try:
