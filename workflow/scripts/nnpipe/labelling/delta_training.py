@@ -27,11 +27,11 @@ from .scf import Method, NotConverged
 log = logging.getLogger(__name__)
 ARCHITECTURE = "gnn"
 HYPERPARAMETERS = {
-    "cutoff": 4.0, "features": 48, "channels": 8, "vectors": 4, "radial": 6, "mixed": 48,
+    "cutoff": 5.0, "features": 64, "channels": 12, "vectors": 6, "radial": 8, "mixed": 64,
     "layers": 2,
 }  # fmt: skip
 SETTINGS = Settings(
-    stages=(Stage(epochs=40),), batch_atoms=300, learning_rate=2e-3, warmup_steps=100,
+    stages=(Stage(epochs=60),), batch_atoms=300, learning_rate=2e-3, warmup_steps=100,
     ema_decay=0.99, keep="last",
 )  # fmt: skip
 MINIMA = 2000  # of QM9; the ones of the frames come first
