@@ -20,7 +20,6 @@ from nnpipe.config import hyperparameters_of, training_of
 from nnpipe.data.molecules import read_molecules
 from nnpipe.graphs.dataset import load_labels
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.delta import load_delta
 from nnpipe.labelling.table import write_labels
 from nnpipe.runtime.device import peak_memory_mb, use_threads
 from nnpipe.training.batching import shuffled_batches
@@ -60,7 +59,7 @@ def merge(number: int) -> dict[str, float]:
     some = [chunks[place % len(chunks)] for place in range(number)]
     correction, about = read_correction(DATA / "correction.json"), {"molecules": header["digest"]}
     began, path = time.perf_counter(), merged(number)
-    cutoff, delta = config["data"]["cutoff"], load_delta(NETWORK)
+    cutoff, delta = config["data"]["cutoff"], NETWORK
     geometries = write_labels(some, molecules, correction, cutoff, path, about, delta=delta)
     return {
         "geometries": geometries,

@@ -17,6 +17,7 @@ from records import record
 from nnpipe import load_calculator
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save_light_and_dark
+from nnpipe.labelling.delta import load_delta, with_delta
 from nnpipe.labelling.methods import method
 from nnpipe.models.checkpoint import read_info
 
@@ -47,9 +48,9 @@ def main(*folders: str) -> None:
     """Record the errors of the models in `folders`, of GFN2-xTB, refitted too, and the teacher."""
     frames = read(ROOT / "resources/profiles.xyz", ":")
     energies = {"GFN2-xTB": [frame.info["gfn2_energy"] for frame in frames]}
-    files = TEACHER / "tight_binding.toml", TEACHER / "model.safetensors"
-    for name, parts in (("GFN2-xTB, refitted", files[:1]), ("teacher", files)):
-        function = method("teacher", *parts)
+    refitted = method("teacher", TEACHER / "tight_binding.toml")
+    teacher = with_delta(refitted, load_delta(TEACHER / "model.safetensors"))
+    for name, function in (("GFN2-xTB, refitted", refitted), ("teacher", teacher)):
         energies[name] = [function(frame.numbers)(frame.positions)[0] for frame in frames]
     data = dict.fromkeys(energies, "")
     for folder in folders or (str(ROOT / "resources/models/gnn"),):

@@ -20,7 +20,6 @@ from nnpipe.data.splits import read_split
 from nnpipe.graphs.dataset import Dataset, load_labels
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.delta import load_delta
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
 from nnpipe.labelling.tight_binding import refitted
@@ -46,7 +45,7 @@ def labelled(part: str, cutoff: float) -> Dataset:
         if not chunks[-1].exists():
             write_chunk(molecules, chunk, method, Settings(), chunks[-1], provenance)
     correction = read_correction(DATA / "correction.json")
-    delta = load_delta(TEACHER / "model.safetensors")
+    delta = TEACHER / "model.safetensors"
     write_labels(chunks, molecules, correction, CUTOFF_A, path, provenance, delta=delta)
     return load_labels(path, molecules.index[rows], cutoff, header["digest"], training=False)
 

@@ -103,7 +103,7 @@ def test_the_teacher_is_tight_binding_plus_its_network(trained):
         method("teacher", PARAMETERS)(atoms.numbers)(pos),
         delta_forces(load_delta(file), atoms.numbers, pos, np.array([len(atoms)])),
     ]
-    energy, forces = method("teacher", PARAMETERS, file)(atoms.numbers)(pos)
+    energy, forces = with_delta(method("teacher", PARAMETERS), load_delta(file))(atoms.numbers)(pos)
     assert energy == pytest.approx(parts[0][0] + parts[1][0][0], abs=1e-5)
     np.testing.assert_allclose(forces, parts[0][1] + parts[1][1], atol=1e-4)
     assert np.abs(parts[1][1]).max() > 0.01
@@ -178,7 +178,7 @@ def test_a_batch_gives_what_single_geometries_give(delta, atoms):
 
 
 @pytest.mark.parametrize("constant", [None, 0.0, 0.5], ids=["no anchor", "anchor", "correction"])
-def test_labels_with_a_network(tables, molecules, delta, tmp_path, constant):
+def test_labels_with_a_network(tables, molecules, trained, tmp_path, constant):
     """Minima have the energies of QM9 and no forces. Elsewhere, labels are anchored labels of both
     methods together, although whole chunks get the network's part."""
     about, rows = {"molecules": read_molecules(tables[0])[1]["digest"]}, [15, 30, 60]
@@ -186,8 +186,9 @@ def test_labels_with_a_network(tables, molecules, delta, tmp_path, constant):
     write_chunk(molecules, rows, gfn2, Settings(geometries=2), chunk, about)
     if constant is not None:
         correction = Correction(no_correction().constants + constant)
-    write_labels([chunk], molecules, correction, 5.0, path, about, delta=delta)
-    table, both = store.read(path, "labels")[0], with_delta(gfn2, delta)
+    network = trained / "model.safetensors"
+    write_labels([chunk], molecules, correction, 5.0, path, about, delta=network)
+    table, both = store.read(path, "labels")[0], with_delta(gfn2, load_delta(network))
     row_of = {int(molecules.index[row]): row for row in rows}
     assert table["index"].tolist() == [index for index in row_of for _ in range(3)]
     for number, index in enumerate(table["index"].tolist()):
@@ -269,7 +270,7 @@ def test_a_damaged_network_is_refused_in_one_line(trained, tmp_path, name, damag
         elif damage:
             (tmp_path / path.name).write_bytes(damage(data))
     with pytest.raises(InputError) as caught:
-        method("teacher", PARAMETERS, tmp_path / "model.safetensors")
+        load_delta(tmp_path / "model.safetensors")
     line = str(caught.value)
     assert str(tmp_path) in line
     assert message in line

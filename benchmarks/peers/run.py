@@ -45,7 +45,6 @@ from nnpipe.data.splits import read_split
 from nnpipe.graphs.dataset import Dataset, load_dataset, load_labels
 from nnpipe.labelling.chunks import write_chunk
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.delta import load_delta
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import write_labels
@@ -93,7 +92,7 @@ def prepare() -> Path:
         about,
     )
     correction = read_correction(DATA / "correction.json")
-    delta = load_delta(teacher / "model.safetensors")
+    delta = teacher / "model.safetensors"
     write_labels([chunk], molecules, correction, 5.0, off, about, delta=delta)
     tables = DATA / "qm9.safetensors", DATA / "neighbours.safetensors"
     train, test = split["train"], split["test"][:TEST_MOLECULES]

@@ -12,7 +12,6 @@ if LABELS["method"] == "teacher":
     PARAMETERS = f"{FOLDER}/tight_binding.toml"
     if FIT or os.path.isfile(f"{FOLDER}/model.safetensors"):
         DELTA, DELTA_INFO = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
-DELTA_CODE = ["nnpipe/labelling/delta.py"] if DELTA else []  # imported for a network alone
 
 # whether labels are judged beside the models: a model of this run learns them; DFT takes hours
 CHEAP_LABELS = not DFT and any(uses_labels(config, model) for model in TRAINED)
@@ -121,7 +120,7 @@ rule fit_correction:
     params:
         method=LABELS["method"],
         molecules=LABELS["correction_molecules"],
-        code=digest(SCRIPTS / "fit_correction.py", *DELTA_CODE),
+        code=code("fit_correction.py"),
     script:
         "../scripts/fit_correction.py"
 

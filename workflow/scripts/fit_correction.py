@@ -15,5 +15,10 @@ with job(snakemake.log[0], snakemake.threads):
     number = 0 if name == "dft" else min(snakemake.params.molecules, len(rows))
     # evenly, as chosen molecules are the first ones of the split
     some = rows[np.linspace(0, len(rows) - 1, number).astype(int)]
-    teacher = method(name, snakemake.input.parameters, snakemake.input.delta)
-    write_correction(molecules, some, teacher, snakemake.output.correction)
+    write_correction(
+        molecules,
+        some,
+        method(name, snakemake.input.parameters),
+        snakemake.output.correction,
+        snakemake.input.delta,
+    )

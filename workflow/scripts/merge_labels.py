@@ -2,7 +2,6 @@
 
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.delta import load_delta
 from nnpipe.labelling.table import write_labels
 from nnpipe.runtime.job import job
 
@@ -18,5 +17,5 @@ with job(snakemake.log[0], snakemake.threads):
         {"molecules": header["digest"], "method": method},
         snakemake.input.tiny,
         snakemake.input.frames,
-        load_delta(snakemake.input.delta) if snakemake.input.delta else None,
+        snakemake.input.delta,
     )

@@ -6,6 +6,7 @@ from ase.io import read
 
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save
+from nnpipe.labelling.delta import load_delta, with_delta
 from nnpipe.labelling.methods import method
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
@@ -15,7 +16,10 @@ with job(snakemake.log[0], snakemake.threads):
     frames = read(snakemake.input.reference, ":")
     energies = {"GFN2-xTB": [frame.info["gfn2_energy"] for frame in frames]}
     if snakemake.input.parameters:
-        teacher = method("teacher", snakemake.input.parameters, snakemake.input.delta)
+        plain = method("teacher", snakemake.input.parameters)
+        teacher = with_delta(
+            plain, load_delta(snakemake.input.delta) if snakemake.input.delta else None
+        )
         energies["teacher"] = [teacher(frame.numbers)(frame.positions)[0] for frame in frames]
     for model, weights in zip(snakemake.params.models, snakemake.input.weights, strict=True):
         calculator = load_calculator(Path(weights).parent, device=snakemake.params.device)

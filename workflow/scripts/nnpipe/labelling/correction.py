@@ -33,11 +33,13 @@ from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..data.sources import QM9_ELEMENTS
 from ..errors import InputError
+from ..models.potential import Potential
 from ..runtime.files import atomic
 from ..runtime.progress import progress_bar
 from ..structures.vibrations import hessian, normal_modes
 from ..units import FREQUENCY
-from .anchor import anchored, atom_pairs
+from .anchor import atom_pairs, fit_anchor
+from .delta import delta_forces, delta_hessian, load_delta
 from .scf import Method, NotConverged
 
 log = logging.getLogger(__name__)
@@ -146,21 +148,23 @@ def write_correction(
     rows: Sequence[int] | np.ndarray,
     method: Method,
     path: str | Path,
+    delta: str | Path | None = None,
 ) -> None:
     """Fit the correction of `method` to the frequencies of the molecules in `rows`; write JSON.
 
+    The network in the file `delta` adds its part to the method.
     Saddle points, diatomics and molecules that do not converge are left out. Without rows, all
     force constants are zero.
     """
     correction, about = no_correction(), {}
-    references = []
+    references, network = [], load_delta(delta) if delta else None
     for row in progress_bar(rows, unit="molecules"):
         index, z, pos = molecules.geometry(row)
         frequencies = molecules.modes(row)
         if index in SADDLE_POINTS or len(z) < 3:
             continue
         try:
-            matrix = hessian(anchored(method(z), pos), pos)
+            matrix = anchored_hessian(z, pos, method, network)
         except NotConverged as error:
             log.warning("molecule %d: left out of the fit: %s", index, error)
             continue
@@ -182,6 +186,21 @@ def write_correction(
     content = {"constants": correction.constants.tolist(), "fit": about}
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n")
+
+
+def anchored_hessian(
+    z: np.ndarray, pos: np.ndarray, method: Method, delta: Potential | None = None
+) -> np.ndarray:
+    """Return the Hessian (3N, 3N) eV/Å^2, at `pos` (N, 3) Å, of `method` with its anchor.
+
+    The network `delta` adds its part to the method; its displaced geometries are computed together.
+    """
+    function, change, matrix = method(z), np.zeros_like(pos), np.zeros((pos.size, pos.size))
+    if delta:
+        change = delta_forces(delta, z, pos, np.array([len(z)]))[1]
+        matrix = delta_hessian(delta, z, pos)
+    anchor = fit_anchor(pos, function(pos)[1] + change)
+    return matrix + hessian(function, pos) + hessian(anchor, pos)
 
 
 def _mae(references: list[ReferenceHessian], correction: Correction) -> float:

@@ -9,14 +9,12 @@ from .tight_binding import gfn2, refitted
 PACKAGES = {"teacher": "tblite", "gfn2": "tblite", "dft": "pyscf"}
 
 
-def method(
-    name: str, parameters: str | Path | None = None, delta: str | Path | None = None
-) -> Method:
+def method(name: str, parameters: str | Path | None = None) -> Method:
     """Return the method `teacher`, `gfn2` or `dft`.
 
-    The teacher is tight binding with the parameters in the file `parameters`, and the network with
-    the weights in the file `delta` if it is given. Raises InputError if a package is not installed,
-    or as `tight_binding.read_parameters` and `models.checkpoint.load_model`.
+    The teacher is tight binding with the parameters in the file `parameters`, without its network
+    (delta.py). Raises InputError if a package is not installed, or as
+    `tight_binding.read_parameters`.
     """
     package = PACKAGES[name]
     try:
@@ -27,10 +25,4 @@ def method(
         from .kohn_sham import dft  # PySCF serves nothing else
 
         return dft
-    if not parameters:
-        return gfn2
-    if not delta:
-        return refitted(parameters)
-    from .delta import load_delta, with_delta  # chunks of labels need no torch
-
-    return with_delta(refitted(parameters), load_delta(delta))
+    return refitted(parameters) if parameters else gfn2

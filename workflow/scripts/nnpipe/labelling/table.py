@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.io import read
 
@@ -20,7 +21,7 @@ from ..runtime.progress import progress_bar
 from ..structures.neighbours import neighbours
 from .anchor import anchored, fit_anchor
 from .correction import Correction
-from .delta import delta_forces
+from .delta import delta_forces, load_delta
 from .scf import Method
 
 # passes over a geometry in an epoch of training: tiny molecules have few geometries and no minimum
@@ -38,15 +39,15 @@ def write_labels(
     provenance: dict[str, Any],
     tiny: str | Path | None = None,
     frames: str | Path | None = None,
-    delta: Potential | None = None,
+    delta: str | Path | None = None,
 ) -> int:
     """Write the labels of all chunks and the neighbours within `cutoff` Å; return their number.
 
     The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
-    minimum; forces are in eV/Å. The network `delta` adds its part to the chunks. Without a
-    correction no anchor is added: the labels then come from the method of QM9. The labels of the
-    files `tiny` and `frames` follow unchanged, see `read_tiny_molecules` and `read_frames`; a
-    training passes over them several times in an epoch.
+    minimum; forces are in eV/Å. The network in the file `delta` adds its part to the chunks.
+    Without a correction no anchor is added: the labels then come from the method of QM9. The labels
+    of the files `tiny` and `frames` follow unchanged, see `read_tiny_molecules` and `read_frames`;
+    a training passes over them several times in an epoch.
     """
     header = {
         "kind": "labels",
@@ -54,11 +55,12 @@ def write_labels(
         "units": {"energy": "eV", "forces": "eV/Å"},
         "provenance": provenance,
     }
+    network = load_delta(delta, torch.float32) if delta else None
     smallest = np.min_scalar_type(int(np.diff(molecules.ptr).max()) - 1)
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for passes, data in _labels(chunks, molecules, correction, tiny, frames, delta):
+        for passes, data in _labels(chunks, molecules, correction, tiny, frames, network):
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
