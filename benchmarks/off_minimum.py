@@ -17,7 +17,7 @@ from records import record
 from nnpipe import load_calculator
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save_light_and_dark
-from nnpipe.labelling.delta import load_delta, with_delta
+from nnpipe.labelling.delta import with_delta
 from nnpipe.labelling.methods import method
 from nnpipe.models.checkpoint import read_info
 
@@ -49,7 +49,7 @@ def main(*folders: str) -> None:
     frames = read(ROOT / "resources/profiles.xyz", ":")
     energies = {"GFN2-xTB": [frame.info["gfn2_energy"] for frame in frames]}
     refitted = method("teacher", TEACHER / "tight_binding.toml")
-    teacher = with_delta(refitted, load_delta(TEACHER / "model.safetensors"))
+    teacher = with_delta(refitted, TEACHER / "model.safetensors")
     for name, function in (("GFN2-xTB, refitted", refitted), ("teacher", teacher)):
         energies[name] = [function(frame.numbers)(frame.positions)[0] for frame in frames]
     data = dict.fromkeys(energies, "")

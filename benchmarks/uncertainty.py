@@ -36,7 +36,7 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.anchor import anchored
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.delta import load_delta, with_delta
+from nnpipe.labelling.delta import with_delta
 from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.scf import NotConverged
@@ -89,7 +89,7 @@ def geometries(calculator: NeuralCalculator) -> Iterator[Atoms]:
     correction, rng = read_correction(DATA / "correction.json"), np.random.default_rng(0)
     folder = ROOT / "resources/teacher"
     teacher = with_delta(
-        method("teacher", folder / "tight_binding.toml"), load_delta(folder / "model.safetensors")
+        method("teacher", folder / "tight_binding.toml"), folder / "model.safetensors"
     )
 
     def labelled(kind: str, minimum: Atoms, positions: Iterator[np.ndarray]) -> Iterator[Atoms]:

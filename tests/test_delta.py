@@ -103,7 +103,7 @@ def test_the_teacher_is_tight_binding_plus_its_network(trained):
         method("teacher", PARAMETERS)(atoms.numbers)(pos),
         delta_forces(load_delta(file), atoms.numbers, pos, np.array([len(atoms)])),
     ]
-    energy, forces = with_delta(method("teacher", PARAMETERS), load_delta(file))(atoms.numbers)(pos)
+    energy, forces = with_delta(method("teacher", PARAMETERS), file)(atoms.numbers)(pos)
     assert energy == pytest.approx(parts[0][0] + parts[1][0][0], abs=1e-5)
     np.testing.assert_allclose(forces, parts[0][1] + parts[1][1], atol=1e-4)
     assert np.abs(parts[1][1]).max() > 0.01
@@ -132,9 +132,9 @@ def test_differences_and_minima(molecules, frames):
     assert not water.get_forces().any()
 
 
-def test_forces_are_minus_the_gradient(delta):
+def test_forces_are_minus_the_gradient(trained):
     atoms = from_smiles("OCC=O")
-    function, pos = with_delta(harmonic, delta)(atoms.numbers), bent(atoms)
+    function, pos = with_delta(harmonic, trained / "model.safetensors")(atoms.numbers), bent(atoms)
     _, forces = function(pos)
     slopes = np.zeros_like(pos)
     for place in np.ndindex(pos.shape):
@@ -188,7 +188,7 @@ def test_labels_with_a_network(tables, molecules, trained, tmp_path, constant):
         correction = Correction(no_correction().constants + constant)
     network = trained / "model.safetensors"
     write_labels([chunk], molecules, correction, 5.0, path, about, delta=network)
-    table, both = store.read(path, "labels")[0], with_delta(gfn2, load_delta(network))
+    table, both = store.read(path, "labels")[0], with_delta(gfn2, network)
     row_of = {int(molecules.index[row]): row for row in rows}
     assert table["index"].tolist() == [index for index in row_of for _ in range(3)]
     for number, index in enumerate(table["index"].tolist()):

@@ -7,7 +7,7 @@ import pandas as pd
 from nnpipe.analysis.forces import FORCES, force_errors, reference_frames, test_frames
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.correction import read_correction
-from nnpipe.labelling.delta import load_delta, with_delta
+from nnpipe.labelling.delta import with_delta
 from nnpipe.labelling.methods import method
 from nnpipe.labelling.table import label_forces
 from nnpipe.runtime.files import write_csv
@@ -23,9 +23,7 @@ with job(snakemake.log[0], snakemake.threads):
         rows = force_errors("GFN2-xTB", frames, [f.arrays["gfn2_forces"] for f in frames])
     if snakemake.params.labels:
         plain = method(snakemake.params.labels, snakemake.input.parameters)
-        teacher = with_delta(
-            plain, load_delta(snakemake.input.delta) if snakemake.input.delta else None
-        )
+        teacher = with_delta(plain, snakemake.input.delta)
         correction = read_correction(snakemake.input.correction)
         molecules, _ = read_molecules(snakemake.input.molecules)
         rows += force_errors("labels", frames, label_forces(frames, molecules, teacher, correction))

@@ -6,7 +6,7 @@ from ase.io import read
 
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save
-from nnpipe.labelling.delta import load_delta, with_delta
+from nnpipe.labelling.delta import with_delta
 from nnpipe.labelling.methods import method
 from nnpipe.runtime.files import write_csv
 from nnpipe.runtime.job import job
@@ -17,9 +17,7 @@ with job(snakemake.log[0], snakemake.threads):
     energies = {"GFN2-xTB": [frame.info["gfn2_energy"] for frame in frames]}
     if snakemake.input.parameters:
         plain = method("teacher", snakemake.input.parameters)
-        teacher = with_delta(
-            plain, load_delta(snakemake.input.delta) if snakemake.input.delta else None
-        )
+        teacher = with_delta(plain, snakemake.input.delta)
         energies["teacher"] = [teacher(frame.numbers)(frame.positions)[0] for frame in frames]
     for model, weights in zip(snakemake.params.models, snakemake.input.weights, strict=True):
         calculator = load_calculator(Path(weights).parent, device=snakemake.params.device)

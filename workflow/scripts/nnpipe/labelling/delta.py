@@ -71,10 +71,14 @@ def delta_hessian(delta: Potential, z: np.ndarray, pos: np.ndarray) -> np.ndarra
     return hessian_of_forces(forces_of, pos)
 
 
-def with_delta(method: Method, delta: Potential | None) -> Method:
-    """Return `method` plus the network if there is one: energies and forces of one geometry."""
-    if delta is None:
+def with_delta(method: Method, path: str | Path | None) -> Method:
+    """Return `method` plus the network in the file `path`, if any; raises errors of `load_delta`.
+
+    Each call computes one geometry.
+    """
+    if not path:
         return method
+    delta = load_delta(path)
 
     def corrected(z: np.ndarray) -> ForceFunction:
         function, sizes = method(z), np.array([len(z)])
