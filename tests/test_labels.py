@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.io import read, write
 from scipy.spatial.transform import Rotation
+from tblite.ase import TBLite
 
 from nnpipe.data import store
 from nnpipe.data.molecules import Molecules, read_molecules
@@ -32,7 +33,9 @@ from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import FRAME_PASSES, TINY_PASSES, write_labels
 from nnpipe.labelling.tight_binding import gfn2
+from nnpipe.simulation.relax import relax
 from nnpipe.structures.bonds import atoms_beyond_bond, bond_matrix, small_ring_counts
+from nnpipe.structures.smiles import from_smiles
 from nnpipe.structures.vibrations import hessian, normal_modes
 
 ETHANOL = molecule("CH3CH2OH")
@@ -238,6 +241,70 @@ def test_distortions_by_torsion_keep_bond_lengths():
     before, after = (np.linalg.norm(p[:, None] - p, axis=2) for p in (pos, drawn))
     np.testing.assert_allclose(after[bonded], before[bonded], atol=1e-4)
     assert np.abs(after - before).max() > 0.2
+
+
+def full_turns(smiles: str, draws: int) -> dict[tuple[int, int], list[float]]:
+    """Return the angles (degrees) by which each bond of a molecule turns in cold geometries, each
+    of which has one turned bond.
+    """
+    atoms, _ = relax(from_smiles(smiles), TBLite(method="GFN2-xTB", verbosity=0), 0.02, 300)
+    frozen = Settings(
+        temperature_min_k=1e-6, temperature_max_k=1e-6, torsion_fraction=1.0, strain_fraction=0.0
+    )
+    sampler = DistortionSampler(atoms.numbers, atoms.positions, frozen)
+    dihedrals = {}
+    for a, b, *_ in sampler.rotors:
+        before = next(n for n in np.flatnonzero(sampler.bonded[a]) if n != b)
+        after = next(n for n in np.flatnonzero(sampler.bonded[b]) if n != a)
+        dihedrals[int(a), int(b)] = before, a, b, after
+    found: dict[tuple[int, int], list[float]] = {bond: [] for bond in dihedrals}
+    rng, drawn = np.random.default_rng(0), atoms.copy()
+    for _ in range(draws):
+        drawn.positions = sampler.draw(rng)
+        for bond, dihedral in dihedrals.items():
+            turn = drawn.get_dihedral(*dihedral) - atoms.get_dihedral(*dihedral)
+            if abs(turn := (turn + 180) % 360 - 180) > 0.5:
+                found[bond].append(turn)
+    return found
+
+
+# SMILES, bonds that turn fully, bonds that never do
+TURNS = [
+    ("C=CC=C", [(1, 2)], [(0, 1), (2, 3)]),
+    ("C=CC=O", [(1, 2)], [(0, 1)]),
+    ("CC(=O)N", [(0, 1), (1, 3)], []),
+    ("NC=O", [(0, 1)], []),
+    ("NC=CC=O", [(0, 1), (2, 3)], [(1, 2)]),
+    ("CN(C)N=O", [(0, 1), (1, 2), (1, 3)], []),
+    ("CC(=O)OC", [(0, 1), (1, 3), (3, 4)], []),
+    ("O=CO", [(1, 2)], []),
+    ("C=Cc1ccco1", [(1, 2)], [(0, 1)]),
+    ("CC=NO", [(0, 1), (2, 3)], [(1, 2)]),
+    ("CN=NC", [(0, 1), (2, 3)], [(1, 2)]),
+    ("C=C", [], [(0, 1)]),
+    ("CCC#N", [(0, 1)], []),  # C-C≡N is a line
+    ("C#CC#CCO", [(4, 5)], []),
+]
+
+
+@pytest.mark.parametrize(("smiles", "single", "double"), TURNS)
+def test_single_bonds_turn_fully_and_double_bonds_do_not(smiles, single, double):
+    """Also conjugated ones."""
+    found = full_turns(smiles, 300)
+    assert sorted(found) == sorted([*single, *double])
+    for bond in single:
+        assert min(found[bond]) < -120, bond
+        assert max(found[bond]) > 120, bond
+    assert not any(found[bond] for bond in double)
+
+
+def test_bonds_of_chains_turn_fully_more_often():
+    """The central bond of butane has the weight 4, each CH3 the weight 1."""
+    found = {bond: len(turns) for bond, turns in full_turns("CCCC", 600).items()}
+    total = sum(found.values())
+    assert total > 580  # a turn by less than 0.5° does not count
+    assert found[1, 2] / total == pytest.approx(4 / 6, abs=0.06)
+    assert found[0, 1] / total == pytest.approx(1 / 6, abs=0.05)
 
 
 def test_atoms_beyond_bond_of_chains_and_rings():

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.calculators.calculator import Calculator, CalculatorError
-from scipy.spatial.transform import Rotation
 
-from ..structures.bonds import bond_matrix, rotatable_bonds
+from ..structures.bonds import bond_matrix, rotatable_bonds, turn_bond
 
 STRETCHES = np.linspace(-0.5, 2.0, 51)  # Å, added to the bond's length
 ANGLES = np.arange(0, 361, 5)  # degrees
@@ -38,9 +37,9 @@ def scan_geometries(atoms: Atoms) -> list[Atoms]:
     rotors = [rotor for rotor in rotatable_bonds(*where, bond_matrix(*where)) if rotor.is_single]
     if not rotors:
         return []
-    a, b, side, _ = max(rotors, key=lambda rotor: min(rotor.side.sum(), (~rotor.side).sum()))
-    origin = atoms.positions[b]
-    axis = origin - atoms.positions[a]
+    rotor = max(rotors, key=lambda rotor: min(rotor.side.sum(), (~rotor.side).sum()))
+    a, b, side, _ = rotor
+    axis = atoms.positions[b] - atoms.positions[a]
     length = float(np.linalg.norm(axis))
     axis = axis / length
     symbols = atoms.get_chemical_symbols()
@@ -51,8 +50,7 @@ def scan_geometries(atoms: Atoms) -> list[Atoms]:
         frames[-1].positions[side] += stretch * axis
     for angle in ANGLES:
         frames.append(bare(atoms, about | {"scan": "torsion", "at": float(angle)}))
-        turn = Rotation.from_rotvec(np.radians(angle) * axis)
-        frames[-1].positions[side] = turn.apply(atoms.positions[side] - origin) + origin
+        frames[-1].positions = turn_bond(atoms.positions, rotor, np.radians(angle))
     return frames
 
 

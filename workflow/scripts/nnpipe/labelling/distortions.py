@@ -5,7 +5,6 @@ needed. Temperatures are drawn uniformly in their logarithm.
 """
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from ..structures.bonds import (
     atoms_beyond_bond,
@@ -14,6 +13,7 @@ from ..structures.bonds import (
     rotatable_bonds,
     small_ring_counts,
     spring_hessian,
+    turn_bond,
 )
 from ..structures.vibrations import normal_modes
 from ..units import BOLTZMANN, FREQUENCY
@@ -23,6 +23,9 @@ from .settings import Settings
 SOFTEST_DISPLACED_CM1 = 300.0
 EXCITED_MODE_FRACTION = (0.2, 1.0)  # range of the fraction of modes with a displacement
 TORSION_SIGMA_300K_DEG = 20.0  # standard deviation of every torsion, times (T / 300 K)^0.5
+# how often a bond turns fully whose two atoms have further heavy neighbours, relative to others:
+# the turns of a chain differ more than the turns of CH3, NH2 and OH
+CHAIN_WEIGHT = 4.0
 BOND_STRAIN_A = (-0.35, 0.5)  # range of the change of a bond length
 EXTRA_STRETCH_PER_RING_A = 0.15  # added to its upper end for every small ring with that bond
 # atoms clash if they are closer than this fraction of the sum of their covalent radii, and closer
@@ -49,6 +52,13 @@ class DistortionSampler:
         fraction = settings.strain_fraction * (1 + self.max_ring_count**2)
         self.strain_fraction = min(fraction, 1 - settings.torsion_fraction)
         self.rotors = rotatable_bonds(z, pos, self.bonded)
+        heavy = (self.bonded & (z > 1)).sum(1)
+        self.turn_weights = np.array(
+            [
+                rotor.is_single * (CHAIN_WEIGHT if min(heavy[[rotor.a, rotor.b]]) > 1 else 1.0)
+                for rotor in self.rotors
+            ]
+        )
         distance = np.linalg.norm(pos[:, None] - pos, axis=2)
         self.min_distances = np.minimum(CLASH_RATIO * covalent_radius_sums(z), distance)
 
@@ -72,16 +82,15 @@ class DistortionSampler:
         shift = self.modes @ (amplitude * rng.normal(size=len(amplitude)))
         pos = self.pos + shift.reshape(-1, 3)
         kind = rng.random()  # of the geometry: one bond turned fully, one bond strained, or neither
-        single = [n for n, rotor in enumerate(self.rotors) if rotor.is_single]
-        turned = rng.choice(single) if single and kind < self.settings.torsion_fraction else None
+        total, turned = self.turn_weights.sum(), None
+        if total and kind < self.settings.torsion_fraction:
+            turned = rng.choice(len(self.rotors), p=self.turn_weights / total)
         sigma = np.radians(TORSION_SIGMA_300K_DEG) * np.sqrt(temperature / 300)
-        for number, (a, b, side, _) in enumerate(self.rotors):
+        for number, rotor in enumerate(self.rotors):
             angle = rng.normal(scale=sigma)
             if number == turned:
                 angle = rng.uniform(-np.pi, np.pi)
-            axis = pos[b] - pos[a]
-            rotation = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
-            pos[side] = rotation.apply(pos[side] - pos[b]) + pos[b]
+            pos = turn_bond(pos, rotor, angle)
         if len(self.bonds) and kind > 1 - self.strain_fraction:
             number = rng.choice(len(self.bonds), p=self.bond_weights)
             a, b = self.bonds[number]

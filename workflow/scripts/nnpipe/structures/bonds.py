@@ -8,11 +8,14 @@ from ase.data import covalent_radii
 from ase.geometry import find_mic
 from ase.neighborlist import neighbor_list
 from scipy.sparse.csgraph import connected_components, shortest_path
+from scipy.spatial.transform import Rotation
 
 # Å, by atomic number: two atoms are bonded if they are closer than the sum of their bond radii
 BOND_RADII_A = 1.2 * covalent_radii
-# bonds longer than this fraction of the sum of covalent radii count as single and can turn fully
-SINGLE_BOND_RATIO = 0.92
+# bonds longer than this fraction of the sum of covalent radii count as single and can turn fully:
+# in minima, C=C, C=N and N=N have up to 0.89, the C-N of amides has 0.905 and more
+SINGLE_BOND_RATIO = 0.9
+LINE_WIDTH_A = 0.3  # atoms that are closer to the axis of a bond lie in line with it
 # eV/Å^2, force constants between atoms that are 0, 1, 2 and 3 bonds apart, and further apart
 SPRING_CONSTANTS = np.array([0.0, 30.0, 3.0, 1.0])
 FAR_SPRING_CONSTANT = 0.02
@@ -91,15 +94,30 @@ class Rotor(NamedTuple):
 
 
 def rotatable_bonds(z: np.ndarray, pos: np.ndarray, bonded: np.ndarray) -> list[Rotor]:
-    """Return the rotors of a molecule: bonds outside rings whose two atoms have more neighbours.
+    """Return the rotors of a molecule: bonds outside rings with atoms on both sides that are not in
+    line with the bond.
 
     z (N,), pos (N, 3) Å, bonded (N, N) bool.
     """
-    degree = bonded.sum(1)
-    length = np.linalg.norm(pos[:, None] - pos, axis=2)
-    longest_double = SINGLE_BOND_RATIO * covalent_radius_sums(z)
-    return [
-        Rotor(a, b, side, length[a, b] > longest_double[a, b])
-        for a, b in np.argwhere(np.triu(bonded))
-        if degree[a] > 1 and degree[b] > 1 and (side := atoms_beyond_bond(bonded, a, b)) is not None
-    ]
+    degree, longest_double = bonded.sum(1), SINGLE_BOND_RATIO * covalent_radius_sums(z)
+    rotors = []
+    for a, b in np.argwhere(np.triu(bonded)):
+        side = atoms_beyond_bond(bonded, a, b) if min(degree[a], degree[b]) > 1 else None
+        if side is None:
+            continue
+        axis = pos[b] - pos[a]
+        length = np.linalg.norm(axis)
+        off_axis = np.linalg.norm(np.cross(pos - pos[b], axis / length), axis=1) > LINE_WIDTH_A
+        if off_axis[side].any() and off_axis[~side].any():
+            rotors.append(Rotor(a, b, side, length > longest_double[a, b]))
+    return rotors
+
+
+def turn_bond(pos: np.ndarray, rotor: Rotor, angle: float) -> np.ndarray:
+    """Return positions (N, 3) Å with one side of a rotatable bond turned by `angle` (radians)."""
+    a, b, side, _ = rotor
+    axis = pos[b] - pos[a]
+    turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
+    turned = pos.copy()
+    turned[side] = turn.apply(pos[side] - pos[b]) + pos[b]
+    return turned
