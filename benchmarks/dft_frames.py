@@ -21,12 +21,11 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
+from ase.io import read
 from ase.optimize import BFGS
+from frames import append_frame
 from rdkit import Chem, RDLogger
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
-from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
 from nnpipe.data.molecules import Molecules, read_molecules
@@ -36,6 +35,7 @@ from nnpipe.labelling.kohn_sham import dft
 from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.runtime.progress import progress_bar
+from nnpipe.structures.bonds import turn_bond
 from nnpipe.structures.smiles import from_smiles
 
 ROOT = Path(__file__).parents[1]
@@ -139,27 +139,27 @@ def lacking(smiles: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def geometries(
-    z: np.ndarray, pos: np.ndarray, seed: int, settings: Settings
+    z: np.ndarray, pos: np.ndarray, settings: Settings, index: int | None
 ) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Yield the numbers of geometries and their positions (N, 3) Å, None if atoms clash."""
-    sampler = DistortionSampler(z, pos, settings)
+    """Yield the numbers of geometries and their positions (N, 3) Å, None if atoms clash.
+
+    `index` is the number of the molecule in QM9, None if QM9 lacks it.
+    """
+    sampler, seed = DistortionSampler(z, pos, settings), index or 0
     if settings is not TURNING:
         rng = np.random.default_rng(seed)
         yield from ((number, sampler.draw(rng)) for number in range(GEOMETRIES))
         return
     rng = np.random.default_rng([seed, 1])
     yield from ((number, sampler.draw(rng)) for number in range(GEOMETRIES, GEOMETRIES + TURNED))
-    if seed:
+    if index is not None:
         return
     # the bonds between heavy atoms of a molecule that QM9 lacks turn in even steps
     heavy = (sampler.bonded & (z > 1)).sum(1)
     bonds = [r for r in sampler.rotors if r.is_single and min(heavy[r.a], heavy[r.b]) > 1]
     for step in range(SCANNED if bonds else 0):
-        a, b, side, _ = bonds[step % len(bonds)]
-        axis = (pos[b] - pos[a]) / np.linalg.norm(pos[b] - pos[a])
-        turn = Rotation.from_rotvec(2 * np.pi * (step + rng.uniform()) / SCANNED * axis)
-        turned = pos.copy()
-        turned[side] = turn.apply(pos[side] - pos[b]) + pos[b]
+        angle = 2 * np.pi * (step + rng.uniform()) / SCANNED
+        turned = turn_bond(pos, bonds[step % len(bonds)], angle)
         drawn = DistortionSampler(z, turned, TURNED_SETTINGS).draw(rng)
         yield GEOMETRIES + TURNED + step, drawn
 
@@ -193,7 +193,7 @@ def main() -> None:
     part, parts = options.part
     for about, z, pos, settings in progress_bar(work[part::parts], unit="molecules"):
         function = dft(z, fast=True)
-        for number, drawn in geometries(z, pos, about.get("qm9", 0), settings):
+        for number, drawn in geometries(z, pos, settings, about.get("qm9")):
             info = about | {"geometry": number}
             if drawn is None or (about["smiles"], number) in done:
                 continue
@@ -202,11 +202,7 @@ def main() -> None:
             except NotConverged as error:
                 print(info, error)
                 continue
-            frame = Atoms(z, drawn.round(6), info=info)
-            frame.calc = SinglePointCalculator(
-                frame, energy=round(energy, 6), forces=forces.round(5)
-            )
-            write(PATH, frame, format="extxyz", append=True)
+            append_frame(PATH, Atoms(z, drawn.round(6), info=info), energy, forces)
 
 
 if __name__ == "__main__":

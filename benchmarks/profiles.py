@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixInternals
-from ase.io import read, write
+from ase.io import read
 from ase.optimize import BFGS
+from frames import append_frame
 from rdkit import Chem, RDLogger
-from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
 from nnpipe.data.molecules import read_molecules
@@ -34,6 +33,7 @@ from nnpipe.structures.bonds import (
     bond_matrix,
     rotatable_bonds,
     spring_hessian,
+    turn_bond,
 )
 from nnpipe.structures.smiles import from_smiles
 
@@ -172,11 +172,8 @@ def turned(smiles: str) -> Iterator[Atoms]:
     rotors = rotatable_bonds(start.numbers, start.positions, bonded)
     for _ in range(TURNED):
         atoms = start.copy()
-        for a, b, side, _ in rotors:
-            axis = atoms.positions[b] - atoms.positions[a]
-            turn = Rotation.from_rotvec(rng.choice(TURNS) * axis / np.linalg.norm(axis))
-            origin = atoms.positions[b]
-            atoms.positions[side] = turn.apply(atoms.positions[side] - origin) + origin
+        for rotor in rotors:
+            atoms.positions = turn_bond(atoms.positions, rotor, rng.choice(TURNS))
         if (bond_matrix(atoms.numbers, atoms.positions) != bonded).any():  # atoms collide
             continue
         atoms = relaxed(atoms)
@@ -234,9 +231,7 @@ def main() -> None:
             info["gfn2_energy"] = round(gfn2(atoms.numbers)(atoms.positions)[0], 6)
             if number := qm9_numbers().get(Chem.CanonSmiles(info["smiles"])):
                 info["qm9"] = number
-            results = {"energy": round(energy, 6), "forces": forces.round(5)}
-            atoms.calc = SinglePointCalculator(atoms, **results)
-            write(PATH, atoms, format="extxyz", append=True)
+            append_frame(PATH, atoms, energy, forces)
 
 
 if __name__ == "__main__":

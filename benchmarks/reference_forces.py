@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
+from ase.io import read
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
+from frames import append_frame
 from tblite.ase import TBLite
 
 from nnpipe.data.molecules import read_molecules
@@ -131,8 +131,7 @@ def main(kind: str, *arguments: str) -> None:
             continue
         frame = Atoms(atoms.numbers, atoms.positions, info=info)
         frame.set_array("gfn2_forces", cheap.round(5))
-        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces.round(5))
-        write(PATH, frame, format="extxyz", append=True)
+        append_frame(PATH, frame, energy, forces)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
+from ase.io import read
+from frames import append_frame
 from tblite.ase import TBLite
 
 from nnpipe.labelling.distortions import DistortionSampler
@@ -85,9 +85,7 @@ def geometries(atoms: Atoms) -> list[np.ndarray]:
 def append(numbers: np.ndarray, pos: np.ndarray, info: dict[str, Any], calc: Calculator) -> None:
     """Label a geometry and append it to the file."""
     frame = Atoms(numbers, pos.round(6), info=info, calculator=calc)
-    energy, forces = frame.get_potential_energy(), frame.get_forces()
-    frame.calc = SinglePointCalculator(frame, energy=round(energy, 6), forces=forces.round(5))
-    write(PATH, frame, format="extxyz", append=True)
+    append_frame(PATH, frame, frame.get_potential_energy(), frame.get_forces())
 
 
 def main() -> None:
