@@ -423,22 +423,25 @@ def test_labels_are_a_method_beside_the_models(results, html):
 METHODS = [
     (
         "teacher",
+        True,
         100,
         "refitted to DFT, and a neural network for the rest, corrected to the minima of QM9"
         " and to the frequencies of 100",
     ),
-    ("gfn2", 0, "GFN2-xTB, a fast quantum method, corrected to the minima of QM9."),
-    ("dft", 100, "are computed by B3LYP/6-31G(2df,p)."),
+    ("teacher", False, 0, "refitted to DFT, corrected to the minima of QM9."),
+    ("gfn2", False, 0, "GFN2-xTB, a fast quantum method, corrected to the minima of QM9."),
+    ("dft", False, 100, "are computed by B3LYP/6-31G(2df,p)."),
 ]
 
 
-@pytest.mark.parametrize(("method", "fitted", "words"), METHODS)
-def test_the_page_says_what_made_the_labels(results, method, fitted, words):
+@pytest.mark.parametrize(("method", "delta", "fitted", "words"), METHODS)
+def test_the_page_says_what_made_the_labels(results, method, delta, fitted, words):
     """Which a run that trains a model uses."""
     labels = {"method": method, "correction_molecules": fitted}
     config = {"labels": labels, "models": {"gnn": {}, "mlp": {}}}
     trained = [replace(model, pretrained=False) for model in results.models]
-    assert words in data_sentences(replace(results, models=trained, config=config))[1]
+    results = replace(results, models=trained, config=config, delta=delta)
+    assert words in data_sentences(results)[1]
 
 
 def test_equal_results_give_equal_pages(results):

@@ -95,6 +95,7 @@ rule report_page:
         structures={name: structure_of(config, name) for name in config["molecules"]},
         limits={name: md_of(config, name)["max_bond_deviation_a"] for name in config["molecules"]},
         own_data=own_data(config),
+        delta=bool(DELTA),
         page=contents(*PARTS_OF_PAGE),
         code=code("report_page.py"),
     script:

@@ -12,7 +12,9 @@ from nnpipe.runtime.job import job
 with job(snakemake.log[0], snakemake.threads):
     paths = {field.name: list(snakemake.input.get(field.name, [])) for field in fields(Files)}
     files, params = Files(**paths), snakemake.params
-    results = gather(files, params.config, params.structures, params.limits, params.own_data)
+    results = gather(
+        files, params.config, params.structures, params.limits, params.own_data, params.delta
+    )
     with atomic(snakemake.output.page) as path:
         path.write_text(
             page(results, provenance(files), Path(snakemake.output.page).parent), "utf-8"

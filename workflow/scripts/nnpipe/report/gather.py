@@ -126,6 +126,7 @@ class Results:
     molecules: Molecules | None = None
     data: str = "QM9"  # name of the data set
     is_qm9: bool = True
+    delta: bool = False  # whether the teacher of the labels has a network
     config: Mapping[str, Any] = field(default_factory=dict)
     files: Files = field(default_factory=Files)
 
@@ -147,11 +148,13 @@ def gather(
     structures: Mapping[str, str] | None = None,
     limits: Mapping[str, float] | None = None,
     own_data: bool = False,
+    delta: bool = False,
 ) -> Results:
     """Return the results in `files`.
 
     structures: SMILES or path of each molecule; limits: largest bond deviation (Å) of each
-    molecule; own_data: whether the data set is not QM9.
+    molecule; own_data: whether the data set is not QM9; delta: whether the teacher of the labels
+    has a network.
     """
     structures, limits = structures or {}, limits or {}
     entries = config.get("models", {})
@@ -164,6 +167,7 @@ def gather(
         molecules=read_molecules(files.molecules[0])[0] if files.molecules else None,
         data=Path(source).name if own_data else "QM9",
         is_qm9=not own_data,
+        delta=delta,
         config=config,
         files=files,
     )

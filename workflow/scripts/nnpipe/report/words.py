@@ -34,7 +34,7 @@ TARGETS = {
 LEVEL = "B3LYP/6-31G(2df,p)"  # of QM9
 XTB = "GFN2-xTB, a fast quantum method"
 METHODS = {  # of the labels
-    "teacher": f"{XTB}, refitted to DFT, and a neural network for the rest",
+    "teacher": f"{XTB}, refitted to DFT",
     "gfn2": XTB,
     "dft": LEVEL,
 }
@@ -99,7 +99,7 @@ def data_sentences(results: Results) -> list[str]:
     sentences = [f"are the minima of QM9, computed by {LEVEL}."]
     if any(model.is_surface for model in trained):
         fitted, method = labels.get("correction_molecules", 0), labels.get("method", "teacher")
-        forces = METHODS[method]
+        forces = METHODS[method] + (", and a neural network for the rest" if results.delta else "")
         if method != "dft":
             forces += ", corrected to the minima of QM9"
             forces += f" and to the frequencies of {number(fitted, 9)} molecules" if fitted else ""
