@@ -103,7 +103,7 @@ def main() -> None:
         def measure(prior: Prior, left_out: set[int], places: Collection[int]) -> Errors:
             refit = Refit(everything, free, dimers, prior, held_out | left_out)
             refit.x, refit.rows = np.where(refit.prior < FIXED, best, 0.0), rows
-            refit.descend(evaluate, TRIALS)
+            refit.descend(evaluate(refit.x), evaluate, TRIALS)
             return errors(refit, evaluate(refit.x), places)
 
         def folds(prior: Prior) -> Errors:

@@ -78,12 +78,12 @@ def relaxed(method, z: np.ndarray, pos: np.ndarray) -> np.ndarray:
 
 def test_a_refit_finds_the_parameters_that_made_its_data(molecules):
     """Frames with absurd forces are held out, or left out as their field does not converge."""
-    names = {
-        "hamiltonian.xtb.kpair.H-C": 2.0, "hamiltonian.xtb.kpair.C-O": -1.5,
-        "element.O.arep": 1.0, "element.H.gam": -1.0,
+    steps = {
+        ("hamiltonian", "xtb", "kpair", "H-C"): 2.0, ("hamiltonian", "xtb", "kpair", "C-O"): -1.5,
+        ("element", "O", "arep"): 1.0, ("element", "H", "gam"): -1.0,
     }  # fmt: skip
-    free = [parameter for parameter in free_parameters(start()) if parameter.name in names]
-    expected = np.array([names[parameter.name] for parameter in free])
+    free = [parameter for parameter in free_parameters(start()) if parameter.path in steps]
+    expected = np.array([steps[parameter.path] for parameter in free])
     truth = tight_binding(moved(start(), free, expected))
     found = []
     for row in (2, 5, 7):  # water, formaldehyde, methanol

@@ -88,11 +88,6 @@ class Parameter:
     step: float
     relative: bool
 
-    @property
-    def name(self) -> str:
-        """Return the path with dots."""
-        return ".".join(map(str, self.path))
-
 
 def start() -> Table:
     """Return the parameters of GFN2-xTB with all factors of pairs written out."""
@@ -419,12 +414,15 @@ class Refit:
         rows, value = self.rows[n], values[n]
         return None if rows is None or value is None else np.concatenate([value[:1], rows[1:]])
 
-    def descend(self, evaluate: Evaluator, trials: int) -> float:
+    def descend(
+        self, values: Sequence[np.ndarray | None], evaluate: Evaluator, trials: int
+    ) -> float:
         """Move x to a smaller loss with the derivatives in `rows`; return the loss.
 
-        A trial that raises the loss is taken back, and the next one is damped more.
+        `values` are energies and forces of each geometry at x. A trial that raises the
+        loss is taken back, and the next one is damped more.
         """
-        damping, kept = 1.0, evaluate(self.x)
+        damping, kept = 1.0, values
         loss, step = self.solve(self.x, kept, damping)
         for _ in range(trials):
             trial = self.x + step * min(1.0, LARGEST_STEP / np.abs(step).max())
@@ -443,7 +441,7 @@ class Refit:
         with evaluator(self.geometries, self.free, cores) as evaluate:
             for _ in range(rounds):
                 self.rows = evaluate(self.x, derivatives=True)
-                yield self.descend(evaluate, trials)
+                yield self.descend(self.rows, evaluate, trials)
 
 
 def fit_teacher(
