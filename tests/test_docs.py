@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -232,6 +233,15 @@ def test_docs_python_imports_what_exists():
     assert len(lines) > 3
     for line in lines:
         exec(line, {})
+
+
+@pytest.mark.skipif(
+    not shutil.which("git") or not (ROOT / ".git").exists(), reason="needs a clone of git"
+)
+def test_the_folder_of_results_is_tracked_without_results():
+    command = ["git", "ls-files", "results"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["results/.gitkeep", "results/README.md"]
 
 
 def test_readme_is_one_page():
