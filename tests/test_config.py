@@ -92,6 +92,8 @@ BAD = [
     ("labels/teacher", "resources/models", "labels.teacher: 'resources/models/tight_binding.toml' is not a file; write resources/teacher, or fit"),
     ("labels/teacher", "", "labels.teacher: '' is empty; give a text"),
     ("labels/teacher", 300 * "x", "is not a file; write resources/teacher, or fit"),
+    ("labels/fragments", "nowhere.smi", "labels.fragments: 'nowhere.smi' is not a file; write resources/fragments.smi, or '' for none"),
+    ("labels/fragments", "pyproject.toml", "labels.fragments: pyproject.toml, line 1: SMILES '[build-system]' does not parse; check brackets"),
     ("labels/smarts", ["c1ccc"], "labels.smarts: SMARTS 'c1ccc' does not parse; check brackets and ring digits"),
     ("split/train_first", ["[C"], "split.train_first: SMARTS '[C' does not parse"),
     ("labels/geometries", 0, "labels.geometries: 0 is below the minimum of 1"),

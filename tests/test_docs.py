@@ -303,5 +303,6 @@ def test_docs_configurations_are_valid(example, tmp_path, monkeypatch):
     for name in (*frames, "nnpipe.sif"):
         (tmp_path / name).touch()
     bulk("C").write(tmp_path / "my/crystal.cif")
+    (tmp_path / "my/fragments.smi").write_text("CCO")
     monkeypatch.chdir(tmp_path)
     check(config)

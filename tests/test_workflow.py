@@ -169,7 +169,7 @@ ENERGY_MODELS = {
     "relax_and_frequencies", "frequency_table", "force_table", "profile_table",
 } | MD  # fmt: skip
 TRAINED = {"train", "uncertainty_table"} | ACCURACY_OF_MODELS | ENERGY_MODELS
-LABELLED = {"label_chunk", "merge_labels"} | TRAINED
+LABELLED = {"label_chunk", "label_fragments", "merge_labels"} | TRAINED
 SPLIT = LABELLED | {"split_molecules", "fit_correction", "relax_and_frequencies_gfn2"}
 MINIMA = {
     "relax_and_frequencies", "relax_and_frequencies_gfn2", "frequency_table", "cost_table",
@@ -189,7 +189,13 @@ RERUNS = [
     ({"models": {"gnn_u0": STAGES}}, {"train"} | ACCURACY_OF_MODELS),
     ({"labels": {"geometries": 2}}, LABELLED),
     ({"labels": {"correction_molecules": 5}}, TRAINED | {"fit_correction", "merge_labels"}),
-    ({"labels": {"method": "gfn2"}}, LABELLED | {"fit_correction"}),
+    ({"labels": {"method": "gfn2"}}, LABELLED - {"label_fragments"} | {"fit_correction"}),
+    ({"labels": {"fragments": ""}}, TRAINED | {"merge_labels"}),
+    (
+        {"labels": {"fragments": "resources/fragments.smi"}},
+        TRAINED | {"label_fragments", "merge_labels"},
+    ),
+    ({"labels": {"chunks": 3}}, LABELLED - {"label_fragments"}),
     ({"labels": {"teacher": "fit"}}, LABELLED | {"fit_correction", "fit_teacher", "fit_delta"}),
     ({"evaluation": {"frequency_molecules": 3}}, MINIMA),
     ({"md": {"temperature_k": 400}}, MD),
@@ -216,6 +222,7 @@ RERUNS = [
     ("labelling/refit.py", set()),
     ("labelling/kohn_sham.py", set()),
     ("labelling/distortions.py", LABELLED),
+    ("labelling/fragments.py", TRAINED | {"label_fragments", "merge_labels"}),
     ("analysis/frequencies.py", MINIMA | {"md_figures"}),
     ("analysis/profiles.py", {"profile_table", "report_page"}),
     ("report/report.css", {"report_page"}),
@@ -253,7 +260,7 @@ def test_the_file_of_a_model_retrains_that_model_alone(dry_runs):
 
 ONCE = [
     "download", "convert_molecules", "find_neighbours", "split_molecules", "fit_correction",
-    "merge_labels", "starting_structure", "train", "run_md",
+    "label_fragments", "merge_labels", "starting_structure", "train", "run_md",
 ]  # fmt: skip
 REFUSED = [
     ({"molecules": {"bad": "C1CC"}}, ": molecules.bad: SMILES 'C1CC' does not parse"),

@@ -1,6 +1,11 @@
 # Distorted geometries with energies and forces, in chunks that run independently.
 
+from dataclasses import asdict
+
+from nnpipe.labelling.settings import Settings
+
 LABELS = config["labels"]
+DISTORTIONS = {key: LABELS[key] for key in asdict(Settings())}
 DFT = LABELS["method"] == "dft"  # several hundred times slower than GFN2-xTB
 # a file that is imported for DFT labels alone
 KOHN_SHAM = ["nnpipe/labelling/kohn_sham.py"] if DFT else []
@@ -12,6 +17,9 @@ if LABELS["method"] == "teacher":
     PARAMETERS = f"{FOLDER}/tight_binding.toml"
     if FIT or os.path.isfile(f"{FOLDER}/model.safetensors"):
         DELTA, DELTA_INFO = f"{FOLDER}/model.safetensors", f"{FOLDER}/model.json"
+
+# SMILES of molecules that QM9 lacks: their labels need a teacher with a network
+FRAGMENTS = given(LABELS["fragments"]) if DELTA and LABELS["fragments"] else []
 
 # whether labels are judged beside the models: a model of this run learns them; DFT takes hours
 CHEAP_LABELS = not DFT and any(uses_labels(config, model) for model in TRAINED)
@@ -89,12 +97,39 @@ rule label_chunk:
         mem_mb=grows(4000 if DFT else 1000),
         runtime=grows(1440 if DFT else 30),
     params:
-        settings={
-            key: LABELS[key] for key in LABELS if key not in ("correction_molecules", "teacher")
-        },
+        settings={key: LABELS[key] for key in (*DISTORTIONS, "method", "molecules", "chunks")},
         code=digest(SCRIPTS / "label_chunk.py", *KOHN_SHAM),
     script:
         "../scripts/label_chunk.py"
+
+
+if FRAGMENTS:
+
+    rule label_fragments:
+        """Label distorted geometries of molecules that QM9 lacks, from their SMILES."""
+        input:
+            molecules="results/data/qm9.safetensors",
+            split="results/data/split.csv",
+            parameters=PARAMETERS,
+            fragments=FRAGMENTS,
+        output:
+            fragments="results/data/fragments.safetensors",
+        log:
+            "results/logs/label_fragments/qm9.log",
+        benchmark:
+            "results/benchmarks/label_fragments/qm9.tsv"
+        priority: 60
+        conda:
+            "../../envs/labels.yaml"
+        resources:
+            mem_mb=grows(1000),
+            runtime=grows(60),
+        params:
+            settings=DISTORTIONS,
+            contents=contents(LABELS["fragments"]),
+            code=code("label_fragments.py"),
+        script:
+            "../scripts/label_fragments.py"
 
 
 rule fit_correction:
@@ -133,6 +168,7 @@ rule merge_labels:
         delta=DELTA,
         delta_info=DELTA_INFO,
         chunks=expand(rules.label_chunk.output.chunk, chunk=range(LABELS["chunks"])),
+        fragments="results/data/fragments.safetensors" if FRAGMENTS else [],
         tiny=shipped("resources/tiny_molecules.xyz"),
         frames=shipped("resources/dft_frames.xyz"),
     output:

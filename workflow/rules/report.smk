@@ -7,6 +7,7 @@ COSTS = expand(
 if not own_data(config):
     COSTS += expand("label_chunk/{chunk}", chunk=range(LABELS["chunks"]))
     COSTS += ["fit_teacher/qm9", "fit_delta/qm9"] if FIT and PARAMETERS else []
+    COSTS += ["label_fragments/qm9"] if FRAGMENTS else []
     COSTS += ["fit_correction/qm9", "merge_labels/qm9", "relax_and_frequencies_gfn2/qm9"]
     COSTS += expand("relax_and_frequencies/{model}", model=ENERGY_MODELS)
 COSTS += expand("train/{model}", model=TRAINED)

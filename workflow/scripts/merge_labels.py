@@ -18,4 +18,5 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.input.tiny,
         snakemake.input.frames,
         snakemake.input.delta,
+        snakemake.input.fragments,
     )

@@ -37,6 +37,7 @@ def check(config: Values) -> None:
         )
     _check_smarts("split.train_first", config["split"]["train_first"])
     _check_smarts("labels.smarts", config["labels"]["smarts"])
+    _check_fragments(config)
     for name in config["models"]:
         _check_model(config, name)
     for model in config["md"]["models"]:
@@ -240,6 +241,21 @@ def _check_smarts(key: str, patterns: Iterable[str]) -> None:
         return
     except InputError as error:
         raise InputError(f"config: {key}: {error}") from None
+
+
+def _check_fragments(config: Values) -> None:
+    """Check the molecules that QM9 lacks, if they are labelled and RDKit is installed."""
+    labels = config["labels"]
+    if labels["method"] != "teacher" or not labels["fragments"] or own_data(config):
+        return
+    try:
+        from ..structures.smiles import read_smiles
+
+        read_smiles(find_file(labels["fragments"]), QM9_ELEMENTS)
+    except ImportError:
+        return
+    except InputError as error:
+        raise InputError(f"config: labels.fragments: {error}") from None
 
 
 def _check_own(config: Values) -> None:

@@ -188,6 +188,11 @@ class Labels(LabelSettings):
         " of a trained network, if any; or fit, which fits both again",
         min_length=1,
     )
+    fragments: str = setting(
+        "resources/fragments.smi",
+        "file of molecules that QM9 lacks, one SMILES per line, which the teacher labels, too;"
+        " '' for none; unused without the network of the teacher",
+    )
     molecules: int = setting(
         0, "training molecules with labels, and as many of validation; 0: all of the split", ge=0
     )
@@ -201,6 +206,11 @@ class Labels(LabelSettings):
         file = f"{self.teacher}/tight_binding.toml"
         if self.method == "teacher" and self.teacher != "fit" and not is_file(file):
             raise ValueError(f"teacher: {file!r} is not a file; write resources/teacher, or fit")
+        if self.method == "teacher" and self.fragments and not is_file(self.fragments):
+            raise ValueError(
+                f"fragments: {self.fragments!r} is not a file; write resources/fragments.smi, or"
+                " '' for none"
+            )
 
 
 @section

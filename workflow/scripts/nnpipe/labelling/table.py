@@ -25,9 +25,10 @@ from .delta import delta_forces, load_delta
 from .scf import Method
 
 # passes over a geometry in an epoch of training: tiny molecules have few geometries and no minimum
-# of QM9 that teaches their energies; frames have the forces of DFT itself
-TINY_PASSES, FRAME_PASSES = 10, 5
-FIRST_OTHER = 1000  # the numbers of molecules that QM9 lacks are negative; tiny ones come before
+# of QM9 that teaches their energies; frames have the forces of DFT itself; fragments resemble drugs
+TINY_PASSES, FRAME_PASSES, FRAGMENT_PASSES = 10, 5, 2
+# the numbers of molecules that QM9 lacks are negative; tiny ones come before, fragments after
+FIRST_OTHER = 1000
 
 
 def write_labels(
@@ -40,14 +41,15 @@ def write_labels(
     tiny: str | Path | None = None,
     frames: str | Path | None = None,
     delta: str | Path | None = None,
+    fragments: str | Path | None = None,
 ) -> int:
     """Write the labels of all chunks and the neighbours within `cutoff` Å; return their number.
 
     The energy of a geometry (eV) is U0 - ZPVE of its molecule in QM9 plus its energy above the
     minimum; forces are in eV/Å. The network in the file `delta` adds its part to the chunks.
-    Without a correction no anchor is added: the labels then come from the method of QM9. The labels
-    of the files `tiny` and `frames` follow unchanged, see `read_tiny_molecules` and `read_frames`;
-    a training passes over them several times in an epoch.
+    Without a correction no anchor is added: the labels then come from the method of QM9. Labels of
+    molecules that QM9 lacks follow, without anchor, see `read_tiny_molecules`, `read_frames` and
+    `read_fragments`; a training passes over them several times in an epoch.
     """
     header = {
         "kind": "labels",
@@ -60,7 +62,8 @@ def write_labels(
     total, slots, count = 0, 0, 0
     with store.writer(path, header) as append:
         append(ptr=np.zeros(1, np.int64), first=np.zeros(1, np.int64))
-        for passes, data in _labels(chunks, molecules, correction, tiny, frames, network):
+        parts = _labels(chunks, molecules, correction, tiny, frames, network, fragments)
+        for passes, data in parts:
             found = [neighbours(data["pos"][a:b], cutoff)[:2] for a, b in pairwise(data["ptr"])]
             counts, near = map(np.concatenate, zip(*found, strict=True))
             append(
@@ -81,8 +84,9 @@ def _labels(
     tiny: str | Path | None,
     frames: str | Path | None,
     delta: Potential | None,
+    fragments: str | Path | None,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Yield the passes and labels of each chunk, then of the files `tiny` and `frames`."""
+    """Yield the passes and labels of each chunk, then of the other files."""
     elements: set[int] = set()
     for chunk in progress_bar(chunks, unit="chunks"):
         data = _anchored_chunk(store.read(chunk, "chunk")[0], molecules, correction, delta)
@@ -92,6 +96,10 @@ def _labels(
         yield TINY_PASSES, read_tiny_molecules(tiny, elements)
     if frames:
         yield FRAME_PASSES, read_frames(frames, elements)
+    if fragments:
+        data = read_fragments(fragments, elements, delta)
+        if len(data["index"]):
+            yield FRAGMENT_PASSES, data
 
 
 def label_forces(
@@ -137,6 +145,25 @@ def read_frames(path: str | Path, elements: set[int]) -> dict[str, np.ndarray]:
     others = _numbered([atoms for atoms in frames if "qm9" not in atoms.info], FIRST_OTHER)
     numbers = [atoms.info.get("qm9") or others[_smiles(atoms)] for atoms in frames]
     return _like_a_chunk(frames, numbers)
+
+
+def read_fragments(
+    path: str | Path, elements: set[int], delta: Potential | None
+) -> dict[str, np.ndarray]:
+    """Return labels like `read_tiny_molecules`, of molecules that the teacher labels.
+
+    `path` is a file of `fragments.write_fragments`, to which the network `delta` adds its part.
+    """
+    data = store.read(path, "fragments")[0]
+    unknown = np.append(0, np.cumsum(~np.isin(data["z"], list(elements))))[data["ptr"]]
+    rows = np.flatnonzero(np.diff(unknown) == 0)
+    atoms, ptr = ragged_indices(data["ptr"], rows)
+    found = {name: data[name][rows] for name in ("index", "energy")} | {"ptr": ptr}
+    found |= {name: data[name][atoms] for name in ("z", "pos", "forces")}
+    if delta and len(rows):
+        energies, forces = delta_forces(delta, found["z"], found["pos"], np.diff(ptr))
+        found["energy"], found["forces"] = found["energy"] + energies, found["forces"] + forces
+    return found
 
 
 def _like_a_chunk(frames: Sequence[Atoms], numbers: Sequence[int]) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,18 @@ def _plain(molecule) -> str:
 
     with rdBase.BlockLogs():
         return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+
+
+def canonical_smiles(smiles: str, stereo: bool = True) -> str:
+    """Return RDKit's SMILES of a molecule, or the text itself if RDKit cannot parse it.
+
+    Without `stereo`, stereoisomers have one SMILES.
+    """
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    return Chem.MolToSmiles(molecule, isomericSmiles=stereo) if molecule else smiles
 
 
 def matches(smiles: Sequence[str], smarts: str) -> np.ndarray:
@@ -95,6 +108,45 @@ def parse_smiles(smiles: str) -> list[Any]:
                 " may move; the neutral form is safer", smiles,
             )  # fmt: skip
     return molecules
+
+
+def read_smiles(path: str | Path, elements: Sequence[int]) -> list[str]:
+    """Return the canonical SMILES of the molecules in a file, sorted, each once.
+
+    The file has one SMILES per line; a line that starts with # is a comment. Raises InputError for
+    a file without a SMILES, a line that is not one molecule, see `parse_smiles`, and an atom that
+    is not one of `elements`.
+    """
+    from rdkit import Chem
+
+    found = set()
+    try:
+        lines = Path(path).read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; give a text file with one SMILES per line") from None
+    for number, line in enumerate(lines, 1):
+        if not (smiles := line.strip()) or smiles.startswith("#"):
+            continue
+        try:
+            molecule, *more = parse_smiles(smiles)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        if more:
+            raise InputError(
+                f"{path}, line {number}: SMILES {smiles!r} has several molecules; write one per"
+                " line"
+            )
+        for atom in molecule.GetAtoms():
+            if atom.GetAtomicNum() not in elements:
+                known = " ".join(map(Chem.GetPeriodicTable().GetElementSymbol, elements))
+                raise InputError(
+                    f"{path}, line {number}: SMILES {smiles!r} has the element"
+                    f" {atom.GetSymbol()}, which the training set lacks ({known}); remove the line"
+                )
+        found.add(_plain(molecule))
+    if not found:
+        raise InputError(f"{path}: holds no SMILES; add one per line")
+    return sorted(found)
 
 
 def from_smiles(smiles: str, seed: int = 0) -> Atoms:
