@@ -4,10 +4,11 @@
     python benchmarks/teacher_network.py --epochs 1 --molecules 25 --draft   # records nothing
 
 The rules `convert_molecules` and `split_molecules` must have run. Each case trains a network on
-the frames of the first molecules of resources/dft_frames.xyz and on minima of QM9, the last case
-on frames alone, and adds it to the tight binding of resources/teacher/tight_binding.toml. Errors
-are of plain forces, without anchor and correction, on resources/forces.xyz, whose molecules train
-no network. Values are recorded in benchmarks/results/teacher.csv, table `network`.
+the frames of the first molecules of resources/dft_frames.xyz, on minima of QM9 and on geometries
+near some of them, the last case on frames alone, and adds it to the tight binding of
+resources/teacher/tight_binding.toml. Errors are of plain forces, without anchor and correction, on
+resources/forces.xyz, whose molecules train no network. Values are recorded in
+benchmarks/results/teacher.csv, table `network`.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from records import record
 from nnpipe.data.molecules import read_molecules
 from nnpipe.data.splits import read_split
 from nnpipe.labelling.delta import delta_forces, load_delta
-from nnpipe.labelling.delta_training import MINIMA, SETTINGS, differences, train_delta
+from nnpipe.labelling.delta_training import MINIMA, NEAR_MINIMA, SETTINGS, differences, train_delta
 from nnpipe.labelling.scf import Method
 from nnpipe.labelling.tight_binding import refitted
 from nnpipe.runtime.device import use_threads
@@ -114,7 +115,8 @@ def main() -> None:
         chosen = [frame for frame in frames if frame.info["smiles"] in set(owners[:number])]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            train_delta(chosen, molecules, some, method, folder, folder / "work", settings)
+            near = some[:: max(len(some) // NEAR_MINIMA, 1)]
+            train_delta(chosen, molecules, some, near, method, folder, folder / "work", settings)
             delta = load_delta(folder / "model.safetensors")
         case = f"{len(chosen)} frames of {number} molecules, {len(some)} minima"
         save(case, delta_forces(delta, z, pos, sizes)[1])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.data import atomic_masses
 from ase.io import read, write
 from scipy.spatial.transform import Rotation
 
@@ -16,17 +17,26 @@ from nnpipe.data.molecules import read_molecules
 from nnpipe.errors import InputError
 from nnpipe.labelling.anchor import anchored
 from nnpipe.labelling.chunks import write_chunk
-from nnpipe.labelling.correction import Correction, no_correction
+from nnpipe.labelling.correction import (
+    Correction,
+    fit_force_constants,
+    no_correction,
+    reference_hessians,
+)
 from nnpipe.labelling.delta import EVALUATION_ATOMS, delta_forces, load_delta, with_delta
 from nnpipe.labelling.delta_training import SETTINGS, differences, minima, train_delta
+from nnpipe.labelling.kohn_sham import dft
 from nnpipe.labelling.methods import method
+from nnpipe.labelling.near_minima import hessian_of_frequencies, near_minima
 from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import FIRST_OTHER, read_frames, read_tiny_molecules, write_labels
 from nnpipe.labelling.tight_binding import gfn2, refitted
 from nnpipe.models.potential import Potential
 from nnpipe.structures.smiles import from_smiles
+from nnpipe.structures.vibrations import normal_modes
 from nnpipe.training.settings import Stage
+from nnpipe.units import FREQUENCY
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 FRAMES, TINY = RESOURCES / "dft_frames.xyz", RESOURCES / "tiny_molecules.xyz"
@@ -64,7 +74,8 @@ def trained(frames, molecules, tmp_path_factory) -> Path:
     )  # fmt: skip
     chosen = [frame for number, frame in enumerate(frames) if number % 4 < 3]
     tight = refitted(PARAMETERS)
-    train_delta(chosen, molecules, [1, 2, 3, 5, 7, 9], tight, folder, folder / "work", settings)
+    minima, near = [1, 2, 3, 5, 7, 9], [5, 9]
+    train_delta(chosen, molecules, minima, near, tight, folder, folder / "work", settings)
     return folder
 
 
@@ -130,6 +141,40 @@ def test_differences_and_minima(molecules, frames):
     assert water.symbols.get_chemical_formula() == "H2O"
     assert water.get_potential_energy() == molecules.targets["energy"][2]
     assert not water.get_forces().any()
+
+
+def test_a_hessian_of_frequencies_has_the_frequencies_of_qm9(molecules):
+    """And the modes of the corrected Hessian."""
+    known = [found for _, found in reference_hessians(molecules, [1, 2, 5, 7, 9], gfn2)]
+    assert len(known) == 5
+    correction = fit_force_constants(known)
+    for reference in known:
+        matrix, modes = hessian_of_frequencies(reference, correction)
+        found, again = normal_modes(reference.z, reference.pos, matrix)
+        np.testing.assert_allclose(found, reference.frequencies, rtol=1e-6)
+        weighted = np.repeat(atomic_masses[reference.z], 3)[:, None] * modes
+        np.testing.assert_allclose(modes.T @ weighted, np.eye(len(found)), atol=1e-8)
+        np.testing.assert_allclose(matrix, matrix.T, atol=1e-8)
+        np.testing.assert_allclose(
+            again.T @ matrix @ again, np.diag((found / FREQUENCY) ** 2), atol=1e-8
+        )
+
+
+def test_forces_near_minima_are_close_to_dft(molecules):
+    """Closer than tight binding with its anchor, for ammonia and water, whose symmetry tells most
+    of their modes."""
+    tight, errors = refitted(PARAMETERS), []
+    for atoms in list(near_minima(molecules, [1, 2], tight))[::2]:
+        row = int(np.searchsorted(molecules.index, atoms.info["qm9"]))
+        _, z, minimum = molecules.geometry(row)
+        reference = dft(z, fast=True)
+        energy, forces = reference(atoms.positions)
+        found = anchored(tight(z), minimum)(atoms.positions)[1]
+        errors.append([np.abs(atoms.get_forces() - forces).mean(), np.abs(found - forces).mean()])
+        rise = atoms.get_potential_energy() - molecules.targets["energy"][row]
+        assert rise == pytest.approx(energy - reference(minimum)[0], rel=0.03)
+    near, anchor = np.mean(errors, 0)
+    assert near < 0.5 * anchor
 
 
 def test_forces_are_minus_the_gradient(trained):

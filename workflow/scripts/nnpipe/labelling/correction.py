@@ -22,7 +22,7 @@ between the frequencies of QM9 and w_n.
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -152,25 +152,12 @@ def write_correction(
 ) -> None:
     """Fit the correction of `method` to the frequencies of the molecules in `rows`; write JSON.
 
-    The network in the file `delta` adds its part to the method.
-    Saddle points, diatomics and molecules that do not converge are left out. Without rows, all
-    force constants are zero.
+    The network in the file `delta` adds its part to the method. `reference_hessians` leaves some
+    molecules out. Without rows, all force constants are zero.
     """
     correction, about = no_correction(), {}
-    references, network = [], load_delta(delta) if delta else None
-    for row in progress_bar(rows, unit="molecules"):
-        index, z, pos = molecules.geometry(row)
-        frequencies = molecules.modes(row)
-        if index in SADDLE_POINTS or len(z) < 3:
-            continue
-        try:
-            matrix = anchored_hessian(z, pos, method, network)
-        except NotConverged as error:
-            log.warning("molecule %d: left out of the fit: %s", index, error)
-            continue
-        reference = ReferenceHessian(z, pos, matrix, frequencies)
-        if len(reference.deviations(correction)) == len(frequencies):
-            references.append(reference)
+    network = load_delta(delta) if delta else None
+    references = [found for _, found in reference_hessians(molecules, rows, method, network)]
     if references:
         correction = fit_force_constants(references)
         about = {
@@ -186,6 +173,30 @@ def write_correction(
     content = {"constants": correction.constants.tolist(), "fit": about}
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n")
+
+
+def reference_hessians(
+    molecules: Molecules,
+    rows: Sequence[int] | np.ndarray,
+    method: Method,
+    delta: Potential | None = None,
+) -> Iterator[tuple[int, ReferenceHessian]]:
+    """Yield rows of `molecules` and Hessians of `method`, with the network `delta`, at the minima.
+
+    Saddle points, diatomics and molecules that do not converge are left out.
+    """
+    for row in progress_bar(rows, unit="molecules"):
+        index, z, pos = molecules.geometry(row)
+        if index in SADDLE_POINTS or len(z) < 3:
+            continue
+        try:
+            matrix = anchored_hessian(z, pos, method, delta)
+        except NotConverged as error:
+            log.warning("molecule %d: left out of the fit: %s", index, error)
+            continue
+        reference = ReferenceHessian(z, pos, matrix, molecules.modes(row))
+        if len(reference.deviations(no_correction())) == len(reference.frequencies):
+            yield int(row), reference
 
 
 def anchored_hessian(

@@ -1,7 +1,8 @@
 """Training of the network of the teacher (delta.py).
 
-It learns the energies and forces of DFT less the ones of tight binding: of DFT frames, and of
-minima of QM9, whose energies are known and whose forces are 0.
+It learns the energies and forces of DFT less the ones of tight binding: of DFT frames, of minima of
+QM9, whose energies are known and whose forces are 0, and of geometries near some of the minima,
+whose forces follow from the frequencies of QM9 (near_minima.py).
 """
 
 import logging
@@ -22,6 +23,7 @@ from ..runtime.files import write_csv
 from ..runtime.progress import progress_bar
 from ..training.run import train_from_files
 from ..training.settings import Settings, Stage
+from .near_minima import near_minima
 from .scf import Method, NotConverged
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ SETTINGS = Settings(
     ema_decay=0.99, keep="last",
 )  # fmt: skip
 MINIMA = 2000  # of QM9; the ones of the frames come first
-FRAME_PASSES = 3  # passes over a frame in an epoch; over a minimum: one
+NEAR_MINIMA = 400  # minima of QM9 with geometries near them
+FRAME_PASSES = 3  # passes over a frame in an epoch; over other geometries: one
 VALIDATION_STRIDE = 20  # frames of every 20th molecule measure the error
 
 
@@ -73,24 +76,26 @@ def train_delta(
     frames: Sequence[Atoms],
     molecules: Molecules,
     rows: Sequence[int] | np.ndarray,
+    near: Sequence[int] | np.ndarray,
     method: Method,
     folder: str | Path,
     work: str | Path,
     settings: Settings = SETTINGS,
 ) -> None:
-    """Train the network on `frames` with energies (eV) and forces (eV/Å) of DFT, and on the minima
-    in `rows`; write it to `folder`.
+    """Train the network on `frames` with energies (eV) and forces (eV/Å) of DFT, on the minima in
+    `rows` and on geometries near the minima in the rows `near`; write it to `folder`.
 
     The frames of a molecule, by `smiles` in `info`, train together or validate together. The folder
     `work` holds tables and the checkpoint of a training that was stopped.
     """
     known = list(differences(frames, method))
-    still = list(differences(list(minima(molecules, rows)), method))
+    others = [*minima(molecules, rows), *near_minima(molecules, near, method)]
+    others = list(differences(others, method))
     owners = list(dict.fromkeys(frame.info["smiles"] for frame in known))
     held_out = set(owners[VALIDATION_STRIDE - 1 :: VALIDATION_STRIDE] or owners[-1:])
     validation = [frame for frame in known if frame.info["smiles"] in held_out]
     training = [frame for frame in known if frame.info["smiles"] not in held_out]
-    together = [*validation, *training * FRAME_PASSES, *still]
+    together = [*validation, *training * FRAME_PASSES, *others]
     # a split has test molecules, too; nothing reads this one
     parts = ["test"] + ["validation"] * (len(validation) - 1)
     parts += ["train"] * (len(together) - len(validation))
