@@ -9,7 +9,7 @@ molecules that QM9 lacks are left out. `frames` takes the first molecules of
 resources/dft_frames.xyz and measures on resources/forces.xyz; `parameters` and `prior` measure on
 the frames of four folds of molecules. Errors are of anchored forces, the labels without correction
 and network (teacher_network.py), and of plain ones. Values are recorded in
-benchmarks/results/teacher.csv.
+benchmarks/results/teacher.csv and drawn in docs/figures/teacher-light.svg and -dark.svg.
 """
 
 import os
@@ -21,8 +21,11 @@ from pathlib import Path
 
 import numpy as np
 from ase.io import read
-from records import record
+from matplotlib.figure import Figure
+from records import numbers, record
 
+from nnpipe.analysis.plots import panels
+from nnpipe.analysis.style import save_light_and_dark, styled
 from nnpipe.data.molecules import read_molecules
 from nnpipe.labelling.refit import (
     PRIOR,
@@ -80,6 +83,30 @@ def kinds(free: tuple[Parameter, ...]) -> dict[str, np.ndarray]:
     }
 
 
+@styled
+def figure() -> Figure:
+    """Draw the recorded errors against frames, parameters and prior."""
+    drawn, (axes,) = panels(3, width=3.3, height=3.0)
+    about = {
+        "frames": ("molecules with frames in the fit", "log"),
+        "parameters": ("free parameters", "linear"),
+        "prior": ("weight of the prior at GFN2-xTB", "log"),
+    }
+    for axis, (table, (what, scale)) in zip(axes, about.items(), strict=True):
+        found = numbers("teacher", table)
+        for quantity, marker in ((ANCHORED, "o-"), (PLAIN, "s--")):
+            points = sorted(
+                (float(case.split()[0]), row[quantity]) for (_, case), row in found.items()
+            )
+            axis.plot(*zip(*points, strict=True), marker, label=quantity.removesuffix(", MAE"))
+        axis.set_xscale("symlog" if table == "frames" else scale)
+        axis.set_xlabel(what)
+        axis.set_ylim(bottom=0)
+    axes[0].set_ylabel("MAE of forces of held-out molecules (meV/Å)")
+    axes[0].legend()
+    return drawn
+
+
 def main() -> None:
     """Measure and record."""
     table, _ = read_molecules(ROOT / "results/data/qm9.safetensors")
@@ -128,6 +155,7 @@ def main() -> None:
             save("parameters", f"{chosen.sum()} {name}", found)
         for prior in PRIORS:
             save("prior", str(prior), folds(prior))
+    save_light_and_dark(figure, ROOT / "docs/figures/teacher.svg")
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ class Labels(LabelSettings):
         0, "training molecules with labels, and as many of validation; 0: all of the split", ge=0
     )
     correction_molecules: int = setting(
-        100, "molecules whose DFT frequencies the correction is fitted to; 0: no correction", ge=0,
+        50, "molecules whose DFT frequencies the correction is fitted to; 0: no correction", ge=0,
     )  # fmt: skip
     chunks: int = setting(8, "jobs that share the labelling", ge=1)
 

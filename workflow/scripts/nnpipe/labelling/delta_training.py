@@ -33,7 +33,7 @@ HYPERPARAMETERS = {
     "layers": 2,
 }  # fmt: skip
 SETTINGS = Settings(
-    stages=(Stage(epochs=60),), batch_atoms=300, learning_rate=2e-3, warmup_steps=100,
+    stages=(Stage(epochs=24),), batch_atoms=300, learning_rate=2e-3, warmup_steps=100,
     ema_decay=0.99, keep="last",
 )  # fmt: skip
 MINIMA = 2000  # of QM9; the ones of the frames come first
