@@ -93,7 +93,9 @@ def figure() -> Figure:
         "prior": ("weight of the prior at GFN2-xTB", "log"),
     }
     for axis, (table, (what, scale)) in zip(axes, about.items(), strict=True):
-        found = numbers("teacher", table)
+        found = {
+            float(case.split()[0]): row for (_, case), row in numbers("teacher", table).items()
+        }
         for quantity, marker in ((ANCHORED, "o-"), (PLAIN, "s--")):
             points = sorted(
                 (float(case.split()[0]), row[quantity]) for (_, case), row in found.items()
