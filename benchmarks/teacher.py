@@ -88,20 +88,17 @@ def figure() -> Figure:
     """Draw the recorded errors against frames, parameters and prior."""
     drawn, (axes,) = panels(3, width=3.3, height=3.0)
     about = {
-        "frames": ("molecules with frames in the fit", "log"),
+        "frames": ("molecules with frames in the fit", "symlog"),
         "parameters": ("free parameters", "linear"),
         "prior": ("weight of the prior at GFN2-xTB", "log"),
     }
     for axis, (table, (what, scale)) in zip(axes, about.items(), strict=True):
-        found = {
-            float(case.split()[0]): row for (_, case), row in numbers("teacher", table).items()
-        }
+        recorded = numbers("teacher", table).items()
+        found = {float(case.split()[0]): row for (_, case), row in recorded}
         for quantity, marker in ((ANCHORED, "o-"), (PLAIN, "s--")):
-            points = sorted(
-                (float(case.split()[0]), row[quantity]) for (_, case), row in found.items()
-            )
-            axis.plot(*zip(*points, strict=True), marker, label=quantity.removesuffix(", MAE"))
-        axis.set_xscale("symlog" if table == "frames" else scale)
+            values = [found[at][quantity] for at in sorted(found)]
+            axis.plot(sorted(found), values, marker, label=quantity.removesuffix(", MAE"))
+        axis.set_xscale(scale)
         axis.set_xlabel(what)
         axis.set_ylim(bottom=0)
     axes[0].set_ylabel("MAE of forces of held-out molecules (meV/Å)")
