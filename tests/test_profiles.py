@@ -105,6 +105,7 @@ def test_errors_are_relative_to_the_lowest_reference_energy(frames):
     (row,) = profile_errors(turned, {"m": np.zeros(len(turned))}).to_dict("records")
     assert np.isnan(row["near_mae_kcal_mol"])
     assert row["height_kcal_mol"] == 0
+    assert profile_errors(turned[:1], {"m": [0.0]}).empty  # one point
 
 
 def test_figure_has_a_panel_with_units_for_each_profile(frames):

@@ -55,6 +55,8 @@ def profiles(
 ) -> dict[tuple[str, str], pd.DataFrame]:
     """Return a table for each kind of profile and molecule, in the order of `at`: at, reference and
     the energies of each model, in kcal/mol relative to the point at which the reference is lowest.
+
+    Profiles of a single point are left out.
     """
     points = pd.DataFrame([frame.info for frame in frames])[["profile", "molecule", "at"]]
     points["reference"] = [frame.get_potential_energy() for frame in frames]
@@ -62,6 +64,8 @@ def profiles(
     names = ["reference", *energies]
     found = {}
     for (kind, molecule), rows in points.groupby(["profile", "molecule"], sort=False):
+        if len(rows) == 1:
+            continue
         table = rows.sort_values("at", ignore_index=True).drop(columns=["profile", "molecule"])
         table[names] -= table.loc[table["reference"].idxmin(), names]
         table[names] /= ENERGY["kcal/mol"]
