@@ -155,8 +155,7 @@ def geometries(
     if index is not None:
         return
     # the bonds between heavy atoms of a molecule that QM9 lacks turn in even steps
-    heavy = (sampler.bonded & (z > 1)).sum(1)
-    bonds = [r for r in sampler.rotors if r.is_single and min(heavy[r.a], heavy[r.b]) > 1]
+    bonds = [rotor for rotor in sampler.rotors if rotor.is_single and rotor.is_chain]
     for step in range(SCANNED if bonds else 0):
         angle = 2 * np.pi * (step + rng.uniform()) / SCANNED
         turned = turn_bond(pos, bonds[step % len(bonds)], angle)

@@ -20,7 +20,6 @@ from ase.constraints import FixInternals
 from ase.io import read
 from ase.optimize import BFGS
 from frames import append_frame
-from rdkit import Chem, RDLogger
 from tblite.ase import TBLite
 
 from nnpipe.data.molecules import read_molecules
@@ -35,7 +34,7 @@ from nnpipe.structures.bonds import (
     spring_hessian,
     turn_bond,
 )
-from nnpipe.structures.smiles import from_smiles
+from nnpipe.structures.smiles import canonical_smiles, from_smiles
 
 ROOT = Path(__file__).parents[1]
 PATH, DATA = ROOT / "resources/profiles.xyz", ROOT / "results/data/qm9.safetensors"
@@ -206,10 +205,8 @@ def profiles() -> list[Iterator[Atoms]]:
 @cache
 def qm9_numbers() -> dict[str, int]:
     """Return the numbers of the molecules of QM9 by canonical SMILES."""
-    RDLogger.DisableLog("rdApp.*")
     table, _ = read_molecules(DATA)
-    known = zip(table.smiles, table.index.tolist(), strict=True)
-    return {Chem.CanonSmiles(s): n for s, n in known if Chem.MolFromSmiles(s) is not None}
+    return dict(zip(map(canonical_smiles, table.smiles), table.index.tolist(), strict=True))
 
 
 def main() -> None:
@@ -229,7 +226,7 @@ def main() -> None:
                 print(info, error)
                 continue
             info["gfn2_energy"] = round(gfn2(atoms.numbers)(atoms.positions)[0], 6)
-            if number := qm9_numbers().get(Chem.CanonSmiles(info["smiles"])):
+            if number := qm9_numbers().get(canonical_smiles(info["smiles"])):
                 info["qm9"] = number
             append_frame(PATH, atoms, energy, forces)
 

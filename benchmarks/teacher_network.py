@@ -25,7 +25,7 @@ from ase.io import read
 from records import record
 
 from nnpipe.data.molecules import read_molecules
-from nnpipe.data.splits import read_split
+from nnpipe.data.splits import evenly, read_split
 from nnpipe.labelling.delta import delta_forces, load_delta
 from nnpipe.labelling.delta_training import MINIMA, NEAR_MINIMA, SETTINGS, differences, train_delta
 from nnpipe.labelling.scf import Method
@@ -115,7 +115,7 @@ def main() -> None:
         chosen = [frame for frame in frames if frame.info["smiles"] in set(owners[:number])]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            near = some[:: max(len(some) // NEAR_MINIMA, 1)]
+            near = evenly(some, NEAR_MINIMA)
             train_delta(chosen, molecules, some, near, method, folder, folder / "work", settings)
             delta = load_delta(folder / "model.safetensors")
         case = f"{len(chosen)} frames of {number} molecules, {len(some)} minima"

@@ -1,7 +1,11 @@
-"""Real molecules, as tables and as ASE atoms, and an untrained potential of every architecture."""
+"""Real molecules, as tables and as ASE atoms, an untrained potential of every architecture, and a
+method whose field fails.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +16,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nnpipe.data.molecules import Molecules, read_molecules, write_molecules
 from nnpipe.data.neighbour_table import write_neighbours
 from nnpipe.data.qm9 import UNITS, read_archive
+from nnpipe.labelling.scf import Method, NotConverged
 from nnpipe.labelling.tight_binding import gfn2
 from nnpipe.models.potential import Potential
 from nnpipe.models.registry import MODELS, build
 from nnpipe.simulation.calculator import NeuralCalculator
 from nnpipe.structures.smiles import from_smiles
+from nnpipe.structures.vibrations import ForceFunction
 
 torch.set_num_threads(1)
 DATA = Path(__file__).parent / "data"
@@ -53,6 +59,23 @@ def potential_of(architecture: str) -> Potential:
         ethanol.calc = NeuralCalculator(potential, ELEMENTS, "float64", "cpu")
         scale = 1 / np.sqrt((ethanol.get_forces() ** 2).mean())
     return potential
+
+
+def failing(method: Method, fails: Callable[[np.ndarray, int], Any]) -> Method:
+    """Return `method`, which does not converge for atomic numbers and calls, from 1, that fail."""
+    calls = count(1)
+
+    def failing_method(z: np.ndarray) -> ForceFunction:
+        function = method(z)
+
+        def energy_and_forces(pos: np.ndarray) -> tuple[float, np.ndarray]:
+            if fails(z, next(calls)):
+                raise NotConverged("no luck\nat all")
+            return function(pos)
+
+        return energy_and_forces
+
+    return failing_method
 
 
 def distorted(smiles: str, number: int) -> list[Atoms]:

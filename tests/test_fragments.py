@@ -11,6 +11,7 @@ import torch
 from ase.io import read
 from rdkit import Chem
 
+from conftest import failing
 from helpers import ROOT
 from nnpipe.config.sections import MOLECULES
 from nnpipe.data import store
@@ -23,7 +24,6 @@ from nnpipe.labelling.correction import no_correction
 from nnpipe.labelling.delta import with_delta
 from nnpipe.labelling.fragments import FIRST_FRAGMENT, GEOMETRIES, write_fragments
 from nnpipe.labelling.methods import method
-from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import (
     FIRST_OTHER,
@@ -177,26 +177,13 @@ def test_validation_and_test_molecules_are_left_out(tmp_path, caplog):
 
 
 def test_what_does_not_converge_is_left_out(tmp_path, caplog):
-    calls = 0
-
-    def failing(z: np.ndarray):
-        function = gfn2(z)
-
-        def energy_and_forces(pos: np.ndarray):
-            nonlocal calls
-            calls += 1
-            if 8 in z and (9 in z or calls == bad):
-                raise NotConverged("no luck\nat all")
-            return function(pos)
-
-        return energy_and_forces
-
-    bad = 0
-    names = [OXALATE, "O=C(O)CF", "C=CF"]
-    assert len(labelled(names[:1], tmp_path / "f", function=failing)["energy"]) == GEOMETRIES
-    bad, calls = calls - 2, 0  # a geometry, not a step of the relaxation
+    names, calls = [OXALATE, "O=C(O)CF", "C=CF"], []
+    counting = failing(gfn2, lambda _, call: calls.append(call))
+    assert len(labelled(names[:1], tmp_path / "f", function=counting)["energy"]) == GEOMETRIES
+    bad = calls[-1] - 2  # a geometry, not a step of the relaxation
+    method = failing(gfn2, lambda z, call: 8 in z and (9 in z or call == bad))
     with caplog.at_level(logging.WARNING):
-        table = labelled(names, tmp_path / "f", function=failing)
+        table = labelled(names, tmp_path / "f", function=method)
     assert (table["index"] == -FIRST_FRAGMENT).sum() == GEOMETRIES - 1
     assert (table["index"] == -FIRST_FRAGMENT - 2).sum() == GEOMETRIES
     assert set(table["index"].tolist()) == {-FIRST_FRAGMENT, -FIRST_FRAGMENT - 2}

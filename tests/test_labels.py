@@ -13,6 +13,7 @@ from ase.io import read, write
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
+from conftest import failing
 from nnpipe.data import store
 from nnpipe.data.molecules import Molecules, read_molecules
 from nnpipe.errors import InputError
@@ -29,7 +30,6 @@ from nnpipe.labelling.correction import (
 )
 from nnpipe.labelling.distortions import DistortionSampler
 from nnpipe.labelling.kohn_sham import dft
-from nnpipe.labelling.scf import NotConverged
 from nnpipe.labelling.settings import Settings
 from nnpipe.labelling.table import FRAME_PASSES, TINY_PASSES, write_labels
 from nnpipe.labelling.tight_binding import gfn2
@@ -449,23 +449,11 @@ def test_dft_frames_are_labels_of_their_molecules(tables, molecules, tmp_path):
 
 
 def test_chunk_logs_and_leaves_out_what_does_not_converge(molecules, tmp_path, caplog):
-    calls = 0
-
-    def failing(z: np.ndarray):
-        good = gfn2(z)
-
-        def energy_and_forces(pos: np.ndarray):
-            nonlocal calls
-            calls += 1
-            if calls in (2, 5):  # geometry 1 of the first molecule, the minimum of the second
-                raise NotConverged("no luck")
-            return good(pos)
-
-        return energy_and_forces
-
+    # geometry 1 of the first molecule, the minimum of the second
+    method = failing(gfn2, lambda _, call: call in (2, 5))
     with caplog.at_level(logging.WARNING):
         done = write_chunk(
-            molecules, [20, 21, 22], failing, Settings(geometries=3), tmp_path / "c", {}
+            molecules, [20, 21, 22], method, Settings(geometries=3), tmp_path / "c", {}
         )
     assert done == 3 + 0 + 4
     index = store.read(tmp_path / "c", "chunk")[0]["index"]

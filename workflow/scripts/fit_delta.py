@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 from ase.io import read
 
 from nnpipe.data.molecules import read_molecules
-from nnpipe.data.splits import read_split
+from nnpipe.data.splits import evenly, read_split
 from nnpipe.labelling.delta_training import MINIMA, NEAR_MINIMA, train_delta
 from nnpipe.labelling.methods import method
 from nnpipe.runtime.job import job
@@ -18,7 +17,7 @@ with job(snakemake.log[0], snakemake.threads):
         read(snakemake.input.frames, ":"),
         molecules,
         rows[:MINIMA],
-        rows[np.linspace(0, len(rows) - 1, min(NEAR_MINIMA, len(rows))).astype(int)],
+        evenly(rows, NEAR_MINIMA),
         method("teacher", snakemake.input.parameters),
         Path(snakemake.output.delta).parent,
         snakemake.params.work,

@@ -38,7 +38,7 @@ def scan_geometries(atoms: Atoms) -> list[Atoms]:
     if not rotors:
         return []
     rotor = max(rotors, key=lambda rotor: min(rotor.side.sum(), (~rotor.side).sum()))
-    a, b, side, _ = rotor
+    a, b, side, *_ = rotor
     axis = atoms.positions[b] - atoms.positions[a]
     length = float(np.linalg.norm(axis))
     axis = axis / length

@@ -118,6 +118,11 @@ def read_split(path: str | Path, index: np.ndarray) -> dict[str, np.ndarray]:
     return {part: rows[table["split"] == part] for part in PARTS}
 
 
+def evenly(rows: np.ndarray, number: int) -> np.ndarray:
+    """Return `number` of the `rows` (R,), evenly spread; all of them if there are fewer."""
+    return rows[np.linspace(0, len(rows) - 1, min(number, len(rows))).astype(int)]
+
+
 def check_training_elements(path: str | Path, molecules: Molecules) -> None:
     """Raise InputError if an element of the split `path` has no training molecule."""
     owner = np.repeat(np.arange(len(molecules)), np.diff(molecules.ptr))

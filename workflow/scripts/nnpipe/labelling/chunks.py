@@ -6,7 +6,7 @@ adds the anchor and the correction.
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from ..data.molecules import Molecules
 from ..data.qm9 import SADDLE_POINTS
 from ..runtime.progress import progress_bar
 from ..structures.smiles import matches
-from ..structures.vibrations import ForceFunction
 from .distortions import DistortionSampler
-from .scf import Method, NotConverged
+from .scf import Method, NotConverged, label
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,39 +55,25 @@ def write_chunk(
                 continue
             function, rng = method(z), np.random.default_rng([settings.seed, index])
             sampler = DistortionSampler(z, pos, settings)
-            geometries = [pos]
             factors = settings.small_ring_factors
             factor = factors[min(sampler.max_ring_count, len(factors) - 1)]
             if any(found[place] for found in patterns):
                 factor = max(factor, settings.smarts_factor)
             if np.count_nonzero(z > 1) <= TINY_HEAVY_ATOMS:
                 factor = settings.tiny_molecule_factor
-            for _ in range(math.ceil(settings.geometries * factor)):
-                drawn = sampler.draw(rng)
-                if drawn is None:
-                    log.warning("molecule %d: a geometry left out: atoms clash", index)
-                else:
-                    geometries.append(drawn)
-            labelled = list(_label(index, function, geometries))
+            name = f"molecule {index}"
+            try:
+                lowest, forces = function(pos)
+            except NotConverged as error:
+                log.warning("%s: molecule left out: %s", name, str(error).splitlines()[0])
+                continue
+            drawn = sampler.draws(rng, math.ceil(settings.geometries * factor), name)
+            labelled = [(pos, lowest, forces), *label(function, drawn, name, first=1)]
             for geometry, energy, forces in labelled:
                 n_atoms += len(z)
                 append(
                     index=np.array([index], np.int32), ptr=np.array([n_atoms]), pos=geometry,
-                    energy=np.array([energy - labelled[0][1]]), forces=forces,
+                    energy=np.array([energy - lowest]), forces=forces,
                 )  # fmt: skip
             n_labels += len(labelled)
     return n_labels
-
-
-def _label(
-    index: int, function: ForceFunction, geometries: list[np.ndarray]
-) -> Iterable[tuple[np.ndarray, float, np.ndarray]]:
-    """Yield the converged geometries, the minimum first, with energies (eV) and forces (eV/Å)."""
-    for number, geometry in enumerate(geometries):
-        try:
-            yield geometry, *function(geometry)
-        except NotConverged as error:
-            what = "molecule" if number == 0 else f"geometry {number}"
-            log.warning("molecule %d: %s left out: %s", index, what, str(error).splitlines()[0])
-            if number == 0:
-                return

@@ -89,8 +89,8 @@ def train_delta(
     `work` holds tables and the checkpoint of a training that was stopped.
     """
     known = list(differences(frames, method))
-    others = [*minima(molecules, rows), *near_minima(molecules, near, method)]
-    others = list(differences(others, method))
+    still = list(differences(list(minima(molecules, rows)), method))
+    others = [*still, *near_minima(molecules, near, method)]
     owners = list(dict.fromkeys(frame.info["smiles"] for frame in known))
     held_out = set(owners[VALIDATION_STRIDE - 1 :: VALIDATION_STRIDE] or owners[-1:])
     validation = [frame for frame in known if frame.info["smiles"] in held_out]

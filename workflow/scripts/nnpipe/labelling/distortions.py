@@ -4,6 +4,8 @@ Normal modes are the modes of a spring model (structures/bonds.py), so that no q
 needed. Temperatures are drawn uniformly in their logarithm.
 """
 
+import logging
+
 import numpy as np
 
 from ..structures.bonds import (
@@ -19,6 +21,7 @@ from ..structures.vibrations import normal_modes
 from ..units import BOLTZMANN, FREQUENCY
 from .settings import Settings
 
+log = logging.getLogger(__name__)
 # lower frequencies are raised to this one: soft modes are mostly torsions, which are drawn as such
 SOFTEST_DISPLACED_CM1 = 300.0
 EXCITED_MODE_FRACTION = (0.2, 1.0)  # range of the fraction of modes with a displacement
@@ -52,15 +55,18 @@ class DistortionSampler:
         fraction = settings.strain_fraction * (1 + self.max_ring_count**2)
         self.strain_fraction = min(fraction, 1 - settings.torsion_fraction)
         self.rotors = rotatable_bonds(z, pos, self.bonded)
-        heavy = (self.bonded & (z > 1)).sum(1)
         self.turn_weights = np.array(
-            [
-                rotor.is_single * (CHAIN_WEIGHT if min(heavy[[rotor.a, rotor.b]]) > 1 else 1.0)
-                for rotor in self.rotors
-            ]
+            [rotor.is_single * CHAIN_WEIGHT**rotor.is_chain for rotor in self.rotors]
         )
         distance = np.linalg.norm(pos[:, None] - pos, axis=2)
         self.min_distances = np.minimum(CLASH_RATIO * covalent_radius_sums(z), distance)
+
+    def draws(self, rng: np.random.Generator, number: int, name: str) -> list[np.ndarray]:
+        """Return up to `number` geometries (N, 3) Å; log under `name` those whose atoms clash."""
+        drawn = [pos for _ in range(number) if (pos := self.draw(rng)) is not None]
+        for _ in range(number - len(drawn)):
+            log.warning("%s: a geometry left out: atoms clash", name)
+        return drawn
 
     def draw(self, rng: np.random.Generator, attempts: int = 20) -> np.ndarray | None:
         """Return a geometry (N, 3) Å, or None if atoms clash in each of the `attempts`."""

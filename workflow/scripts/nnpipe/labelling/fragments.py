@@ -17,10 +17,11 @@ from scipy.optimize import minimize
 from ..data import store
 from ..errors import InputError
 from ..runtime.progress import progress_bar
+from ..structures.bonds import bond_matrix, spring_hessian
 from ..structures.smiles import canonical_smiles, from_smiles
 from ..structures.vibrations import ForceFunction
 from .distortions import DistortionSampler
-from .scf import Method, NotConverged
+from .scf import Method, NotConverged, label
 from .settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,41 +59,33 @@ def write_fragments(
             try:
                 atoms = from_smiles(name, settings.seed)
                 z, function = atoms.numbers, method(atoms.numbers)
-                sampler = DistortionSampler(z, atoms.positions, settings)
-                pos = _relaxed(function, atoms.positions, sampler.hessian)
+                pos = _relaxed(z, atoms.positions, function)
             except (InputError, NotConverged) as error:
                 log.warning("fragment %s left out: %s", name, str(error).splitlines()[0])
                 continue
-            sampler = DistortionSampler(z, pos, settings)
             rng = np.random.default_rng([settings.seed, crc32(name.encode())])
-            for number in range(GEOMETRIES):
-                try:
-                    if (drawn := sampler.draw(rng)) is None:
-                        raise NotConverged("atoms clash")
-                    energy, forces = function(drawn)
-                except NotConverged as error:
-                    what = str(error).splitlines()[0]
-                    log.warning("fragment %s: geometry %d left out: %s", name, number, what)
-                    continue
+            about = f"fragment {name}"
+            drawn = DistortionSampler(z, pos, settings).draws(rng, GEOMETRIES, about)
+            for geometry, energy, forces in label(function, drawn, about):
                 n_labels, n_atoms = n_labels + 1, n_atoms + len(z)
                 append(
                     index=np.array([-FIRST_FRAGMENT - place], np.int32), ptr=np.array([n_atoms]),
-                    z=z.astype(np.uint8), pos=drawn, energy=np.array([energy]), forces=forces,
+                    z=z.astype(np.uint8), pos=geometry, energy=np.array([energy]), forces=forces,
                 )  # fmt: skip
     return n_labels
 
 
-def _relaxed(function: ForceFunction, pos: np.ndarray, hessian: np.ndarray) -> np.ndarray:
-    """Return positions (N, 3) Å near the minimum, by BFGS steps.
+def _relaxed(z: np.ndarray, pos: np.ndarray, function: ForceFunction) -> np.ndarray:
+    """Return positions (N, 3) Å near the minimum, by BFGS steps from the Hessian of springs.
 
-    The `hessian` (3N, 3N) eV/Å^2, of a spring model, only has to be similar to the real one. Raises
-    NotConverged.
+    Raises NotConverged.
     """
 
     def energy_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         energy, forces = function(flat.reshape(-1, 3))
         return energy, -forces.ravel()
 
+    hessian = spring_hessian(pos, bond_matrix(z, pos))
     inverse = np.linalg.inv(hessian + np.eye(len(hessian)))  # 1 eV/Å^2 keeps it regular
     options = {"hess_inv0": (inverse + inverse.T) / 2, "gtol": MAX_FORCE}
     found = minimize(energy_and_gradient, pos.ravel(), jac=True, method="BFGS", options=options)

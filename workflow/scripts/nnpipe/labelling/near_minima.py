@@ -1,12 +1,13 @@
-"""Geometries near minima of QM9, with energies and forces that follow from its frequencies.
+"""Geometries near minima of QM9, with differences that follow from its frequencies.
 
 QM9 has the harmonic frequencies of every minimum. The normal modes of corrected tight binding,
-matched by their order, turn them into a Hessian. Tight binding adds what is not harmonic:
+matched by their order, turn them into a Hessian. What is not harmonic is taken from tight binding,
+so that DFT less tight binding needs no self-consistent field away from the minimum:
 
-    E(x)  = E_QM9 + E_anchored(x) - E_anchored(x0) + d (H - H_anchored) d / 2
-    H     = H_corrected + sum_n (w_n^2 - u_n^2) / C^2  (M v_n) (M v_n)^T
+    E(x) - E_tight binding(x) = E(x0) - E_tight binding(x0) + E_anchor(x) + d (H - H_anchored) d / 2
+    H = H_corrected + sum_n (w_n^2 - u_n^2) / C^2  (M v_n) (M v_n)^T
 
-    d = x - x0     Å        displacement from the minimum of QM9
+    d = x - x0     Å        displacement from the minimum of QM9, whose energy is E(x0)
     H_anchored     eV/Å^2   Hessian of tight binding with its anchor (anchor.py)
     H_corrected    eV/Å^2   the same with the correction (correction.py)
     u_n, v_n       cm^-1    frequency and Cartesian displacement of mode n of H_corrected
@@ -25,10 +26,10 @@ from ..data.molecules import Molecules
 from ..models.potential import SURFACE
 from ..structures.vibrations import normal_modes
 from ..units import BOLTZMANN, FREQUENCY
-from .anchor import anchored
+from .anchor import fit_anchor
 from .correction import Correction, ReferenceHessian, fit_force_constants, reference_hessians
 from .distortions import SOFTEST_DISPLACED_CM1
-from .scf import Method, NotConverged
+from .scf import Method
 
 GEOMETRIES = 6  # of a molecule
 TEMPERATURES_K = (100.0, 600.0)  # the logarithm of the temperature is drawn uniformly
@@ -52,7 +53,8 @@ def hessian_of_frequencies(
 def near_minima(
     molecules: Molecules, rows: Sequence[int] | np.ndarray, method: Method, seed: int = 0
 ) -> Iterator[Atoms]:
-    """Yield geometries near the minima in `rows` with energies (eV) and forces (eV/Å).
+    """Yield geometries near the minima in `rows` with energies (eV) and forces (eV/Å) of DFT less
+    the ones of `method`.
 
     Displacements are the ones of classical harmonic oscillators. `reference_hessians` leaves some
     molecules out.
@@ -64,8 +66,8 @@ def near_minima(
         z, minimum = reference.z, reference.pos
         matrix, modes = hessian_of_frequencies(reference, correction)
         change = matrix - reference.hessian
-        function = anchored(method(z), minimum)
-        lowest, _ = function(minimum)
+        lowest, forces = method(z)(minimum)
+        anchor = fit_anchor(minimum, forces)
         scale = FREQUENCY / np.maximum(reference.frequencies, SOFTEST_DISPLACED_CM1)
         for _ in range(GEOMETRIES):
             temperature = np.exp(rng.uniform(*np.log(TEMPERATURES_K)))
@@ -73,10 +75,7 @@ def near_minima(
             atoms = Atoms(
                 z, minimum + shift.reshape(-1, 3), info={"qm9": int(molecules.index[row])}
             )
-            try:
-                energy, forces = function(atoms.positions)
-            except NotConverged:
-                continue
+            energy, forces = anchor(atoms.positions)
             energy += molecules.targets[SURFACE][row] - lowest + shift @ change @ shift / 2
             forces = forces - (change @ shift).reshape(-1, 3)
             atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)

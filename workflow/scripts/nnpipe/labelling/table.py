@@ -155,8 +155,8 @@ def read_fragments(
     `path` is a file of `fragments.write_fragments`, to which the network `delta` adds its part.
     """
     data = store.read(path, "fragments")[0]
-    unknown = np.append(0, np.cumsum(~np.isin(data["z"], list(elements))))[data["ptr"]]
-    rows = np.flatnonzero(np.diff(unknown) == 0)
+    ends = enumerate(pairwise(data["ptr"]))
+    rows = np.array([n for n, (a, b) in ends if elements.issuperset(data["z"][a:b].tolist())], int)
     atoms, ptr = ragged_indices(data["ptr"], rows)
     found = {name: data[name][rows] for name in ("index", "energy")} | {"ptr": ptr}
     found |= {name: data[name][atoms] for name in ("z", "pos", "forces")}

@@ -91,6 +91,7 @@ class Rotor(NamedTuple):
     b: int
     side: np.ndarray  # (N,) bool, `b` and all atoms that turn with it
     is_single: bool  # whether the bond is long enough for a full turn
+    is_chain: bool  # whether both atoms have further heavy neighbours
 
 
 def rotatable_bonds(z: np.ndarray, pos: np.ndarray, bonded: np.ndarray) -> list[Rotor]:
@@ -99,7 +100,8 @@ def rotatable_bonds(z: np.ndarray, pos: np.ndarray, bonded: np.ndarray) -> list[
 
     z (N,), pos (N, 3) Å, bonded (N, N) bool.
     """
-    degree, longest_double = bonded.sum(1), SINGLE_BOND_RATIO * covalent_radius_sums(z)
+    degree, heavy = bonded.sum(1), (bonded & (z > 1)).sum(1)
+    longest_double = SINGLE_BOND_RATIO * covalent_radius_sums(z)
     rotors = []
     for a, b in np.argwhere(np.triu(bonded)):
         side = atoms_beyond_bond(bonded, a, b) if min(degree[a], degree[b]) > 1 else None
@@ -109,13 +111,14 @@ def rotatable_bonds(z: np.ndarray, pos: np.ndarray, bonded: np.ndarray) -> list[
         length = np.linalg.norm(axis)
         off_axis = np.linalg.norm(np.cross(pos - pos[b], axis / length), axis=1) > LINE_WIDTH_A
         if off_axis[side].any() and off_axis[~side].any():
-            rotors.append(Rotor(a, b, side, length > longest_double[a, b]))
+            is_chain = bool(min(heavy[a], heavy[b]) > 1)
+            rotors.append(Rotor(a, b, side, length > longest_double[a, b], is_chain))
     return rotors
 
 
 def turn_bond(pos: np.ndarray, rotor: Rotor, angle: float) -> np.ndarray:
     """Return positions (N, 3) Å with one side of a rotatable bond turned by `angle` (radians)."""
-    a, b, side, _ = rotor
+    a, b, side, *_ = rotor
     axis = pos[b] - pos[a]
     turn = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis))
     turned = pos.copy()
