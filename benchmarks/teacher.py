@@ -88,7 +88,7 @@ def figure() -> Figure:
     """Draw the recorded errors against frames, parameters and prior."""
     drawn, (axes,) = panels(3, width=3.3, height=3.0)
     about = {
-        "frames": ("molecules with frames in the fit", "symlog"),
+        "frames": ("molecules with frames in the fit", "linear"),
         "parameters": ("free parameters", "linear"),
         "prior": ("weight of the prior at GFN2-xTB", "log"),
     }
@@ -101,7 +101,7 @@ def figure() -> Figure:
         axis.set_xscale(scale)
         axis.set_xlabel(what)
         axis.set_ylim(bottom=0)
-    axes[0].set_ylabel("MAE of forces of held-out molecules (meV/Å)")
+    axes[0].set_ylabel("MAE of held-out forces (meV/Å)")
     axes[0].legend()
     return drawn
 
