@@ -51,7 +51,8 @@ def energies(table: pd.DataFrame) -> list[dict[str, object]]:
     """Return the errors on test molecules."""
     rows = []
     for row in table[table["split"] == "test"].itertuples():
-        about = {"model": row.model, "case": TARGETS[row.target], "n": "10,000 test molecules"}
+        n = f"{row.n_test:,} test molecules"
+        about = {"model": row.model, "case": TARGETS[row.target], "n": n}
         rows += [
             about | {"quantity": "MAE", "value": f"{1000 * row.mae:.1f}", "unit": "meV"},
             about | {"quantity": "RMSE", "value": f"{1000 * row.rmse:.1f}", "unit": "meV"},
@@ -155,6 +156,12 @@ def tiny(model: Path) -> list[dict[str, object]]:
     return rows
 
 
+def revision(results: str) -> str:
+    """Return the abbreviated commit of the checkout in which the results of a run lie."""
+    command = ["git", "-C", results, "rev-parse", "--short=7", "HEAD"]
+    return subprocess.check_output(command, text=True).strip()
+
+
 def gfn2_step() -> dict[str, object]:
     """Return the MD step of GFN2-xTB through ASE."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,10 +184,7 @@ def main(results: str = "results") -> None:
     settings = json.loads((Path(results) / "models/gnn/model.json").read_text())["settings"]
     if settings["stages"][0]["epochs"] != 6:
         raise SystemExit(f"{results}: not the results of the default run")
-    revision = subprocess.check_output(
-        ["git", "-C", results, "rev-parse", "--short=7", "HEAD"], text=True
-    ).strip()
-    common = RUN | {"commit": revision, "machine": machine()}
+    common = RUN | {"commit": revision(results), "machine": machine()}
     record("default_run", "energies", energies(found["accuracy"]), **common)
     record("default_run", "surface", surface(found["frequencies"], found["forces"]), **common)
     fit = json.loads((Path(results) / "data/correction.json").read_text())["fit"]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from ase import Atoms
 from ase.io import read
-from records import record
+from records import record, trained
 
 from nnpipe import load_calculator
 from nnpipe.analysis.frequencies import held_out
@@ -115,10 +115,10 @@ def main() -> None:
     runs = [replace(run, seed=run.seed + 1000 * (part - 1)) for run in runs]
     suffix = f"_{part}_of_{parts}" if parts > 1 else ""
     dtype = "float64" if options.study == "conservation" else "float32"
-    rows = []
+    rows, folder = [], ROOT / "results/models" / options.model
     for number, run in enumerate(runs):
         stem = ROOT / f"results/benchmarks/{options.study}_{options.model}{suffix}"
-        calculator = load_calculator(ROOT / "results/models" / options.model, dtype, compiled=True)
+        calculator = load_calculator(folder, dtype, compiled=True)
         trajectory = stem.with_name(f"{stem.name}_{number}.xyz")
         trajectory.parent.mkdir(parents=True, exist_ok=True)
         summaries = write_trajectory(systems, calculator, run, trajectory, options.model, names)
@@ -129,7 +129,8 @@ def main() -> None:
             rows[-1]["energy_error_mev"] = 1000 * float(np.sqrt(np.mean(error**2)))
     table = pd.DataFrame(rows)
     write_csv(table, stem.with_suffix(".csv"))
-    about = {"model": options.model, "seed": runs[0].seed, "note": "Every step is checked"}
+    name, data = trained(folder)
+    about = {"model": name, "seed": runs[0].seed, "note": f"{data}. Every step is checked"}
     if options.study == "conservation":
         for row in rows:
             values = {

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 from ase.io import read
-from records import record
+from records import record, trained
 
 from nnpipe import load_calculator
 from nnpipe.analysis.profiles import profile_curves, profile_errors
 from nnpipe.analysis.style import save_light_and_dark
 from nnpipe.labelling.delta import with_delta
 from nnpipe.labelling.methods import method
-from nnpipe.models.checkpoint import read_info
 
 ROOT = Path(__file__).parents[1]
 TEACHER = ROOT / "resources/teacher"
@@ -54,9 +53,9 @@ def main(*folders: str) -> None:
         energies[name] = [function(frame.numbers)(frame.positions)[0] for frame in frames]
     data = dict.fromkeys(energies, "")
     for folder in folders or (str(ROOT / "resources/models/gnn"),):
-        calculator, name = load_calculator(folder), Path(folder).name
+        calculator, (name, about) = load_calculator(folder), trained(Path(folder))
         energies[name] = [calculator.get_potential_energy(frame) for frame in frames]
-        data[name] = f"{read_info(Path(folder)).n_train:,} training molecules of QM9"
+        data[name] = about
     rows = [row | {"data": data[row["model"]]} for row in values(profile_errors(frames, energies))]
     record("off_minimum", "profiles", rows)
     curves = partial(profile_curves, frames, energies)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from nnpipe.models.checkpoint import read_info
 from nnpipe.models.names import readable_name
 from nnpipe.report.provenance import commit_of, processor
 
@@ -24,6 +25,7 @@ COLUMNS = (
     *KEY, "value", "unit", "n", "data", "split", "seed", "machine", "date", "commit", "command",
     "note",
 )  # fmt: skip
+ALL_OF_QM9 = ", all of QM9"
 START, END = "<!-- records: start -->\n", "<!-- records: end -->\n"
 # columns of README's table: heading, topic, table, quantity
 README = (
@@ -71,9 +73,23 @@ def shown(record: Mapping[str, str], unit: bool = True) -> str:
     return f"{value} {record['unit']}".rstrip() if unit else value
 
 
+def trained(folder: Path) -> tuple[str, str]:
+    """Return the name of a trained model in the records, and its training data.
+
+    A model of all of QM9 is another model than the one of the default run with its name.
+    """
+    number = read_info(folder).n_train
+    name = folder.name + (ALL_OF_QM9 if number >= 100_000 else "")
+    return name, f"{number:,} training molecules of QM9"
+
+
 def named(model: str) -> str:
-    """Return the name of a model, or of several with "and", as people write it."""
-    return " and ".join(map(readable_name, model.split(" and ")))
+    """Return the name of a model, or of several with "and", as people write it.
+
+    What follows a comma stays as it is.
+    """
+    names, comma, rest = model.partition(", ")
+    return " and ".join(map(readable_name, names.split(" and "))) + comma + rest
 
 
 def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:
