@@ -1,13 +1,15 @@
-"""Learning curve and ablations of AtomGNN.
+"""Learning curve and ablations of AtomGNN, and what time of labels and training buys.
 
     python benchmarks/accuracy.py curve                 # 500 to 10,000 molecules, three seeds
     python benchmarks/accuracy.py ablations --epochs 8  # one change at a time, one seed
     python benchmarks/accuracy.py ablations --draw      # only the figure, from the records
+    python benchmarks/accuracy.py minutes               # fewer labels, fewer and more epochs
 
 `curve` trains `gnn` and then, from its weights, `gnn_u0` on minima only for four times as many
 epochs. Epochs and distorted geometries per molecule are proportional to the inverse square root of
 the number of molecules; `--epochs` (24) and `--geometries` (2) are the values at 10,000.
-`ablations` trains `gnn` for `--epochs` on 10,000 or `--molecules` molecules. Values are recorded in
+`ablations` trains `gnn` for `--epochs` on 10,000 or `--molecules` molecules. `minutes` trains `gnn`
+for each of EPOCHS with the labels of each of LABELLED molecules. Values are recorded in
 benchmarks/results; figures are written to docs/figures.
 """
 
@@ -53,6 +55,7 @@ CHANGES = {
     "no minima passes": {"training": {"minima_passes": 0}, "late": None},
     "energies of minima only": {"use_labels": False},
 }
+LABELLED, EPOCHS = (2500, 10_000), (4, 8, 16)  # of minutes
 NAMED = {f"gnn_{n}" if n else "gnn": change for n, change in enumerate(CHANGES.values())}
 
 
@@ -149,6 +152,60 @@ def ablations(options: argparse.Namespace) -> None:
     save_light_and_dark(figure_of_ablations, FIGURES / "ablations.svg")
 
 
+def minutes(options: argparse.Namespace) -> None:
+    """Record times and errors of trainings with more and with fewer labels and epochs."""
+    for labelled in LABELLED:
+        for epochs in EPOCHS:
+            change = {
+                "labels": {"molecules": labelled},
+                "models": {
+                    "gnn": {"training": {"stages": stages(epochs, {})}},
+                    "mlp": {
+                        "training": {"stages": [{"epochs": 1}]}
+                    },  # the table of forces needs it
+                },
+            }
+            targets = ["results/predictions/gnn.csv", "results/tables/forces.csv"]
+            results = run_variant("minutes", change, targets, options.cores) / "results"
+            times = [
+                pd.read_csv(path, sep="\t")["s"].sum()
+                for path in results.glob("benchmarks/*label*/*.tsv")
+            ]
+            forces = pd.read_csv(results / "tables/forces.csv")
+            rows = [
+                {"quantity": "labels, time of one core", "value": sum(times) / 60, "unit": "min"},
+                *measured("minutes", "gnn", "energy"),
+                *(
+                    {"quantity": f"forces, {row.reference}, MAE", "value": row.mae_mev_per_a,
+                     "unit": "meV/Å", "n": f"{row.n_frames} geometries"}
+                    for row in forces[forces["model"] == "gnn"].itertuples()
+                ),
+            ]  # fmt: skip
+            case = f"labels of {labelled:,} molecules, {epochs} epochs"
+            about = {"model": "gnn", "case": case, "split": 0, "seed": 0}
+            record("minutes", "gnn", rows, data="10,000 training molecules of QM9", **about)
+    save_light_and_dark(figure_of_minutes, FIGURES / "minutes.svg")
+
+
+@styled
+def figure_of_minutes() -> Figure:
+    """Draw the recorded errors of forces against the time of the training."""
+    drawn, (axes,) = panels(2, width=3.3, height=3.0)
+    found = {case: row for (_, case), row in numbers("minutes", "gnn").items()}
+    shown = ("forces, QM9, 500 K, MAE", "energy, MAE")
+    for axis, quantity, unit in zip(axes, shown, ("meV/Å", "meV"), strict=True):
+        for labelled, marker in zip(LABELLED, ("s--", "o-"), strict=True):
+            rows = [row for case, row in found.items() if f" {labelled:,} " in case]
+            times = [row["training time"] for row in rows]
+            label = f"labels of {labelled:,} molecules"
+            axis.plot(times, [row[quantity] for row in rows], marker, label=label)
+        axis.set_xlabel("training time (min)")
+        axis.set_ylabel(f"{quantity.split(',')[0]}, MAE ({unit})")
+        axis.set_ylim(bottom=0)
+    axes[0].legend()
+    return drawn
+
+
 @styled
 def figure_of_curve() -> Figure:
     """Draw the recorded MAE against the number of training molecules, with lines through means."""
@@ -198,10 +255,17 @@ def figure_of_ablations() -> Figure:
     return drawn
 
 
+TABLES = {
+    "curve": (curve, figure_of_curve),
+    "ablations": (ablations, figure_of_ablations),
+    "minutes": (minutes, figure_of_minutes),
+}
+
+
 def main() -> None:
     """Make one table and its figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=("curve", "ablations"))
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("--molecules", type=int, nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--epochs", type=int, default=24)
@@ -209,11 +273,11 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--draw", action="store_true", help="draw the figure from the records only")
     options = parser.parse_args()
-    figure = {"curve": figure_of_curve, "ablations": figure_of_ablations}[options.table]
+    measure, figure = TABLES[options.table]
     if options.draw:
         save_light_and_dark(figure, FIGURES / f"{options.table}.svg")
     else:
-        {"curve": curve, "ablations": ablations}[options.table](options)
+        measure(options)
 
 
 if __name__ == "__main__":
