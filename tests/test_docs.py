@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -233,7 +234,8 @@ def test_docs_python_imports_what_exists():
     assert len(lines) > 3
     # in a process of their own: what others have imported, torch_geometric for one, changes torch
     command = [sys.executable, "-c", "\n".join(lines)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    library = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    done = subprocess.run(command, env=library, capture_output=True, text=True)
     assert not done.returncode, done.stderr
 
 
