@@ -140,7 +140,10 @@ def main() -> None:
             return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
         def save(kind: str, case: str, found: Errors) -> None:
-            values = [{"quantity": q, "value": v, "unit": "meV/Å"} for q, v in found.items()]
+            values = [
+                {"quantity": name, "value": f"{mae:.1f}", "unit": "meV/Å"}
+                for name, mae in found.items()
+            ]
             record("teacher", kind, values, model="GFN2-xTB, refitted", case=case, **about)
             print(kind, case, found, flush=True)
 
