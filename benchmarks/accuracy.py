@@ -17,6 +17,7 @@ import argparse
 
 import pandas as pd
 import yaml
+from default_run import force_errors
 from matplotlib.figure import Figure
 from records import numbers, record
 from variant import OUT, ROOT, run_variant
@@ -160,27 +161,22 @@ def minutes(options: argparse.Namespace) -> None:
                 "labels": {"molecules": labelled},
                 "models": {
                     "gnn": {"training": {"stages": stages(epochs, {})}},
-                    "mlp": {
-                        "training": {"stages": [{"epochs": 1}]}
-                    },  # the table of forces needs it
+                    # the table of forces needs an mlp
+                    "mlp": {"training": {"stages": [{"epochs": 1}]}},
                 },
             }
             targets = ["results/predictions/gnn.csv", "results/tables/forces.csv"]
             results = run_variant("minutes", change, targets, options.cores) / "results"
             times = [
                 pd.read_csv(path, sep="\t")["s"].sum()
-                for path in results.glob("benchmarks/*label*/*.tsv")
+                for path in results.glob("benchmarks/label_*/*.tsv")
             ]
             forces = pd.read_csv(results / "tables/forces.csv")
             rows = [
-                {"quantity": "labels, time of one core", "value": sum(times) / 60, "unit": "min"},
+                {"quantity": "time of all label jobs", "value": sum(times) / 60, "unit": "min"},
                 *measured("minutes", "gnn", "energy"),
-                *(
-                    {"quantity": f"forces, {row.reference}, MAE", "value": row.mae_mev_per_a,
-                     "unit": "meV/Å", "n": f"{row.n_frames} geometries"}
-                    for row in forces[forces["model"] == "gnn"].itertuples()
-                ),
-            ]  # fmt: skip
+                *force_errors(forces[forces["model"] == "gnn"]),
+            ]
             case = f"labels of {labelled:,} molecules, {epochs} epochs"
             about = {"model": "gnn", "case": case, "split": 0, "seed": 0}
             record("minutes", "gnn", rows, data="10,000 training molecules of QM9", **about)
@@ -189,10 +185,10 @@ def minutes(options: argparse.Namespace) -> None:
 
 @styled
 def figure_of_minutes() -> Figure:
-    """Draw the recorded errors of forces against the time of the training."""
+    """Draw the recorded errors of forces and energies against the time of the training."""
     drawn, (axes,) = panels(2, width=3.3, height=3.0)
     found = {case: row for (_, case), row in numbers("minutes", "gnn").items()}
-    shown = ("forces, QM9, 500 K, MAE", "energy, MAE")
+    shown = ("forces at 500 K, MAE", "energy, MAE")
     for axis, quantity, unit in zip(axes, shown, ("meV/Å", "meV"), strict=True):
         for labelled, marker in zip(LABELLED, ("s--", "o-"), strict=True):
             rows = [row for case, row in found.items() if f" {labelled:,} " in case]
@@ -200,7 +196,7 @@ def figure_of_minutes() -> Figure:
             label = f"labels of {labelled:,} molecules"
             axis.plot(times, [row[quantity] for row in rows], marker, label=label)
         axis.set_xlabel("training time (min)")
-        axis.set_ylabel(f"{quantity.split(',')[0]}, MAE ({unit})")
+        axis.set_ylabel(f"{quantity} ({unit})")
         axis.set_ylim(bottom=0)
     axes[0].legend()
     return drawn

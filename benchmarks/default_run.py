@@ -62,6 +62,16 @@ def energies(table: pd.DataFrame) -> list[dict[str, object]]:
     return rows
 
 
+def force_errors(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Return the errors of the forces of one model on each reference."""
+    rows = []
+    for found in table.itertuples():
+        quantity, frames = FRAMES[found.reference]
+        mae, n = f"{found.mae_mev_per_a:.0f}", f"{found.n_frames} {frames}"
+        rows.append({"quantity": quantity, "value": mae, "unit": "meV/Å", "n": n})
+    return rows
+
+
 def surface(frequencies: pd.DataFrame, forces: pd.DataFrame) -> list[dict[str, object]]:
     """Return the errors of frequencies, minima and forces."""
     rows = []
@@ -75,14 +85,12 @@ def surface(frequencies: pd.DataFrame, forces: pd.DataFrame) -> list[dict[str, o
                 ("imaginary modes", f"{100 * row.imaginary_fraction:.2f}", "%", modes),
                 ("minima with RMSD below 0.3 Å", f"{same:.0f}", "%", n),
             ]
-        for found in forces[forces["model"] == model].itertuples():
-            quantity, frames = FRAMES[found.reference]
-            mae = f"{found.mae_mev_per_a:.0f}"
-            values.append((quantity, mae, "meV/Å", f"{found.n_frames} {frames}"))
         rows += [
             {"model": model, "quantity": quantity, "value": value, "unit": unit, "n": n}
             for quantity, value, unit, n in values
         ]
+        errors = force_errors(forces[forces["model"] == model])
+        rows += [{"model": model, **row} for row in errors]
     return rows
 
 

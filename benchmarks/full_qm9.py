@@ -1,6 +1,6 @@
 """Record the values of a finished run of the preset full_cpu, whose gnn ships.
 
-    snakemake --cores 8 --configfile workflow/presets/full_cpu.yaml && python benchmarks/full_qm9.py
+    snakemake --cores 2 --configfile workflow/presets/full_cpu.yaml && python benchmarks/full_qm9.py
 
 A path of other results may follow; their commit is the commit of the checkout that they lie in.
 """
@@ -13,25 +13,22 @@ import pandas as pd
 from default_run import dynamics, energies, revision, surface
 from records import machine, record
 
-COMMAND = "snakemake --cores 8 --configfile workflow/presets/full_cpu.yaml"
-BEFORE = "gnn, before"
-MODELS = {"gnn": "gnn", "shipped": BEFORE, "labels": "labels", "GFN2-xTB": "GFN2-xTB"}
+COMMAND = "snakemake --cores 2 --configfile workflow/presets/full_cpu.yaml"
+MODELS = ("gnn", "shipped", "labels", "GFN2-xTB")
 
 
 def cost(gnn: dict, jobs: pd.DataFrame) -> list[dict[str, object]]:
     """Return the time of the labels and of the training."""
     labels = jobs.loc[jobs["rule"].str.startswith("label"), "seconds"].sum()
     epochs = sum(stage["epochs"] for stage in gnn["settings"]["stages"])
-    note = f"{epochs} epochs, {gnn['device']}"
+    training = {
+        "quantity": "training time", "value": f"{gnn['train_seconds'] / 60:.0f}",
+        "note": f"{epochs} epochs, {gnn['device']}",
+    }  # fmt: skip
     about = {"model": "gnn", "n": f"{gnn['n_geometries']:,} labelled geometries", "unit": "min"}
     return [
-        {"quantity": "time of all label jobs", "value": f"{labels / 60:.0f}", **about},
-        {
-            "quantity": "training",
-            "value": f"{gnn['train_seconds'] / 60:.0f}",
-            "note": note,
-            **about,
-        },
+        about | {"quantity": "time of all label jobs", "value": f"{labels / 60:.0f}"},
+        about | training,
     ]
 
 
@@ -41,7 +38,7 @@ def main(results: str = "results") -> None:
     tables = {name: pd.read_csv(Path(results) / f"tables/{name}.csv") for name in names}
     jobs = tables.pop("cost")
     for name, table in tables.items():
-        tables[name] = table[table["model"].isin(MODELS)].replace({"model": MODELS})
+        tables[name] = table[table["model"].isin(MODELS)].replace({"shipped": "gnn, before"})
     gnn = json.loads((Path(results) / "models/gnn/model.json").read_text())
     if gnn["n_train"] != 110_000:
         raise SystemExit(f"{results}: not the results of the preset full_cpu")

@@ -7,6 +7,7 @@ The documentation renders its result tables from the same files.
 """
 
 import csv
+import json
 import os
 import shlex
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nnpipe.models.checkpoint import read_info
 from nnpipe.models.names import readable_name
 from nnpipe.report.provenance import commit_of, processor
 
@@ -78,18 +78,14 @@ def trained(folder: Path) -> tuple[str, str]:
 
     A model of all of QM9 is another model than the one of the default run with its name.
     """
-    number = read_info(folder).n_train
+    number = json.loads((folder / "model.json").read_text())["n_train"]
     name = folder.name + (ALL_OF_QM9 if number >= 100_000 else "")
     return name, f"{number:,} training molecules of QM9"
 
 
 def named(model: str) -> str:
-    """Return the name of a model, or of several with "and", as people write it.
-
-    What follows a comma stays as it is.
-    """
-    names, comma, rest = model.partition(", ")
-    return " and ".join(map(readable_name, names.split(" and "))) + comma + rest
+    """Return the name of a model, or of several with "and", as people write it."""
+    return " and ".join(map(readable_name, model.split(" and ")))
 
 
 def pivot(records: Sequence[Record], case: str = "case", model: str = "model") -> str:

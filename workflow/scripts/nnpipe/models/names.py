@@ -9,6 +9,7 @@ NAMES = {
 def readable_name(model: str) -> str:
     """Return the name of a model of `config.yaml` or of a method as people write it.
 
-    Another name is returned as it is.
+    Another name is returned as it is, and so is what follows a comma.
     """
-    return NAMES.get(model, model)
+    name, comma, rest = model.partition(", ")
+    return NAMES.get(name, name) + comma + rest
